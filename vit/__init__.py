@@ -1,0 +1,1 @@
+"""A Vision Transformer trained from scratch: plain PyTorch, usable on its own, without Ray or MLflow."""

@@ -1,0 +1,79 @@
+"""Saving and loading, without ever running code that a file brings along (safetensors; `weights_only=True`)."""
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+
+from vit.augment import Normalisation
+from vit.model import VisionTransformer, ViTConfig
+from vit.storage import CONFIG_FILE, STATE_FILE, WEIGHTS_FILE, Folder
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be read; the message names its path."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What it takes to use the weights: `config.json`."""
+
+    model: ViTConfig
+    normalisation: Normalisation
+    class_names: tuple[str, ...]
+
+
+def save_state(folder: Folder, state: dict[str, Any]) -> None:
+    """Writes the whole training state in place of the one before."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    folder.write(STATE_FILE, buffer.getvalue())
+
+
+def load_state(folder: Folder) -> dict[str, Any] | None:
+    """The last saved training state, None where there is none.
+
+    Raises:
+        CheckpointError: the file is broken.
+    """
+    if not folder.exists(STATE_FILE):
+        return None
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(folder.read(STATE_FILE)), map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{folder.uri}/{STATE_FILE} cannot be read: {error}") from error
+    return state
+
+
+def save_card(folder: Folder, card: ModelCard) -> None:
+    folder.write(CONFIG_FILE, json.dumps(asdict(card), indent=2).encode())
+
+
+def save_weights(folder: Folder, model: VisionTransformer, epoch: int) -> None:
+    """Writes the weights with the epoch that they come from, as one file."""
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    folder.write(WEIGHTS_FILE, save_safetensors(tensors, metadata={"epoch": str(epoch)}))
+
+
+def load_model(folder: Folder) -> tuple[VisionTransformer, ModelCard]:
+    """The saved model, on the CPU and in evaluation mode, and its card.
+
+    Raises:
+        CheckpointError: a file is missing or broken.
+    """
+    try:
+        fields = json.loads(folder.read(CONFIG_FILE))
+        card = ModelCard(
+            model=ViTConfig(**fields["model"]),
+            normalisation=Normalisation(**{key: tuple(value) for key, value in fields["normalisation"].items()}),
+            class_names=tuple(fields["class_names"]),
+        )
+        model = VisionTransformer(card.model)
+        model.load_state_dict(load_safetensors(folder.read(WEIGHTS_FILE)))
+    except Exception as error:
+        raise CheckpointError(f"{folder.uri} does not hold a model that can be read: {error}") from error
+    return model.eval(), card

@@ -1,0 +1,213 @@
+"""The training loop: one epoch at a time, resumable, knowing nothing of who orchestrates it."""
+
+import copy
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vit.augment import Normalisation, augment, draw
+from vit.data import ImageArrays
+from vit.metrics import Counter, Counts
+from vit.model import VisionTransformer, ViTConfig
+from vit.optim import build_optimizer, learning_rate_at
+from vit.precision import Precision, autocast
+from vit.recipes import Recipe
+
+EVALUATION_BATCH = 512
+# Reading the flag waits for the device: free on a CPU, a bubble in the pipeline of a GPU.
+STEPS_BETWEEN_CHECKS_ON_GPU = 50
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The training loss became infinite or not a number; the weights are those before that step."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How the arithmetic is done; not what is learned."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: Precision = "fp32"
+    compile: bool = False
+    """Run the model through torch.compile (needs a C++ compiler on a CPU)."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave. `number` counts from 1."""
+
+    number: int
+    train: Counts
+    """Over the augmented images, as they were seen during the epoch."""
+    validation: Counts
+    learning_rate: float
+    """Of the epoch's last step."""
+    train_seconds: float
+    seconds: float
+    """Training and validation."""
+
+    @property
+    def images_per_second(self) -> float:
+        return self.train.total / self.train_seconds
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, H, W, C) uint8 and labels (N,) int64 on the device."""
+
+    images: Tensor
+    labels: Tensor
+
+    @staticmethod
+    def of(arrays: ImageArrays, device: torch.device) -> "Split":
+        with warnings.catch_warnings():
+            # Arrays shared between processes are read-only; nothing here writes to them.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            images, labels = torch.from_numpy(arrays.images), torch.from_numpy(arrays.labels)
+        return Split(images.to(device), labels.to(device))
+
+
+class Fit:
+    """A training run of one model on one device.
+
+    Everything random comes from `seed`. The first `epochs_done` epochs are done; `run_epoch` does the next, and
+    `state_dict`/`load_state_dict` carry the whole state over to another process (bit for bit on a CPU).
+    """
+
+    def __init__(
+        self,
+        config: ViTConfig,
+        recipe: Recipe,
+        runtime: Runtime,
+        train: Split,
+        validation: Split,
+        normalisation: Normalisation,
+        seed: int,
+    ) -> None:
+        self.recipe, self.runtime = recipe, runtime
+        self._train, self._validation, self._normalisation = train, validation, normalisation
+        torch.manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed)
+        self.model = VisionTransformer(config).to(runtime.device)
+        self._averaged = copy.deepcopy(self.model).requires_grad_(False) if recipe.ema_decay else None
+        self._optimizer = build_optimizer(self.model, recipe)
+        self._forward: nn.Module = torch.compile(self.model) if runtime.compile else self.model  # type: ignore[assignment]
+        self._batch_size = min(recipe.batch_size, len(train.labels))
+        # A last, smaller batch is left out: the next epoch's shuffle takes its images in.
+        self._steps_per_epoch = len(train.labels) // self._batch_size
+        self.epochs_done = 0
+
+    @property
+    def kept_model(self) -> VisionTransformer:
+        """The weights that count: the average where there is one."""
+        return self._averaged or self.model
+
+    def run_epoch(self) -> Epoch:
+        """Trains on every image once and validates.
+
+        Raises:
+            NonFiniteLossError: before the optimizer step that the loss would have spoiled.
+        """
+        started = time.perf_counter()
+        train = self._train_epoch()
+        trained = time.perf_counter()
+        validation = evaluate(self.kept_model, self._validation, self._normalisation, self.runtime)
+        self.epochs_done += 1
+        learning_rate = float(self._optimizer.param_groups[0]["lr"])
+        ended = time.perf_counter()
+        return Epoch(self.epochs_done, train, validation, learning_rate, trained - started, ended - started)
+
+    def _train_epoch(self) -> Counts:
+        self.model.train()
+        device = self.runtime.device
+        counter = Counter(self.model.config.num_classes, device)
+        order = torch.randperm(len(self._train.labels), generator=self._generator).to(device)
+        draws = draw(len(order), self.recipe, self._generator).to(device)
+        spoiled = torch.zeros((), device=device)
+        for step in range(self._steps_per_epoch):
+            batch = slice(step * self._batch_size, (step + 1) * self._batch_size)
+            labels = self._train.labels[order[batch]]
+            images = self._normalisation(augment(self._train.images[order[batch]], draws[batch]))
+            logits, loss = self._forward_loss(images, labels)
+            spoiled = torch.maximum(spoiled, (~torch.isfinite(loss.detach())).float())
+            if device.type == "cpu" or step % STEPS_BETWEEN_CHECKS_ON_GPU == 0 or step == self._steps_per_epoch - 1:
+                self._refuse(spoiled)
+            self._update(loss, self.epochs_done * self._steps_per_epoch + step, spoiled)
+            counter.add(logits.detach(), labels)
+        return counter.counts()
+
+    def _forward_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with autocast(self.runtime.device, self.runtime.precision):
+            logits: Tensor = self._forward(images)
+        logits = logits.float()
+        return logits, F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+
+    def _update(self, loss: Tensor, step: int, spoiled: Tensor) -> None:
+        self._optimizer.zero_grad()
+        loss.backward()
+        if self.recipe.clip_grad:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate_at(step, self._steps_per_epoch, self.recipe)
+        # The fused kernel leaves the weights alone where this is 1, without a wait for the device.
+        self._optimizer.found_inf = spoiled  # type: ignore[attr-defined]
+        self._optimizer.step()
+        if self._averaged is not None:
+            self._average(self._averaged, step)
+
+    @torch.no_grad()
+    def _average(self, averaged: VisionTransformer, step: int) -> None:
+        # The decay ramps up so that the average forgets the random start (as in timm and TensorFlow).
+        decay = min(self.recipe.ema_decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(averaged.parameters()), list(self.model.parameters()), 1 - decay)
+
+    def _refuse(self, spoiled: Tensor) -> None:
+        if spoiled.item():
+            raise NonFiniteLossError(f"the training loss is not finite in epoch {self.epochs_done + 1}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values only, so that it loads without running code."""
+        device_type = self.runtime.device.type
+        return {
+            "epochs_done": self.epochs_done,
+            "model": self.model.state_dict(),
+            "averaged": self._averaged.state_dict() if self._averaged else None,
+            "optimizer": self._optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+            "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.runtime.device) if device_type == "cuda" else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epochs_done = state["epochs_done"]
+        self.model.load_state_dict(state["model"])
+        if self._averaged is not None:
+            self._averaged.load_state_dict(state["averaged"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._generator.set_state(state["generator"])
+        torch.set_rng_state(state["torch_rng"])
+        if state["cuda_rng"] is not None and self.runtime.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"], self.runtime.device)
+
+
+@torch.inference_mode()
+def predict(model: VisionTransformer, images: Tensor, normalisation: Normalisation, runtime: Runtime) -> Tensor:
+    """Logits float32 (N, num_classes) of uint8 images (N, H, W, C), on the images' device."""
+    model.eval()
+    logits = []
+    for batch in images.split(EVALUATION_BATCH):
+        with autocast(runtime.device, runtime.precision):
+            logits.append(model(normalisation(batch)).float())
+    return torch.cat(logits)
+
+
+def evaluate(model: VisionTransformer, split: Split, normalisation: Normalisation, runtime: Runtime) -> Counts:
+    """Counts over every image of the split, each once."""
+    counter = Counter(model.config.num_classes, runtime.device)
+    counter.add(predict(model, split.images, normalisation, runtime), split.labels)
+    return counter.counts()
