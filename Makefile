@@ -1,0 +1,31 @@
+# `make help` lists the targets. Everything installs itself into .venv, once.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help sweep test check ui
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+sweep: $(INSTALLED)  ## search 32 Vision Transformers on digits and register the best
+	$(BIN)/python -m pipeline.sweep --trials 32 --dataset digits
+
+ui: $(INSTALLED)  ## open the MLflow UI on http://127.0.0.1:5000
+	$(BIN)/python -m pipeline.ui
+
+test: $(INSTALLED)  ## run all tests
+	$(BIN)/python -m pytest -q
+
+check: $(INSTALLED)  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@

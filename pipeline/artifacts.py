@@ -1,0 +1,92 @@
+"""Drawing figures and gathering weights for the runs, in a process of low priority, so that no trial waits for it."""
+
+import csv
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.figures import draw_class_accuracy, draw_confusion_matrix, draw_curves
+from pipeline.trial_folder import TrialHistory
+from vit.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
+
+
+class ArtifactMaker:
+    """Runs artifact jobs one after another beside the search; each fills a folder of its own."""
+
+    def __init__(self) -> None:
+        self._scratch = Path(tempfile.mkdtemp(prefix="vit-artifacts-"))
+        self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_stand_back)
+        self._jobs: list[Future[None]] = []
+
+    def submit(self, job: Callable[..., None], *arguments: Any, then: Callable[[Path], None]) -> None:
+        """Runs `job(folder, *arguments)` on a fresh folder, then `then(folder)` in a thread of this process."""
+        folder = Path(tempfile.mkdtemp(dir=self._scratch))
+        future = self._pool.submit(job, folder, *arguments)
+        future.add_done_callback(lambda done: then(folder) if not done.cancelled() and not done.exception() else None)
+        self._jobs.append(future)
+
+    def finish(self) -> None:
+        """Waits for all jobs; raises what the first failed one raised."""
+        for job in self._jobs:
+            job.result()
+
+    def close(self) -> None:
+        """Drops what has not begun and removes the folders: call it when they have been read."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _stand_back() -> None:
+    os.nice(19)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which still wants its figures
+
+
+def make_trial_artifacts(out: Path, folder_uri: str, title: str, class_names: tuple[str, ...]) -> None:
+    """A trial's `checkpoint/` (its best weights) and `figures/`."""
+    folder = Folder(folder_uri)
+    history = TrialHistory.read(folder)
+    (out / "checkpoint").mkdir()
+    for name in (WEIGHTS_FILE, CONFIG_FILE):
+        (out / "checkpoint" / name).write_bytes(folder.read(name))
+    figures = out / "figures"
+    figures.mkdir()
+    draw_curves(str(figures / "curves.png"), title, history.epochs, history.best_epoch)
+    subtitle = f"{title}: validation images, epoch {history.best_epoch}"
+    _draw_classes(figures, "", subtitle, class_names, history.best_confusion)
+
+
+def make_test_artifacts(
+    out: Path,
+    title: str,
+    class_names: tuple[str, ...],
+    confusion: list[list[int]],
+    labels: list[int],
+    predicted: list[int],
+) -> None:
+    """The same figures over the test images, and each image's true and predicted class, in the data set's order."""
+    (out / "evaluation").mkdir()
+    with (out / "evaluation" / "test_predictions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("label", "predicted"))
+        writer.writerows(zip(labels, predicted, strict=True))
+    figures = out / "figures"
+    figures.mkdir()
+    _draw_classes(figures, "test_", f"{title}: test images", class_names, confusion)
+
+
+def _draw_classes(
+    figures: Path, prefix: str, title: str, class_names: tuple[str, ...], confusion: list[list[int]]
+) -> None:
+    matrix = np.array(confusion, dtype=np.int64)
+    hits, totals = matrix.diagonal().tolist(), matrix.sum(axis=1).tolist()
+    accuracies = [hit / total if total else None for hit, total in zip(hits, totals, strict=True)]
+    draw_class_accuracy(str(figures / f"{prefix}class_accuracy.png"), title, class_names, accuracies)
+    draw_confusion_matrix(str(figures / f"{prefix}confusion_matrix.png"), title, class_names, matrix)

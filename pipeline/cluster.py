@@ -1,0 +1,80 @@
+"""Starting or joining Ray, and what a trial may take of it."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+from pipeline.config import TrialResources
+from pipeline.exits import UsageError
+
+# A trial stops between two epochs; Tune's own handler would cut the epoch short.
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+# Records are MLflow's business, and the terminal is `progress.py`'s.
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Joins the Ray cluster at `address`, or starts one on this machine; leaves or stops it at the end."""
+    if ray.is_initialized():
+        yield  # whoever connected first also disconnects
+        return
+    try:
+        ray.init(
+            address=address or "local",
+            include_dashboard=False if address is None else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if address is None:
+            raise
+        raise UsageError(f"--address is {address}, but no Ray cluster answers there") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@dataclass(frozen=True)
+class Allotment:
+    """What each trial takes, and how many run at once."""
+
+    cpus: float
+    gpus: float
+    concurrent: int
+
+
+def allot(resources: TrialResources) -> Allotment:
+    """Fits the request to the cluster.
+
+    Raises:
+        UsageError: no node can ever hold one trial.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    has_gpu = any(node.get("GPU", 0) for node in nodes)
+    cpus = resources.cpus_per_trial
+    gpus = float(has_gpu) if resources.gpus_per_trial is None else resources.gpus_per_trial
+    for flag, kind, asked in (("--cpus-per-trial", "CPU", cpus), ("--gpus-per-trial", "GPU", gpus)):
+        most = max(node.get(kind, 0) for node in nodes)
+        if asked > most:
+            raise UsageError(f"{flag} is {asked:g}, but the largest node of this cluster has {most:g} {kind}s")
+    slots = sum(_slots(node, cpus, gpus) for node in nodes)
+    if slots == 0:
+        raise UsageError(f"--cpus-per-trial {cpus:g} with --gpus-per-trial {gpus:g} fits on no node of this cluster")
+    return Allotment(cpus, gpus, min(slots, resources.max_concurrent or slots))
+
+
+def _slots(node: dict[str, float], cpus: float, gpus: float) -> int:
+    """How many trials a node holds at once. A GPU is not shared across its edge: 0.4 fits twice, not 2.5 times."""
+    by_cpu = int(node.get("CPU", 0) / cpus)
+    if not gpus:
+        return by_cpu
+    by_gpu = int(node.get("GPU", 0)) * int(1 / gpus) if gpus <= 1 else int(node.get("GPU", 0) / gpus)
+    return min(by_cpu, by_gpu)

@@ -1,0 +1,47 @@
+"""Reading the test images: once, for the winner and for the published baseline."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from pipeline.cluster import Allotment
+from pipeline.trial_folder import trial_folder
+from vit.arrays import ImageArrays
+from vit.checkpoint import load_model
+from vit.fit import Runtime, Split, predict
+from vit.metrics import Counter, Counts
+from vit.storage import Folder
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """A trial's best weights on the test images, in fp32."""
+
+    __test__ = False  # not a test of pytest's
+
+    trial: int
+    counts: Counts
+    predicted: list[int]
+    """The predicted class of each test image, in the data set's order."""
+
+
+def evaluate_on_test(
+    trials: list[int], trials_folder: str, test: ImageArrays, allotment: Allotment
+) -> list[TestResult]:
+    """Evaluates trials on the cluster, side by side."""
+    images = ray.put(test)
+    task: Any = ray.remote(_evaluate).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
+    return list(ray.get([task.remote(trial, trial_folder(trials_folder, trial).uri, images) for trial in trials]))
+
+
+def _evaluate(trial: int, folder_uri: str, test: ImageArrays) -> TestResult:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, card = load_model(Folder(folder_uri))
+    split = Split.of(test, device)
+    logits = predict(model.to(device), split.images, card.normalisation, Runtime(device))
+    counter = Counter(card.model.num_classes, device)
+    counter.add(logits, split.labels)
+    return TestResult(trial, counter.counts(), logits.argmax(dim=1).cpu().numpy().astype(np.int64).tolist())

@@ -1,0 +1,61 @@
+"""How a command ends: exit statuses, the errors behind them, and a parser that complains in one line."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from vit.data import DataError
+
+FAILED, BAD_USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
+
+
+class PipelineError(Exception):
+    """Something failed that is not the user's input; the message is one line."""
+
+    status = FAILED
+
+
+class UsageError(PipelineError):
+    """Bad input; the message names the flag, the value and the rule."""
+
+    status = BAD_USAGE
+
+
+class GateRefusedError(PipelineError):
+    """A gate said no; the message says why."""
+
+    status = REFUSED
+
+
+class InterruptedSweepError(PipelineError):
+    """The user stopped the command; what was done is saved."""
+
+    status = INTERRUPTED
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports bad usage as one line, without the usage text."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        fail(message, BAD_USAGE)
+
+
+def fail(message: str, status: int) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+def run_command(command: Callable[[], None]) -> None:
+    """Runs a command's body and turns its errors into one line and an exit status."""
+    try:
+        command()
+    except DataError as error:
+        fail(str(error), BAD_USAGE)
+    except PipelineError as error:
+        fail(str(error), error.status)
+    except KeyboardInterrupt:
+        fail("interrupted", INTERRUPTED)

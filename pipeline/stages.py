@@ -1,0 +1,165 @@
+"""The stages of a sweep, in the order of its story. Each takes the session and its inputs' outputs."""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from pipeline.artifacts import make_test_artifacts
+from pipeline.dag import Graph, Stage
+from pipeline.evaluation import evaluate_on_test
+from pipeline.exits import InterruptedSweepError, PipelineError
+from pipeline.outputs import Evaluated, Prepared, Searched
+from pipeline.progress import Progress
+from pipeline.ranking import leaderboard
+from pipeline.registry import Measured, register
+from pipeline.report import print_summary, record_summary, summarise
+from pipeline.search import run_search
+from pipeline.session import Session
+from pipeline.tracking import Tracker
+from pipeline.trial import TrainingData, TrialContext, counts_metrics
+from pipeline.trial_folder import trial_folder
+from pipeline.trial_runs import SWEEP_RUN, TrialRuns, trial_key
+from tune_spaces.space import draw_trials
+from vit.augment import measure_normalisation
+from vit.data import duplicates_across_splits
+from vit.precision import Precision, faster_precision
+from vit.recipes import published
+
+
+def sweep_graph(session: Session) -> Graph:
+    return Graph(
+        [
+            Stage("prepare", (), partial(prepare, session)),
+            Stage("search", ("prepare",), partial(search, session)),
+            Stage("evaluate", ("search",), partial(evaluate, session)),
+            Stage("register", ("search", "evaluate"), partial(register_winner, session)),
+            Stage("report", ("prepare", "search", "evaluate", "register"), partial(report, session)),
+        ]
+    )
+
+
+def execute(session: Session, stage: Stage, inputs: list[Any]) -> Any:
+    """Runs a stage, times it and writes its run."""
+    started = time.time()
+    key = f"stage/{stage.name}"
+    tags = {"pipeline.kind": "stage", "pipeline.stage": stage.name}
+    session.tracker.start_run(key, stage.name, SWEEP_RUN, tags)
+    output = stage.run(*inputs)
+    session.seconds[stage.name] = time.time() - started
+    session.tracker.log(key, {"seconds": session.seconds[stage.name]})
+    session.tracker.end_run(key, "FINISHED")
+    return output
+
+
+def prepare(session: Session) -> Prepared:
+    data = session.dataset
+    size = f"{data.img_size}x{data.img_size}x{data.in_chans}"
+    session.console.print(
+        f"prepare: {data.name} from {data.source}: {len(data.train)} train, {len(data.validation)} validation, "
+        f"{len(data.test)} test images of {size}, {data.num_classes} classes",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    duplicates = duplicates_across_splits(data)
+    if duplicates:
+        session.console.print(f"warning: {duplicates} test images also stand in train or validation", highlight=False)
+    return Prepared(measure_normalisation(data.train.images), duplicates)
+
+
+def search(session: Session, prepared: Prepared) -> Searched:
+    config, rungs, data = session.config, session.rungs, session.dataset
+    specs = draw_trials(session.space, session.shape, config.trials, rungs.max_epochs, config.seed)
+    precision = _choose_precision(session)
+    session.console.print(
+        f"search: {len(specs)} trials of space {session.space.name}, at most {rungs.max_epochs} epochs, rungs "
+        f"{rungs.epochs}, {session.allotment.concurrent} at once, {precision}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    runs = TrialRuns(
+        session.tracker, session.artifacts, session.trials_folder, session.dataset_reference, data.class_names
+    )
+    with session.interrupt.deferred(), Progress(session.console, len(specs), rungs) as progress:
+        trials = run_search(
+            specs,
+            TrainingData(data.train, data.validation, prepared.normalisation, data.class_names),
+            TrialContext(session.trials_folder, precision, config.compile),
+            rungs,
+            session.allotment,
+            session.folder,
+            [runs, progress],
+            lambda: session.interrupt.requested,
+        )
+    if session.interrupt.requested:
+        session.artifacts.finish()
+        done = sum(trial.outcome != "interrupted" for trial in trials)
+        raise InterruptedSweepError(f"interrupted: {done} of {len(specs)} trials had ended; they stay in MLflow")
+    ranked = leaderboard(trials)
+    if not ranked or ranked[0].best is None:
+        reasons = sorted({trial.error or trial.outcome for trial in trials})
+        raise PipelineError(f"no trial completed an epoch: {'; '.join(reasons)}")
+    return Searched(ranked, precision)
+
+
+def _choose_precision(session: Session) -> Precision:
+    """Asked where the trials run, on the published model, once: all trials of a sweep compute alike."""
+    if session.config.precision != "auto":
+        return session.config.precision
+    model, recipe = published(session.shape, session.rungs.max_epochs)
+    task: Any = ray.remote(_probe_precision).options(num_cpus=session.allotment.cpus, num_gpus=session.allotment.gpus)
+    choice: Precision = ray.get(task.remote(model, recipe.batch_size))
+    return choice
+
+
+def _probe_precision(model: Any, batch_size: int) -> Precision:
+    return faster_precision(model, batch_size, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def evaluate(session: Session, searched: Searched) -> Evaluated:
+    indices = [searched.winner.index]
+    if searched.baseline and searched.baseline is not searched.winner:
+        indices.append(searched.baseline.index)
+    results = evaluate_on_test(indices, session.trials_folder, session.dataset.test, session.allotment)
+    names, labels = session.dataset.class_names, session.dataset.test.labels.tolist()
+    for result in results:
+        key = trial_key(result.trial)
+        session.tracker.log(key, counts_metrics("test", result.counts, names))
+        arguments = (f"trial {result.trial}", names, result.counts.confusion.tolist(), labels, result.predicted)
+        session.artifacts.submit(make_test_artifacts, *arguments, then=partial(_log_files, session.tracker, key))
+    return Evaluated(results[0], results[-1] if searched.baseline else None)
+
+
+def _log_files(tracker: Tracker, key: str, files: Path) -> None:
+    tracker.log(key, files=files)
+
+
+def register_winner(session: Session, searched: Searched, evaluated: Evaluated) -> int:
+    """Registers the winner as the challenger; gives the version."""
+    winner, counts = searched.winner, evaluated.winner.counts
+    best = winner.best
+    assert best is not None  # the search raises where no trial has one
+    measured = Measured(session.dataset.test_digest, counts.correct, counts.total, best.accuracy)
+    tags = {
+        "pipeline.dataset": session.dataset.name,
+        "pipeline.data_digest": session.dataset.digest,
+        "pipeline.trial": str(winner.index),
+        "pipeline.sweep_run_id": session.tracker.run_id(SWEEP_RUN),
+    }
+    run_id = session.tracker.run_id(trial_key(winner.index))
+    folder = trial_folder(session.trials_folder, winner.index)
+    example = session.dataset.validation.images[:2]
+    return register(session.tracker.client, session.model_name, run_id, folder, example, measured, tags)
+
+
+def report(
+    session: Session, prepared: Prepared, searched: Searched, evaluated: Evaluated, version: int
+) -> dict[str, Any]:
+    """Prints and records the summary; gives it as plain values."""
+    session.artifacts.finish()
+    summary = summarise(session, searched, evaluated, version)
+    summary["dataset"]["test_images_also_in_train"] = prepared.duplicates
+    record_summary(session, summary)
+    print_summary(session.console, summary)
+    return summary

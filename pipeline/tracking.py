@@ -1,0 +1,206 @@
+"""The one writer of MLflow runs: takes events at once, writes them in order from its own thread.
+
+Training never waits for the tracking server and does not die with it: while the server is away, events queue up.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset as DatasetEntity
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+
+from pipeline.exits import PipelineError
+
+Status = Literal["FINISHED", "KILLED", "FAILED"]
+RETRY_SECONDS = 1.0
+LONGEST_PARAM = 6000  # MLflow refuses longer values
+LONGEST_TAG = 8000
+
+logger = logging.getLogger("pipeline.tracking")
+
+
+class TrackingError(PipelineError):
+    """What was measured could not be written to the tracking server."""
+
+
+@dataclass(frozen=True)
+class DatasetReference:
+    """What a run was computed on."""
+
+    name: str
+    digest: str
+    source: str
+
+
+@dataclass(frozen=True)
+class StartRun:
+    key: str
+    name: str
+    parent: str | None
+    tags: Mapping[str, str]
+    params: Mapping[str, Any]
+    dataset: DatasetReference | None
+    at: int
+
+
+@dataclass(frozen=True)
+class LogRun:
+    """Whatever is added to a run: metrics at a step, tags, files of a folder, and its end."""
+
+    key: str
+    at: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    step: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+    files: Path | None = None
+    status: Status | None = None
+
+
+class Tracker:
+    """Runs are named by keys of the caller's; the writer's thread knows their MLflow ids."""
+
+    def __init__(self, uri: str, experiment: str) -> None:
+        """Creates database and experiment where they are missing, so that no two processes do it at once.
+
+        Raises whatever MLflow raises where the server cannot be used.
+        """
+        self.uri = uri
+        self.experiment = experiment
+        self.client = MlflowClient(tracking_uri=uri)
+        self._experiment_id = self._open_experiment(experiment)
+        self._run_ids: dict[str, str] = {}
+        self._open: dict[str, None] = {}
+        self._events: queue.Queue[StartRun | LogRun] = queue.Queue()
+        self._failure: Exception | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._write_all, name="tracking", daemon=True)
+        self._thread.start()
+
+    def start_run(
+        self,
+        key: str,
+        name: str,
+        parent: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        dataset: DatasetReference | None = None,
+        at: int | None = None,
+    ) -> None:
+        """Starts a run, under the run `parent`. `at` is its start in milliseconds since the epoch; None means now."""
+        self._open[key] = None
+        self._events.put(StartRun(key, name, parent, tags or {}, params or {}, dataset, at or _now()))
+
+    def log(
+        self,
+        key: str,
+        metrics: Mapping[str, float] | None = None,
+        step: int = 0,
+        tags: Mapping[str, str] | None = None,
+        files: Path | None = None,
+    ) -> None:
+        """Adds metrics (at `step`), tags, or the files below a folder, to a run, also to one that has ended."""
+        self._events.put(LogRun(key, _now(), metrics or {}, step, tags or {}, files))
+
+    def end_run(self, key: str, status: Status, tags: Mapping[str, str] | None = None) -> None:
+        self._open.pop(key, None)
+        self._events.put(LogRun(key, _now(), tags=tags or {}, status=status))
+
+    def end_open_runs(self, status: Status, tags: Mapping[str, str]) -> None:
+        """Ends what is still open, children first, so that no run stays RUNNING when nothing runs."""
+        for key in reversed(list(self._open)):
+            self.end_run(key, status, tags)
+
+    def run_id(self, key: str) -> str:
+        """The MLflow id of a run, once all that was said of it before is written."""
+        self.flush()
+        return self._run_ids[key]
+
+    def flush(self, timeout: float = 120.0) -> None:
+        """Waits until all events so far are written.
+
+        Raises:
+            TrackingError: the server did not take them in time.
+        """
+        deadline = time.monotonic() + timeout
+        with self._events.all_tasks_done:
+            while self._events.unfinished_tasks:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._thread.is_alive():
+                    raise TrackingError(
+                        f"{self._events.unfinished_tasks} records could not be written to {self.uri}: {self._failure}"
+                    )
+                self._events.all_tasks_done.wait(min(left, 1.0))
+
+    def close(self, timeout: float = 120.0) -> None:
+        """Writes what is left and stops the writer. Raises TrackingError like `flush`."""
+        try:
+            self.flush(timeout)
+        finally:
+            self._stopping.set()
+
+    def _open_experiment(self, name: str) -> str:
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        # An absolute place beside the database; else the artifacts land wherever the process stands.
+        database = self.uri.removeprefix("sqlite:///")
+        beside = (Path(database).parent / "mlartifacts" / name).as_uri() if database != self.uri else None
+        return str(self.client.create_experiment(name, artifact_location=beside))
+
+    def _write_all(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                event = self._events.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            while not self._stopping.is_set():
+                try:
+                    self._write(event)
+                    break
+                except Exception as error:  # the server is away or busy: training goes on, and this is tried again
+                    if self._failure is None:
+                        logger.warning("tracking at %s fails, training goes on: %s", self.uri, error)
+                    self._failure = error
+                    self._stopping.wait(RETRY_SECONDS)
+            self._events.task_done()
+
+    def _write(self, event: StartRun | LogRun) -> None:
+        if isinstance(event, StartRun):
+            self._write_start(event)
+            return
+        run_id = self._run_ids[event.key]
+        metrics = [Metric(name, value, event.at, event.step) for name, value in event.metrics.items()]
+        tags = [RunTag(name, value[:LONGEST_TAG]) for name, value in event.tags.items()]
+        if metrics or tags:
+            self.client.log_batch(run_id, metrics=metrics, tags=tags)
+        if event.files is not None:
+            self.client.log_artifacts(run_id, str(event.files))
+        if event.status is not None:
+            self.client.set_terminated(run_id, event.status, end_time=event.at)
+
+    def _write_start(self, event: StartRun) -> None:
+        tags = {**event.tags, **({"mlflow.parentRunId": self._run_ids[event.parent]} if event.parent else {})}
+        if event.key not in self._run_ids:
+            run = self.client.create_run(self._experiment_id, start_time=event.at, tags=tags, run_name=event.name)
+            self._run_ids[event.key] = run.info.run_id
+        run_id = self._run_ids[event.key]
+        params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in event.params.items()]
+        if params:
+            self.client.log_batch(run_id, params=params)
+        if event.dataset is not None:
+            reference = event.dataset
+            # MLflow's own column for digests holds 36 characters; the whole stands in the run's tags.
+            digest = reference.digest.removeprefix("sha256:")[:32]
+            entity = DatasetEntity(reference.name, digest, "local", reference.source)
+            self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
