@@ -1,0 +1,191 @@
+"""A registered model answers as its weights do, wherever it is loaded, and says no to what it cannot read."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import mlflow.pytorch
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from pipeline import registry
+from pipeline.exits import UsageError
+from vit.augment import Normalisation
+from vit.checkpoint import ModelCard, save_card, save_weights
+from vit.model import VisionTransformer, ViTConfig
+from vit.serving import _load_pyfunc
+from vit.storage import Folder
+
+NAME = "vit-x"
+CLASSES = ("ant", "bee", "cat", "dog")
+MEASURED = registry.Measured("sha256:abc", test_correct=7, test_images=9, val_accuracy=0.75)
+
+
+@dataclass(frozen=True)
+class Registered:
+    client: MlflowClient
+    run_id: str
+    version: int
+    seconds: float
+    images: np.ndarray
+    """uint8 (7, 8, 8, 3)"""
+    expected: np.ndarray
+    """float32 (7, 4): the weights' own probabilities."""
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]:
+    folder = tmp_path_factory.mktemp("registry")
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = client.create_experiment(NAME, artifact_location=(folder / "artifacts").as_uri())
+    run_id = client.create_run(experiment).info.run_id
+    card, model = _trained(Folder(str(folder / "weights")))
+    images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = model(card.normalisation(torch.from_numpy(images))).softmax(dim=-1).numpy()
+    start = time.monotonic()
+    weights = Folder(str(folder / "weights"))
+    tags = {"pipeline.dataset": "x"}
+    version = registry.register(client, NAME, run_id, weights, images[:2], MEASURED, tags)
+    yield Registered(client, run_id, version, time.monotonic() - start, images, expected)
+    # Registering sets it, in the environment as well: later tests are not to find it.
+    mlflow.set_tracking_uri(None)
+
+
+def _trained(folder: Folder) -> tuple[ModelCard, VisionTransformer]:
+    """Saves weights that tell images apart, with dropout that must be off when the model answers."""
+    torch.manual_seed(0)
+    config = ViTConfig(
+        img_size=8, num_classes=4, embed_dim=16, depth=2, num_heads=2, proj_drop_rate=0.5, drop_path_rate=0.5
+    )
+    card = ModelCard(config, Normalisation((0.4, 0.5, 0.6), (0.2, 0.3, 0.25)), CLASSES)
+    model = VisionTransformer(config).eval()
+    torch.nn.init.normal_(model.head.weight, std=2.0)
+    save_card(folder, card)
+    save_weights(folder, model, epoch=3)
+    return card, model
+
+
+def test_registering_takes_seconds(registered: Registered) -> None:
+    # 3 s here. Left to infer the requirements by itself, MLflow would add a process that imports torch again.
+    assert registered.seconds < 15
+
+
+def test_the_version_is_the_challenger_and_carries_what_was_measured(registered: Registered) -> None:
+    version = registered.client.get_model_version_by_alias(NAME, registry.CHALLENGER)
+    assert int(version.version) == registered.version == 1
+    assert version.run_id == registered.run_id
+    assert version.tags == {
+        "pipeline.dataset": "x",
+        "pipeline.run_id": registered.run_id,
+        "pipeline.test_digest": "sha256:abc",
+        "pipeline.test_correct": "7",
+        "pipeline.test_images": "9",
+        "pipeline.test_accuracy": str(7 / 9),
+        "pipeline.val_accuracy": "0.75",
+    }
+    assert registry.Measured.from_tags(version.tags) == MEASURED
+
+
+def test_the_model_is_filed_under_its_run_and_its_experiment(registered: Registered) -> None:
+    run = registered.client.get_run(registered.run_id)
+    assert run.outputs is not None
+    [output] = run.outputs.model_outputs
+    model = registered.client.get_logged_model(output.model_id)
+    assert (model.experiment_id, model.status.name) == (run.info.experiment_id, "READY")
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_pyfunc_gives_names_and_the_weights_probabilities(registered: Registered, batch: int) -> None:
+    loaded = mlflow.pyfunc.load_model(f"models:/{NAME}@challenger")
+    answer = loaded.predict(registered.images[:batch])
+    expected = registered.expected[:batch]
+    assert list(answer.columns) == ["class_name", "probabilities"]
+    np.testing.assert_allclose(np.array(answer.probabilities.tolist()), expected, atol=1e-5)
+    assert answer.class_name.tolist() == [CLASSES[index] for index in expected.argmax(axis=1)]
+
+
+def test_more_images_than_one_pass_takes(registered: Registered) -> None:
+    loaded = mlflow.pyfunc.load_model(f"models:/{NAME}@challenger")
+    answer = loaded.predict(np.concatenate([registered.images] * 40))
+    expected = np.concatenate([registered.expected] * 40)
+    np.testing.assert_allclose(np.array(answer.probabilities.tolist()), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_pytorch_flavor_loads_without_unpickling_code(
+    registered: Registered, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    program = mlflow.pytorch.load_model(f"models:/{NAME}@challenger")
+    answer = program(torch.from_numpy(registered.images[:batch])).detach()
+    assert answer.dtype == torch.float32
+    np.testing.assert_allclose(answer.numpy(), registered.expected[:batch], atol=1e-5)
+
+
+def test_the_model_carries_only_the_code_it_needs(registered: Registered) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}@challenger"))
+    assert [path.name for path in (folder / "code").rglob("*.py")] == ["vit_serving.py"]
+    names = {line.partition("==")[0] for line in (folder / "requirements.txt").read_text().split()}
+    assert names == {"mlflow", "torch", "numpy", "pandas"}
+
+
+@pytest.mark.slow
+def test_it_loads_where_the_project_is_not_installed(registered: Registered, tmp_path: Path) -> None:
+    folder = mlflow.artifacts.download_artifacts(f"models:/{NAME}@challenger")
+    np.save(tmp_path / "images.npy", registered.images)
+    program = (
+        "import sys; sys.modules['vit'] = sys.modules['pipeline'] = None\n"
+        "import json, mlflow, numpy\n"
+        f"answer = mlflow.pyfunc.load_model({folder!r}).predict(numpy.load('images.npy'))\n"
+        "print(json.dumps(answer.probabilities.tolist()))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(json.loads(done.stdout), registered.expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", ["float", "int64", "one image", "another size"])
+def test_images_of_another_kind_are_refused(registered: Registered, wrong: str) -> None:
+    images = registered.images
+    given = {
+        "float": (images / 255).astype(np.float32),
+        "int64": images.astype(np.int64),
+        "one image": images[0],
+        "another size": images[:, :4],
+    }[wrong]
+    with pytest.raises(MlflowException, match="Failed to enforce schema"):
+        mlflow.pyfunc.load_model(f"models:/{NAME}@challenger").predict(given)
+    # The check of its own, for a caller that goes past MLflow's.
+    folder = mlflow.artifacts.download_artifacts(f"models:/{NAME}@challenger")
+    with pytest.raises(ValueError, match=r"expected uint8 images of shape \(N, 8, 8, 3\), but got"):
+        _load_pyfunc(f"{folder}/data").predict(given)
+
+
+def test_an_example_of_one_image_is_refused(registered: Registered, tmp_path: Path) -> None:
+    from mlflow.models import Model
+
+    from pipeline.served_model import save_served_model
+
+    card, model = _trained(Folder(str(tmp_path / "weights")))
+    with pytest.raises(ValueError, match="holds 1 images, but must hold at least 2"):
+        save_served_model(tmp_path / "model", model, card, registered.images[:1], Model())
+
+
+def test_a_data_sets_model_is_named_after_its_folder(tmp_path: Path) -> None:
+    assert registry.model_name_of("digits") == "vit-digits"
+    assert registry.model_name_of(f"{tmp_path}/My Pets.v2/") == "vit-my-pets-v2"
+    with pytest.raises(UsageError, match="--dataset is 'auto', but must name"):
+        registry.model_name_of("auto")
