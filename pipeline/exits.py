@@ -34,11 +34,20 @@ class InterruptedSweepError(PipelineError):
     status = INTERRUPTED
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """Shows a flag's default behind its help, where there is one to show."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, argparse.SUPPRESS):
+            return action.help
+        return f"{action.help} (default: %(default)s)"
+
+
 class Parser(argparse.ArgumentParser):
     """Reports bad usage as one line, without the usage text."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False, **options)
+        super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         fail(message, BAD_USAGE)

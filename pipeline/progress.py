@@ -13,6 +13,7 @@ from pipeline.search import Rungs
 from tune_spaces.space import TrialSpec
 
 SECONDS_BETWEEN_LINES = 10.0
+TRIALS_THAT_TELL = 5
 
 
 class Progress:
@@ -20,7 +21,7 @@ class Progress:
 
     def __init__(self, console: Console, trials: int, rungs: Rungs) -> None:
         self._console, self._trials, self._rungs = console, trials, rungs
-        self._expected_epochs = rungs.expected_epochs(trials)
+        self._ended_epochs: list[int] = []
         self._running: dict[int, EpochRecord | None] = {}
         self._outcomes: Counter[str] = Counter()
         self._reached: Counter[int] = Counter()
@@ -57,11 +58,12 @@ class Progress:
     def trial_ended(self, record: TrialRecord) -> None:
         self._running.pop(record.index, None)
         self._outcomes[record.outcome] += 1
+        self._ended_epochs.append(len(record.epochs))
         if record.error:
             self._console.print(f"trial {record.index} {record.outcome}: {record.error}", highlight=False)
 
     def _status(self) -> str:
-        ended = sum(self._outcomes.values())
+        ended = len(self._ended_epochs)
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self._outcomes.items()))
         rungs = " ".join(f"{epoch}:{self._reached[epoch]}" for epoch in (*self._rungs.epochs, self._rungs.max_epochs))
         best = f"best {self._best[0]:.2%} (trial {self._best[1]})" if self._best else "no epoch yet"
@@ -75,14 +77,17 @@ class Progress:
         return " | ".join(parts)
 
     def _left(self) -> str:
-        """From the epochs that ASHA is expected to spend; it can spend more."""
-        if self._trials == sum(self._outcomes.values()):
+        """From what a trial has come to so far, and at first from what ASHA should come to."""
+        if self._trials == len(self._ended_epochs):
             return "done"
         if self._epochs == 0:
             return "expected time not known yet"
-        elapsed = time.monotonic() - self._started
-        expected = max(self._expected_epochs, self._epochs + len(self._running))
-        return f"about {_clock(elapsed * (expected / self._epochs - 1))} left"
+        expected = self._rungs.expected_epochs(self._trials) / self._trials
+        if len(self._ended_epochs) >= TRIALS_THAT_TELL:
+            expected = sum(self._ended_epochs) / len(self._ended_epochs)
+        waiting = self._trials - len(self._ended_epochs) - len(self._running)
+        epochs_left = expected * (waiting + len(self._running) / 2)
+        return f"about {_clock((time.monotonic() - self._started) * epochs_left / self._epochs)} left"
 
     def _view(self) -> Table:
         table = Table(box=None, padding=(0, 2), title=Text(self._status(), style="bold"), title_justify="left")

@@ -1,10 +1,8 @@
 """Model versions: registering, the gate between challenger and champion, roll-back, and the history of it all."""
 
 import json
-import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 import mlflow
@@ -15,6 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.config import experiment_name
 from pipeline.exits import GateRefusedError, UsageError
+from vit.image_files import folder_name
 from vit.storage import Folder
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -88,9 +87,7 @@ def model_name_of(dataset: str) -> str:
     """
     if dataset in ("", "auto"):
         raise UsageError(f"--dataset is {dataset!r}, but must name the data set here, such as digits or cifar10")
-    # What vit/image_files.py names a folder's data set.
-    name = Path(dataset).expanduser().absolute().name.lower()
-    return experiment_name(re.sub(r"[^a-z0-9_-]", "-", name))
+    return experiment_name(folder_name(dataset))
 
 
 def register(

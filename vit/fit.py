@@ -1,6 +1,7 @@
 """The training loop: one epoch at a time, resumable, knowing nothing of who orchestrates it."""
 
 import copy
+import math
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -108,15 +109,18 @@ class Fit:
         return self._averaged or self.model
 
     def run_epoch(self) -> Epoch:
-        """Trains on every image once and validates.
+        """Trains on every image once, but for a last, smaller batch, and validates.
 
         Raises:
-            NonFiniteLossError: before the optimizer step that the loss would have spoiled.
+            NonFiniteLossError: before the optimizer step that the loss would have spoiled, or where a step that
+                nothing foretold has spoiled the weights.
         """
         started = time.perf_counter()
         train = self._train_epoch()
         trained = time.perf_counter()
         validation = evaluate(self.kept_model, self._validation, self._normalisation, self.runtime)
+        if not math.isfinite(validation.loss):
+            raise NonFiniteLossError(f"the validation loss is not finite in epoch {self.epochs_done + 1}")
         self.epochs_done += 1
         learning_rate = float(self._optimizer.param_groups[0]["lr"])
         ended = time.perf_counter()
@@ -125,6 +129,8 @@ class Fit:
     def _train_epoch(self) -> Counts:
         self.model.train()
         device = self.runtime.device
+        # Dropout draws from torch's global generator, which others use too; so each epoch starts it afresh.
+        torch.manual_seed(int(torch.randint(2**62, (), generator=self._generator)))
         counter = Counter(self.model.config.num_classes, device)
         order = torch.randperm(len(self._train.labels), generator=self._generator).to(device)
         draws = draw(len(order), self.recipe, self._generator).to(device)
@@ -172,15 +178,12 @@ class Fit:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that it loads without running code."""
-        device_type = self.runtime.device.type
         return {
             "epochs_done": self.epochs_done,
             "model": self.model.state_dict(),
             "averaged": self._averaged.state_dict() if self._averaged else None,
             "optimizer": self._optimizer.state_dict(),
             "generator": self._generator.get_state(),
-            "torch_rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self.runtime.device) if device_type == "cuda" else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -190,9 +193,6 @@ class Fit:
             self._averaged.load_state_dict(state["averaged"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._generator.set_state(state["generator"])
-        torch.set_rng_state(state["torch_rng"])
-        if state["cuda_rng"] is not None and self.runtime.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_rng"], self.runtime.device)
 
 
 @torch.inference_mode()

@@ -1,6 +1,7 @@
 """Data sets in a folder: class folders of image files, or Parquet files in the Hugging Face hub's image layout."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,11 @@ _LABEL_COLUMNS = ("label", "labels")
 _ROWS_AT_ONCE = 1024
 
 
+def folder_name(folder: str | Path) -> str:
+    """The name of the data set in a folder: the folder's own, in lower case, fit for experiments and models."""
+    return re.sub(r"[^a-z0-9_-]", "-", Path(os.path.abspath(Path(folder).expanduser())).name.lower())
+
+
 def has_layout(folder: Path) -> bool:
     """Whether the folder holds a part, train or test, of a data set in one of the layouts."""
     return _has_class_folders(folder) or any(_shards(folder, part) for part in _PARTS)
@@ -35,6 +41,7 @@ def read_folder(folder: Path, img_size: int | None) -> Splits:
     Raises DataError, naming the file or folder, for a layout that is not understood, a part that is missing or
     empty, fewer than two classes, and anything that cannot be read.
     """
+    name = folder_name(folder)
     folder = folder.resolve()
     # One place for what the file system refuses; files of images and Parquet say it themselves, by name.
     try:
@@ -44,7 +51,6 @@ def read_folder(folder: Path, img_size: int | None) -> Splits:
         train, test = decode_parts(str(folder), parts, img_size)
     except OSError as error:
         raise DataError(f"{error.filename or folder} cannot be read: {error.strerror or one_line(error)}") from error
-    name = re.sub(r"[^a-z0-9_-]", "-", folder.name.lower())
     return Splits(name, train, test, class_names, mirror_safe=True, source=str(folder))
 
 

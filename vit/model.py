@@ -54,8 +54,10 @@ class ViTConfig:
             raise ValueError(f"patch_size is {self.patch_size}, but must divide img_size {self.img_size}")
         if self.embed_dim % self.num_heads:
             raise ValueError(f"embed_dim is {self.embed_dim}, but must be a multiple of num_heads {self.num_heads}")
-        if not self.mlp_ratio > 0:
-            raise ValueError(f"mlp_ratio is {self.mlp_ratio}, but must be above 0")
+        if not 1 <= self.embed_dim * self.mlp_ratio < 2**31:
+            raise ValueError(f"mlp_ratio is {self.mlp_ratio}, but must make the MLP's hidden layer at least 1 wide")
+        if self.stem == "conv" and self.embed_dim < 2:
+            raise ValueError(f"embed_dim is {self.embed_dim}, but must be at least 2 with a convolutional stem")
         for name in ("proj_drop_rate", "drop_path_rate"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 0 and below 1")

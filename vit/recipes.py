@@ -29,7 +29,7 @@ class Recipe:
     weight_decay: float = 0.01
     """Decoupled decay of matrices; norms, biases, positions and tokens are not decayed."""
     warmup_epochs: float = 0.0
-    """Length of the linear warm-up, in epochs."""
+    """Length of the linear warm-up, in epochs; a run no longer than it only rises to the peak."""
     label_smoothing: float = 0.0
     clip_grad: float = 0.0
     """Largest norm of the whole gradient; 0 does not clip."""
