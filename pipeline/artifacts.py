@@ -6,7 +6,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -24,29 +24,37 @@ class ArtifactMaker:
     def __init__(self) -> None:
         self._scratch = Path(tempfile.mkdtemp(prefix="vit-artifacts-"))
         self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_stand_back)
+        # The process starts in this thread and inherits its mask: Ctrl-C never reaches it, not even on its way up.
+        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="artifacts", initializer=_block_ctrl_c)
         self._jobs: list[Future[None]] = []
 
     def submit(self, job: Callable[..., None], *arguments: Any, then: Callable[[Path], None]) -> None:
         """Runs `job(folder, *arguments)` on a fresh folder, then `then(folder)` in a thread of this process."""
+        self._jobs.append(self._waiter.submit(self._run, job, arguments, then))
+
+    def _run(self, job: Callable[..., None], arguments: tuple[Any, ...], then: Callable[[Path], None]) -> None:
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
-        future = self._pool.submit(job, folder, *arguments)
-        future.add_done_callback(lambda done: then(folder) if not done.cancelled() and not done.exception() else None)
-        self._jobs.append(future)
+        self._pool.submit(job, folder, *arguments).result()
+        then(folder)
 
     def finish(self) -> None:
-        """Waits for all jobs; raises what the first failed one raised."""
+        """Waits for all jobs and what follows them; raises what the first failed one raised."""
         for job in self._jobs:
             job.result()
 
     def close(self) -> None:
         """Drops what has not begun and removes the folders: call it when they have been read."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._waiter.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=True)
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _block_ctrl_c() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # it is for the driver, which still wants its figures
 
 
 def _stand_back() -> None:
     os.nice(19)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which still wants its figures
 
 
 def make_trial_artifacts(out: Path, folder_uri: str, title: str, class_names: tuple[str, ...]) -> None:

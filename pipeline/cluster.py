@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield  # whoever connected first also disconnects
         return
+    if address is not None:
+        _refuse_silent(address)
     try:
         ray.init(
             address=address or "local",
@@ -40,6 +43,17 @@ def connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _refuse_silent(address: str) -> None:
+    """Ray itself tries for minutes. What is not HOST:PORT (`auto`), it looks up at once."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"--address is {address}, but nothing answers there ({error})") from error
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class TrialResources:
         if not self.cpus_per_trial > 0:
             raise UsageError(f"--cpus-per-trial is {self.cpus_per_trial:g}, but must be above 0")
         gpus = self.gpus_per_trial
-        if gpus is not None and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
+        if gpus is not None and (not gpus >= 0 or (gpus > 1 and gpus % 1 != 0)):
             raise UsageError(f"--gpus-per-trial is {gpus:g}, but must be 0, a fraction of one, or a whole number")
         _at_least("--max-concurrent", self.max_concurrent, 1)
 
@@ -37,7 +37,7 @@ class SweepConfig:
     max_epochs: int | None = None
     """Full length of a trial; None takes the space's."""
     grace_epochs: int | None = None
-    """The first rung of ASHA; None takes a ninth of the full length."""
+    """The first rung of ASHA; None takes a twelfth of the full length."""
     reduction_factor: int = 3
     """One in this many trials passes a rung of ASHA."""
     space: str | None = None

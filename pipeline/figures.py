@@ -59,7 +59,7 @@ def draw_curves(path: str, title: str, epochs: Sequence[Mapping[str, float]], be
         best_label = f"best: epoch {best_epoch:g}, {best['val/accuracy']:.1%}"
         axes.plot(best_epoch, best[f"val/{key}"], "*", color=RED, markeredgecolor=DARK, markersize=14, label=best_label)
         axes.set(xlabel="epoch", ylabel=label, xlim=(numbers[0] - 0.5, numbers[-1] + 0.5))
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=(1, 2, 5, 10), min_n_ticks=1))
         _soften(axes)
     panels[1][0].yaxis.set_major_formatter(PercentFormatter(1.0))
     handles, labels = panels[0][0].get_legend_handles_labels()
@@ -81,7 +81,7 @@ def draw_class_accuracy(path: str, title: str, class_names: Sequence[str], accur
 
 
 def _draw_named_bars(figure: Figure, class_names: Sequence[str], accuracies: Sequence[float | None]) -> None:
-    axes = figure.add_axes((0.25, 0.11, 0.7, 0.77))
+    axes = figure.add_axes((0.25, 0.11, 0.68, 0.77))
     rows = range(len(class_names))
     axes.barh(rows, [accuracy or 0.0 for accuracy in accuracies], height=0.75, color=BLUE)
     for row, accuracy in zip(rows, accuracies, strict=True):
@@ -151,17 +151,16 @@ def draw_confusion_matrix(path: str, title: str, class_names: Sequence[str], con
     shares = np.divide(confusion, totals, out=np.full(confusion.shape, np.nan), where=totals > 0)
     # The root of the share: on a plain scale the confusions, a few per cent each, would all look white.
     norm = PowerNorm(0.5, vmin=0, vmax=1)
-    axes.imshow(shares, cmap="Blues", norm=norm, aspect="auto")
+    axes.imshow(shares, cmap="Blues", norm=norm, aspect="auto", interpolation="nearest")
     if len(class_names) <= MOST_NAMED_CLASSES:
         _name_cells(axes, class_names, confusion, shares)
     else:
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(8, integer=True))
+            axis.set_major_locator(MaxNLocator(8, integer=True, steps=(1, 2, 5, 10)))
     axes.set(xlabel="predicted class", ylabel="true class")
     scale_axes = figure.add_axes((0.72, bottom, 0.02, side / HEIGHT))
     scale = figure.colorbar(ScalarMappable(norm, "Blues"), cax=scale_axes, label="share of the true class")
-    scale.set_ticks([0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0], minor=False)
-    scale.minorticks_off()
+    scale.set_ticks([0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0])
     scale_axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     _save(figure, path)
 
@@ -173,7 +172,8 @@ def _name_cells(
     count = len(class_names)
     names = [_plain(name, 22) for name in class_names]
     axes.set_yticks(range(count), names, fontsize=8.5)
-    axes.set_xticks(range(count), names, fontsize=8.5)
+    # Slanted names must leave room for the axis label under them.
+    axes.set_xticks(range(count), [_plain(name, 14) for name in class_names], fontsize=8.5)
     if max(map(len, names)) > 3:
         for label in axes.get_xticklabels():
             label.set(rotation=40, ha="right", rotation_mode="anchor")
@@ -217,7 +217,7 @@ def draw_leaderboard(
     The outcomes are the keys of `OUTCOME_STYLES`. The winner has the highest accuracy, and of equals comes first.
     """
     figure = _new_figure(title)
-    axes = figure.add_axes((0.08, 0.17, 0.78, 0.71))
+    axes = figure.add_axes((0.095, 0.17, 0.765, 0.71))
     sizes = np.array(parameter_counts, dtype=float)
     scores = np.array([np.nan if accuracy is None else accuracy for accuracy in accuracies])
     marks = [
@@ -303,7 +303,7 @@ def _new_figure(title: str) -> Figure:
 
 
 def _save(figure: Figure, path: str) -> None:
-    # Level 1 compresses in a third of the time for a few more kilobytes.
+    # Level 1 takes less time than the default level, for a few more kilobytes.
     FigureCanvasAgg(figure).print_png(path, pil_kwargs={"compress_level": 1})  # type: ignore[no-untyped-call]
 
 

@@ -39,7 +39,7 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         if self._console.is_terminal:
             self._live.stop()
-        self._console.print(self._status(), highlight=False)
+        self._console.out(self._status(), highlight=False)
 
     def trial_started(self, spec: TrialSpec) -> None:
         self._running[spec.index] = None
@@ -53,14 +53,14 @@ class Progress:
             self._best = (epoch.accuracy, spec.index)
         if not self._console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self._console.print(self._status(), highlight=False)
+            self._console.out(self._status(), highlight=False)
 
     def trial_ended(self, record: TrialRecord) -> None:
         self._running.pop(record.index, None)
         self._outcomes[record.outcome] += 1
         self._ended_epochs.append(len(record.epochs))
         if record.error:
-            self._console.print(f"trial {record.index} {record.outcome}: {record.error}", highlight=False)
+            self._console.out(f"trial {record.index} {record.outcome}: {record.error}", highlight=False)
 
     def _status(self) -> str:
         ended = len(self._ended_epochs)

@@ -98,6 +98,7 @@ def register(
     example_images: np.ndarray,
     measured: Measured,
     tags: dict[str, str],
+    description: str,
 ) -> int:
     """Logs the model to the run, registers it as a new version and makes it the challenger.
 
@@ -109,6 +110,7 @@ def register(
         example_images: uint8 (N, H, W, C), N >= 2: the signature's shape and the example in the UI.
         measured: what the gate will compare.
         tags: more tags of the version, by their full names, such as `pipeline.dataset`.
+        description: of the version, in the registry's pages.
 
     Returns:
         The version's number.
@@ -135,6 +137,7 @@ def register(
         run_id=run_id,
         model_id=model_id,
         tags={**tags, **measured.to_tags(), "pipeline.run_id": run_id},
+        description=description,
     )
     client.set_registered_model_alias(model_name, CHALLENGER, str(version.version))
     return int(version.version)

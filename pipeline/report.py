@@ -180,9 +180,9 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 def print_summary(console: Console, summary: dict[str, Any]) -> None:
     console.print(_table(summary["leaderboard"]))
     for line in summary_lines(summary):
-        console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"view the runs:   {summary['next']['view']}", highlight=False, soft_wrap=True)
-    console.print(f"promote:         {summary['next']['promote']}", highlight=False, soft_wrap=True)
+        console.out(line, highlight=False)
+    console.out(f"view the runs:   {summary['next']['view']}", highlight=False)
+    console.out(f"promote:         {summary['next']['promote']}", highlight=False)
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

@@ -9,6 +9,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from pipeline.cluster import Allotment
+from pipeline.exits import UsageError
 from pipeline.ranking import EpochRecord, Outcome, TrialRecord
 from pipeline.trial import ACCURACY, TrainingData, Trial, TrialContext
 from tune_spaces.space import TrialSpec
@@ -26,7 +27,9 @@ class Rungs:
 
     @staticmethod
     def of(max_epochs: int, grace_epochs: int | None, reduction_factor: int) -> "Rungs":
-        return Rungs(grace_epochs or max(1, max_epochs // 9), reduction_factor, max_epochs)
+        if grace_epochs is not None and grace_epochs > max_epochs:
+            raise UsageError(f"--grace-epochs is {grace_epochs}, but must be at most the full length, {max_epochs}")
+        return Rungs(grace_epochs or max(1, max_epochs // 12), reduction_factor, max_epochs)
 
     @property
     def epochs(self) -> list[int]:
@@ -197,8 +200,10 @@ class _Events(tune.Callback):
         if "diverged" in result:
             self._diverged[spec.index] = result["diverged"]
             return
-        epoch = EpochRecord(result["epoch"], result["metrics"])
-        self._epochs[spec.index].append(epoch)
+        epoch, known = EpochRecord(result["epoch"], result["metrics"]), self._epochs[spec.index]
+        if epoch.number <= len(known):
+            return  # told again by the process that took the trial over
+        known.append(epoch)
         for observer in self._here.observers:
             observer.epoch_done(spec, epoch)
 

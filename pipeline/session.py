@@ -114,7 +114,7 @@ def _mark_unfinished(session: Session, error: BaseException) -> None:
     try:
         session.tracker.close(timeout=20)
     except PipelineError as lost:
-        session.console.print(f"warning: {lost}", highlight=False)
+        session.console.out(f"warning: {lost}", highlight=False)
 
 
 def _refuse_unknown_space(name: str | None) -> None:

@@ -58,14 +58,14 @@ def execute(session: Session, stage: Stage, inputs: list[Any]) -> Any:
 def prepare(session: Session) -> Prepared:
     data = session.dataset
     size = f"{data.img_size}x{data.img_size}x{data.in_chans}"
-    session.console.print(
+    session.console.out(
         f"prepare: {data.name} from {data.source}: {len(data.train)} train, {len(data.validation)} validation, "
         f"{len(data.test)} test images of {size}, {data.num_classes} classes",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        highlight=False,
+    )
     duplicates = duplicates_across_splits(data)
     if duplicates:
-        session.console.print(f"warning: {duplicates} test images also stand in train or validation", highlight=False)
+        session.console.out(f"warning: {duplicates} test images also stand in train or validation", highlight=False)
     return Prepared(measure_normalisation(data.train.images), duplicates)
 
 
@@ -73,11 +73,11 @@ def search(session: Session, prepared: Prepared) -> Searched:
     config, rungs, data = session.config, session.rungs, session.dataset
     specs = draw_trials(session.space, session.shape, config.trials, rungs.max_epochs, config.seed)
     precision = _choose_precision(session)
-    session.console.print(
+    session.console.out(
         f"search: {len(specs)} trials of space {session.space.name}, at most {rungs.max_epochs} epochs, rungs "
         f"{rungs.epochs}, {session.allotment.concurrent} at once, {precision}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        highlight=False,
+    )
     runs = TrialRuns(
         session.tracker, session.artifacts, session.trials_folder, session.dataset_reference, data.class_names
     )
@@ -150,7 +150,11 @@ def register_winner(session: Session, searched: Searched, evaluated: Evaluated) 
     run_id = session.tracker.run_id(trial_key(winner.index))
     folder = trial_folder(session.trials_folder, winner.index)
     example = session.dataset.validation.images[:2]
-    return register(session.tracker.client, session.model_name, run_id, folder, example, measured, tags)
+    description = (
+        f"trial {winner.index} of sweep {session.name}: validation {best.accuracy:.2%}, test {counts.accuracy:.2%}"
+        f" ({counts.correct} of {counts.total})"
+    )
+    return register(session.tracker.client, session.model_name, run_id, folder, example, measured, tags, description)
 
 
 def report(

@@ -22,7 +22,7 @@ def build_parser() -> Parser:
     search = parser.add_argument_group("search")
     search.add_argument("--trials", type=int, default=defaults.trials, help="configurations to try")
     search.add_argument("--max-epochs", type=int, help="full length of a trial; default: the space's")
-    search.add_argument("--grace-epochs", type=int, help="first rung of ASHA; default: a ninth of the full length")
+    search.add_argument("--grace-epochs", type=int, help="first rung of ASHA; default: a twelfth of the full length")
     search.add_argument(
         "--reduction-factor", type=int, default=defaults.reduction_factor, help="one in this many passes a rung"
     )

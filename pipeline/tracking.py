@@ -4,7 +4,9 @@ Training never waits for the tracking server and does not die with it: while the
 """
 
 import logging
+import posixpath
 import queue
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -15,13 +17,19 @@ from typing import Any, Literal
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.tracking.context.registry import resolve_tags
 
 from pipeline.exits import PipelineError
 
 Status = Literal["FINISHED", "KILLED", "FAILED"]
 RETRY_SECONDS = 1.0
+REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
+"""MLflow's error codes for what it will not take the next time either."""
 LONGEST_PARAM = 6000  # MLflow refuses longer values
 LONGEST_TAG = 8000
+LONGEST_METRIC_NAME = 250
+MOST_METRICS = 1000
+"""In one call."""
 
 logger = logging.getLogger("pipeline.tracking")
 
@@ -75,6 +83,8 @@ class Tracker:
         self.experiment = experiment
         self.client = MlflowClient(tracking_uri=uri)
         self._experiment_id = self._open_experiment(experiment)
+        # Who started it, from which program and commit, as MLflow's own fluent interface says it.
+        self._origin: dict[str, str] = resolve_tags()
         self._run_ids: dict[str, str] = {}
         self._open: dict[str, None] = {}
         self._events: queue.Queue[StartRun | LogRun] = queue.Queue()
@@ -134,7 +144,8 @@ class Tracker:
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._thread.is_alive():
                     raise TrackingError(
-                        f"{self._events.unfinished_tasks} records could not be written to {self.uri}: {self._failure}"
+                        f"{self._events.unfinished_tasks} records could not be written to {self.uri}: "
+                        f"{self._failure or f'it took more than {timeout:g} s'}"
                     )
                 self._events.all_tasks_done.wait(min(left, 1.0))
 
@@ -152,7 +163,9 @@ class Tracker:
         # An absolute place beside the database; else the artifacts land wherever the process stands.
         database = self.uri.removeprefix("sqlite:///")
         beside = (Path(database).parent / "mlartifacts" / name).as_uri() if database != self.uri else None
-        return str(self.client.create_experiment(name, artifact_location=beside))
+        # The kind makes the UI open in its view for training runs.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return str(self.client.create_experiment(name, artifact_location=beside, tags=kind))
 
     def _write_all(self) -> None:
         while not self._stopping.is_set():
@@ -163,8 +176,13 @@ class Tracker:
             while not self._stopping.is_set():
                 try:
                     self._write(event)
+                    self._failure = None
                     break
                 except Exception as error:  # the server is away or busy: training goes on, and this is tried again
+                    if isinstance(error, KeyError) or getattr(error, "error_code", None) in REFUSALS:
+                        # Never to be written: what comes after it must not wait for it.
+                        logger.warning("a record of %s is lost, tracking refuses it: %s", event.key, error)
+                        break
                     if self._failure is None:
                         logger.warning("tracking at %s fails, training goes on: %s", self.uri, error)
                     self._failure = error
@@ -176,17 +194,21 @@ class Tracker:
             self._write_start(event)
             return
         run_id = self._run_ids[event.key]
-        metrics = [Metric(name, value, event.at, event.step) for name, value in event.metrics.items()]
+        metrics = [Metric(_metric_name(name), value, event.at, event.step) for name, value in event.metrics.items()]
         tags = [RunTag(name, value[:LONGEST_TAG]) for name, value in event.tags.items()]
-        if metrics or tags:
-            self.client.log_batch(run_id, metrics=metrics, tags=tags)
+        for first in range(0, len(metrics), MOST_METRICS):
+            self.client.log_batch(run_id, metrics=metrics[first : first + MOST_METRICS])
+        if tags:
+            self.client.log_batch(run_id, tags=tags)
         if event.files is not None:
             self.client.log_artifacts(run_id, str(event.files))
         if event.status is not None:
             self.client.set_terminated(run_id, event.status, end_time=event.at)
 
     def _write_start(self, event: StartRun) -> None:
-        tags = {**event.tags, **({"mlflow.parentRunId": self._run_ids[event.parent]} if event.parent else {})}
+        tags = {**self._origin, **event.tags}
+        if event.parent is not None:
+            tags["mlflow.parentRunId"] = self._run_ids[event.parent]
         if event.key not in self._run_ids:
             run = self.client.create_run(self._experiment_id, start_time=event.at, tags=tags, run_name=event.name)
             self._run_ids[event.key] = run.info.run_id
@@ -200,6 +222,11 @@ class Tracker:
             digest = reference.digest.removeprefix("sha256:")[:32]
             entity = DatasetEntity(reference.name, digest, "local", reference.source)
             self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+
+
+def _metric_name(name: str) -> str:
+    """A name that MLflow takes: a class may be called anything (`rock & roll`), a metric may not."""
+    return posixpath.normpath(re.sub(r"[^\w/.: -]", "_", name)[:LONGEST_METRIC_NAME])
 
 
 def _now() -> int:

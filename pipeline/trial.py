@@ -59,13 +59,19 @@ class Trial(tune.Trainable):
             spec.model, spec.recipe, self._runtime, self._train, self._validation, self._data.normalisation, spec.seed
         )
         self._history = TrialHistory()
+        self._untold: list[dict[str, Any]] = []
         save_card(self._folder, ModelCard(spec.model, self._data.normalisation, self._data.class_names))
         state = load_state(self._folder)
         if state is not None:  # the trial's process died and this one takes over
             self._fit.load_state_dict(state["fit"])
             self._history = TrialHistory(**state["history"])
+            self._history.write(self._folder)
+            # The driver may not have heard of the last epoch: it gets them all again and skips what it knows.
+            self._untold = list(self._history.epochs)
 
     def step(self) -> dict[str, Any]:
+        if self._untold:
+            return self._result(self._untold.pop(0))
         try:
             epoch = self._fit.run_epoch()
         except NonFiniteLossError as error:
@@ -76,8 +82,13 @@ class Trial(tune.Trainable):
             save_weights(self._folder, self._fit.kept_model, epoch.number)
         save_state(self._folder, {"fit": self._fit.state_dict(), "history": asdict(self._history)})
         self._history.write(self._folder)
-        done = epoch.number >= self._fit.recipe.epochs
-        return {"epoch": epoch.number, ACCURACY: metrics[ACCURACY], "metrics": metrics, "done": done}
+        return self._result(self._history.epochs[-1])
+
+    def _result(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """What Tune is told of an epoch in the history."""
+        metrics = {name: value for name, value in entry.items() if name != "epoch"}
+        done = entry["epoch"] >= self._fit.recipe.epochs
+        return {"epoch": entry["epoch"], ACCURACY: metrics[ACCURACY], "metrics": metrics, "done": done}
 
 
 def epoch_metrics(epoch: Epoch, class_names: tuple[str, ...]) -> dict[str, float]:

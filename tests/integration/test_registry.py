@@ -55,10 +55,8 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]
     start = time.monotonic()
     weights = Folder(str(folder / "weights"))
     tags = {"pipeline.dataset": "x"}
-    version = registry.register(client, NAME, run_id, weights, images[:2], MEASURED, tags)
+    version = registry.register(client, NAME, run_id, weights, images[:2], MEASURED, tags, "a test")
     yield Registered(client, run_id, version, time.monotonic() - start, images, expected)
-    # Registering sets it, in the environment as well: later tests are not to find it.
-    mlflow.set_tracking_uri(None)
 
 
 def _trained(folder: Folder) -> tuple[ModelCard, VisionTransformer]:

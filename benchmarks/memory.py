@@ -1,0 +1,104 @@
+"""Claim: the images stand once per node, however many trials run there.
+
+    python -m benchmarks.memory
+
+Runs searches with 1 and with 4 trials at once over the same images and sums the trials' memory, each shared page
+counted once over all who share it (proportional set size, Linux). Four copies of the images would show.
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+import threading
+
+import numpy as np
+import psutil
+
+from benchmarks.machine import machine_line
+from pipeline.cluster import allot, connected
+from pipeline.config import TrialResources
+from pipeline.ranking import EpochRecord, TrialRecord
+from pipeline.search import Rungs, run_search
+from pipeline.trial import TrainingData, TrialContext
+from tune_spaces.space import TrialSpec
+from vit.arrays import ImageArrays
+from vit.augment import measure_normalisation
+from vit.model import ViTConfig
+from vit.recipes import Recipe
+
+MEGABYTE = 2**20
+LOOKS = 12
+
+
+class _PeakMemory:
+    """Observes a search: the trials' greatest memory in common at any end of an epoch."""
+
+    def __init__(self, trials: int) -> None:
+        self._trials = trials
+        self._lock = threading.Lock()
+        self.pss = self.private = 0
+        self.looks = 0
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        pass
+
+    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+        workers = [process for process in psutil.Process().children(recursive=True) if _is_trial(process)]
+        if len(workers) == self._trials:
+            memory = [process.memory_full_info() for process in workers]
+            self.pss = max(self.pss, sum(info.pss for info in memory))
+            self.private = max(self.private, sum(info.uss for info in memory))
+            self.looks += 1
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        pass
+
+
+def _is_trial(process: psutil.Process) -> bool:
+    try:
+        return any("ray::" in part and "Trial" in part for part in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def measure(trials: int, images: int, connection: "multiprocessing.connection.Connection") -> None:
+    """Searches with `trials` at once; sends (PSS, private memory, size of the images) in bytes."""
+    rng = np.random.default_rng(0)
+    train = ImageArrays(rng.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, images))
+    data = TrainingData(
+        train, ImageArrays(train.images[:64], train.labels[:64]), measure_normalisation(train.images[:64]), ("a",) * 10
+    )
+    # A model that is nearly nothing, so that the images are what there is to see.
+    model, recipe = ViTConfig(patch_size=16, embed_dim=8, depth=1, num_heads=1), Recipe(epochs=1000, batch_size=4096)
+    specs = [TrialSpec(index, model, recipe, seed=index) for index in range(trials)]
+    peak = _PeakMemory(trials)
+    with tempfile.TemporaryDirectory() as folder, connected(None):
+        allotment = allot(TrialResources(cpus_per_trial=0.25, max_concurrent=trials))
+        context = TrialContext(f"{folder}/trials", "fp32", compile=False)
+        run_search(specs, data, context, Rungs(1000, 3, 1000), allotment, folder, [peak], lambda: peak.looks >= LOOKS)
+    connection.send((peak.pss, peak.private, train.images.nbytes))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=100_000, help="images of 32x32x3 to train on")
+    arguments = parser.parse_args()
+    print(machine_line())
+    totals = {}
+    for trials in (1, 4):
+        receiver, sender = multiprocessing.Pipe(duplex=False)
+        process = multiprocessing.get_context("spawn").Process(target=measure, args=(trials, arguments.images, sender))
+        process.start()
+        pss, private, images = receiver.recv()
+        process.join()
+        totals[trials] = pss
+        print(
+            f"{trials} at once: {pss / MEGABYTE:.0f} MB in all, of them {private / MEGABYTE:.0f} MB private; "
+            f"images {images / MEGABYTE:.0f} MB"
+        )
+    extra = (totals[4] - totals[1]) / 3
+    print(f"each further trial takes {extra / MEGABYTE:.0f} MB; with a copy, {images / MEGABYTE:.0f} MB of images more")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Claim: a sweep of 32 trials on digits takes at most 1.25 times its trials' pure training time divided by the cores.
+
+    python -m benchmarks.sweep_overhead
+
+Runs the main command in a fresh folder and reads its own record. Ray's start-up is shown apart.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine_line
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=1, help="whole sweeps to run")
+    parser.add_argument("flags", nargs="*", default=["--trials", "32", "--dataset", "digits"], help="of the sweep")
+    arguments = parser.parse_args()
+    print(machine_line())
+    print(f"python -m pipeline.sweep {' '.join(arguments.flags)}, {arguments.rounds} round(s)")
+    ratios = []
+    for _ in range(arguments.rounds):
+        command_seconds, result = _sweep(arguments.flags)
+        seconds = result["seconds"]
+        ideal = seconds["training"] / seconds["concurrent_trials"]
+        stages = sum(value for name, value in seconds["stages"].items() if name != "ray")
+        ratios.append(stages / ideal)
+        search = seconds["stages"]["search"]
+        print(
+            f"command {command_seconds:.0f} s: Ray {seconds['stages']['ray']:.1f} s, search {search:.1f} s, other stages "
+            f"{stages - search:.1f} s; pure training / {seconds['concurrent_trials']} = {ideal:.1f} s; "
+            f"overhead {ratios[-1]:.2f}; ASHA {result['asha']['share']:.1%} of the full grid"
+        )
+    print(f"all stages against pure training time: {statistics.median(ratios):.2f} (median of {len(ratios)})")
+
+
+def _sweep(flags: list[str]) -> tuple[float, dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pipeline.sweep", *flags, "--json", "result.json"]
+        started = time.perf_counter()
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - started
+        result: dict[str, Any] = json.loads((Path(folder) / "result.json").read_text())
+    return seconds, result
+
+
+if __name__ == "__main__":
+    main()

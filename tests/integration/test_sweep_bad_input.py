@@ -1,0 +1,234 @@
+"""Bad input to the sweep: one line that names the flag or the path, the right exit status, and nothing half-written."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline import sweep
+from pipeline.exits import run_command
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 150
+
+
+@dataclass(frozen=True)
+class Ended:
+    status: int
+    stdout: str
+    stderr: str
+
+
+def test_flags_without_sense(tmp_path: Path, here: Callable[..., Ended]) -> None:
+    for arguments, rule in (
+        ("--trials 0", "--trials is 0, but must be at least 1"),
+        ("--trials -3", "--trials is -3, but must be at least 1"),
+        ("--max-epochs 0", "--max-epochs is 0, but must be at least 1"),
+        ("--grace-epochs 5 --max-epochs 4", "--grace-epochs is 5, but must be at most --max-epochs 4"),
+        ("--reduction-factor 1", "--reduction-factor is 1, but must be at least 2"),
+        ("--seed -1", "--seed is -1, but must be at least 0"),
+        ("--precision fp8", "--precision is 'fp8', but must be one of"),
+        ("--space nope", "--space is 'nope', but must be one of natural, small"),
+        ("--cpus-per-trial 0", "--cpus-per-trial is 0, but must be above 0"),
+        ("--gpus-per-trial 1.5", "--gpus-per-trial is 1.5, but must be 0, a fraction of one, or a whole number"),
+        ("--max-concurrent 0", "--max-concurrent is 0, but must be at least 1"),
+        ("--train-limit 1", "--train-limit is 1, but must be at least 2"),
+        ("--json none/result.json", "--json is none/result.json, but its folder does not exist"),
+        ("--learning-rate 1", "unrecognized arguments: --learning-rate 1"),
+    ):
+        _assert_refused(here(*arguments.split()), 2, rule)
+        assert _left(tmp_path) == set(), arguments
+
+
+def test_records_that_cannot_be_written(tmp_path: Path, here: Callable[..., Ended]) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "text.db").write_text("not a database")
+    for arguments, status, rule in (
+        ("--storage file/sweeps", 2, "--storage is file/sweeps, which cannot be written: Not a directory"),
+        ("--storage file", 2, "--storage is file, which cannot be written: File exists"),
+        (f"--tracking-uri sqlite:///{tmp_path}/none/runs.db", 2, f"--tracking-uri names {tmp_path}/none/runs.db"),
+        (f"--tracking-uri sqlite:///{tmp_path}/text.db", 2, "text.db, but that file is not a SQLite database"),
+        ("--tracking-uri ./mlruns", 2, "--tracking-uri is './mlruns', but must be sqlite:///FILE"),
+        (f"--tracking-uri http://127.0.0.1:{_free_port()}", 1, "does not answer"),
+    ):
+        _assert_refused(here("--dataset", "digits", *arguments.split()), status, rule)
+        assert _left(tmp_path) == {"file", "text.db"}, arguments
+
+
+@pytest.mark.parametrize(
+    ("make", "rule"),
+    [
+        pytest.param(lambda folder: None, "--dataset is images, but no such data set or folder exists", id="missing"),
+        pytest.param(lambda folder: folder.mkdir(), "images holds no data set: it must hold train/<class>", id="empty"),
+        pytest.param(lambda folder: folder.touch(), "--dataset images is a file, but must be a folder", id="a file"),
+        pytest.param(
+            lambda folder: _write_images(folder, ["cat"]),
+            "images has one class (cat), but must have at least two",
+            id="one class",
+        ),
+        pytest.param(
+            lambda folder: _write_images(folder, ["cat", "dog"], sizes=(8, 12)),
+            "images has images of different sizes, 8x8 (8), 12x12 (8): resize them with --img-size",
+            id="mixed sizes",
+        ),
+        pytest.param(
+            lambda folder: _write_images(folder, ["cat", "dog"], train_images=1),
+            "class cat has 1 training images, but must have at least 2",
+            id="one image",
+        ),
+    ],
+)
+def test_data_that_cannot_be_used(
+    tmp_path: Path, here: Callable[..., Ended], make: Callable[[Path], None], rule: str
+) -> None:
+    make(tmp_path / "images")
+    _assert_refused(here("--dataset", "images"), 2, rule)
+    _assert_no_runs(tmp_path)
+
+
+@pytest.mark.slow
+def test_refused_as_a_user_sees_it(tmp_path: Path) -> None:
+    """The command as its own process: nothing that the frameworks say on their way in or out is shown."""
+    (tmp_path / "broken").mkdir()
+    _write_images(tmp_path / "broken" / "images", ["cat", "dog"])
+    jpeg = tmp_path / "broken" / "images" / "train" / "dog" / "1.jpg"
+    jpeg.write_bytes(jpeg.read_bytes()[:100])
+    cases: dict[str, tuple[str, int, str]] = {
+        "word": ("--trials abc", 2, "argument --trials: invalid int value: 'abc'"),
+        "broken": ("--dataset images", 2, f"{jpeg} is not an image that can be read"),
+        "server": (f"--dataset digits --tracking-uri http://127.0.0.1:{_free_port()}", 1, "does not answer"),
+        "cores": (
+            "--dataset digits --cpus-per-trial 4096",
+            2,
+            "--cpus-per-trial is 4096, but the largest node of this cluster has",
+        ),
+    }
+    if not torch.cuda.is_available():
+        rule = "--gpus-per-trial is 1, but the largest node of this cluster has 0 GPUs"
+        cases["gpu"] = ("--dataset digits --gpus-per-trial 1", 2, rule)
+
+    def run_case(name: str) -> Ended:
+        (tmp_path / name).mkdir(exist_ok=True)
+        with _started(tmp_path / name, *cases[name][0].split()) as process:
+            stdout, stderr = process.communicate(timeout=DEADLINE)
+        return Ended(process.returncode, stdout, stderr)
+
+    with ThreadPoolExecutor(2) as pool:
+        for (name, (_, status, rule)), ended in zip(cases.items(), pool.map(run_case, cases), strict=True):
+            _assert_refused(ended, status, rule)
+            _assert_no_runs(tmp_path / name)
+
+
+@pytest.mark.slow
+def test_two_sweeps_in_one_folder(tmp_path: Path) -> None:
+    arguments = ("--dataset", "digits", "--trials", "2", "--max-epochs", "50")
+    with _started(tmp_path, *arguments) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline().startswith("prepare: digits")
+        with _started(tmp_path, *arguments) as second:
+            ended = Ended(0, *second.communicate(timeout=DEADLINE))
+        assert first.poll() is None
+        assert second.returncode == 2
+        _assert_refused(ended, 0, f"--storage is sweeps, which another sweep uses (process {first.pid}: ")
+        # The first one goes on: it still gets to its trials.
+        assert first.stdout.readline().startswith("search: 2 trials")
+        for _ in range(2):
+            first.send_signal(signal.SIGINT)
+        stdout, stderr = first.communicate(timeout=DEADLINE)
+    assert first.returncode == 130
+    assert len(stderr.splitlines()) == 1, stderr
+    assert "Traceback" not in stdout
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Runs the command in this process, which has imported the frameworks already, and in an own folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VIT_DATA_DIR", raising=False)
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["sweep", *arguments])
+        with pytest.raises(SystemExit) as exit_info:
+            run_command(sweep.main)
+        assert isinstance(exit_info.value.code, int)
+        return Ended(exit_info.value.code, *capfd.readouterr())
+
+    return run
+
+
+@contextlib.contextmanager
+def _started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process group of its own, which does not outlive the test."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.sweep", *arguments],
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()  # Ray's own processes end with it
+
+
+def _assert_refused(ended: Ended, status: int, rule: str) -> None:
+    assert ended.status == status, ended
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert rule in line
+    assert ended.stdout == ""
+    assert not re.search(r"Traceback|\d{4}-\d\d-\d\d", line)
+
+
+def _left(folder: Path) -> set[str]:
+    """What stands there besides the lock that every sweep takes."""
+    left = {path.name for path in folder.iterdir()}
+    if "sweeps" in left:
+        assert [path.name for path in (folder / "sweeps").iterdir()] == [".lock"]
+    return left - {"sweeps"}
+
+
+def _assert_no_runs(folder: Path) -> None:
+    database = folder / "mlflow.db"
+    if not database.exists():
+        return
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)
+
+
+def _write_images(folder: Path, classes: list[str], sizes: tuple[int, ...] = (8, 8), train_images: int = 4) -> None:
+    """JPEGs of random pixels, the sizes taking turns."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", train_images), ("test", 4)):
+        for name in classes:
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                side = sizes[number % len(sizes)]
+                pixels = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.jpg")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,308 @@
+"""The writer of runs, on a real SQLite store and on a real server that dies and comes back."""
+
+import itertools
+import logging
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pipeline.tracking import DatasetReference, Tracker, TrackingError
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tracking") / "mlflow.db"
+
+
+@pytest.fixture
+def tracker(database: Path) -> Iterator[Tracker]:
+    tracker = Tracker(f"sqlite:///{database}", f"experiment-{next(_numbers)}")
+    yield tracker
+    tracker.close(timeout=30)
+
+
+def runs_of(tracker: Tracker) -> dict[str, Run]:
+    """All runs of the tracker's experiment by name, as another client reads them."""
+    client = MlflowClient(tracker.uri)
+    experiment = client.get_experiment_by_name(tracker.experiment)
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    runs = {run.info.run_name: run for run in found}
+    assert len(runs) == len(found), "a run was written twice"
+    return runs
+
+
+def steps_of(tracker: Tracker, key: str, metric: str) -> list[tuple[int, float]]:
+    history = MlflowClient(tracker.uri).get_metric_history(tracker.run_id(key), metric)
+    return [(each.step, each.value) for each in sorted(history, key=lambda each: each.step)]
+
+
+def test_runs_nest_and_carry_tags_params_and_data(tracker: Tracker) -> None:
+    digest = "sha256:" + "0123456789abcdef" * 4
+    data = DatasetReference("digits", digest, "scikit-learn")
+    tracker.start_run("s", "sweep", None, {"pipeline.kind": "sweep"}, {"trials": 2, "space": None}, data, at=1000)
+    tracker.start_run("t0", "trial-00", "s", {"pipeline.trial": "0"}, {"learning_rate": 1e-3})
+    tracker.end_run("t0", "FINISHED")
+    tracker.end_run("s", "FINISHED")
+    tracker.flush()
+    runs = runs_of(tracker)
+    sweep, trial = runs["sweep"], runs["trial-00"]
+    assert sweep.info.start_time == 1000
+    assert sweep.data.params == {"trials": "2", "space": "None"}
+    assert sweep.data.tags["pipeline.kind"] == "sweep"
+    assert "mlflow.parentRunId" not in sweep.data.tags
+    assert trial.data.tags["mlflow.parentRunId"] == sweep.info.run_id == tracker.run_id("s")
+    assert trial.data.tags["pipeline.trial"] == "0"
+    assert trial.data.params == {"learning_rate": "0.001"}
+    [given] = sweep.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.source) == ("digits", "scikit-learn")
+    assert given.dataset.digest == "0123456789abcdef" * 2
+    assert not trial.inputs.dataset_inputs
+
+
+def test_metrics_stand_at_their_steps(tracker: Tracker) -> None:
+    tracker.start_run("t", "trial")
+    for epoch in range(1, 6):
+        tracker.log("t", {"val/accuracy": epoch / 10, "val/class_accuracy/ant": 0.5}, step=epoch)
+    tracker.flush()
+    assert steps_of(tracker, "t", "val/accuracy") == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4), (5, 0.5)]
+    assert runs_of(tracker)["trial"].data.metrics == {"val/accuracy": 0.5, "val/class_accuracy/ant": 0.5}
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "KILLED", "FAILED"])
+def test_a_run_ends_with_its_status(tracker: Tracker, status: str) -> None:
+    tracker.start_run("t", "trial")
+    before = int(time.time() * 1000)
+    tracker.end_run("t", status, {"pipeline.stopped": "asha"})  # type: ignore[arg-type]
+    tracker.flush()
+    run = runs_of(tracker)["trial"]
+    assert run.info.status == status
+    assert before <= run.info.end_time <= int(time.time() * 1000)
+    assert run.data.tags["pipeline.stopped"] == "asha"
+
+
+def test_a_run_that_has_ended_takes_more_and_stays_ended(tracker: Tracker, tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "curves.png").write_bytes(b"picture")
+    tracker.start_run("t", "trial")
+    tracker.end_run("t", "KILLED")
+    tracker.log("t", {"test/accuracy": 0.75}, tags={"late": "yes"}, files=tmp_path)
+    tracker.flush()
+    run = runs_of(tracker)["trial"]
+    assert run.info.status == "KILLED"
+    assert (run.data.metrics, run.data.tags["late"]) == ({"test/accuracy": 0.75}, "yes")
+    client, folder = MlflowClient(tracker.uri), tmp_path / "read"
+    folder.mkdir()
+    copy = client.download_artifacts(run.info.run_id, "figures/curves.png", str(folder))
+    assert Path(copy).read_bytes() == b"picture"
+
+
+def test_artifacts_stand_beside_the_database_wherever_the_process_stands(tracker: Tracker, database: Path) -> None:
+    tracker.start_run("t", "trial")
+    tracker.flush()
+    uri = runs_of(tracker)["trial"].info.artifact_uri
+    assert uri.startswith(f"{(database.parent / 'mlartifacts').as_uri()}/{tracker.experiment}/")
+
+
+def test_no_run_stays_open(tracker: Tracker) -> None:
+    tracker.start_run("s", "sweep")
+    for index in range(3):
+        tracker.start_run(f"t{index}", f"trial-{index}", "s")
+    tracker.end_run("t1", "FINISHED")
+    tracker.end_open_runs("KILLED", {"pipeline.stopped": "interrupted"})
+    tracker.flush()
+    runs = runs_of(tracker)
+    status = {name: run.info.status for name, run in runs.items()}
+    assert status == {"sweep": "KILLED", "trial-0": "KILLED", "trial-1": "FINISHED", "trial-2": "KILLED"}
+    assert "pipeline.stopped" not in runs["trial-1"].data.tags
+    assert runs["sweep"].info.end_time >= runs["trial-2"].info.end_time >= runs["trial-0"].info.start_time
+    assert runs["sweep"].data.tags["pipeline.stopped"] == "interrupted"
+
+
+def test_what_is_too_long_is_cut_and_not_refused(tracker: Tracker) -> None:
+    tracker.start_run("t", "trial", params={"long": "p" * 10_000})
+    tracker.log("t", {"m" * 300: 1.0})
+    tracker.end_run("t", "FAILED", {"pipeline.error": "e" * 10_000})
+    tracker.flush()
+    run = runs_of(tracker)["trial"]
+    assert (run.info.status, run.data.params["long"], len(run.data.tags["pipeline.error"])) == (
+        "FAILED",
+        "p" * 6000,
+        8000,
+    )
+    assert run.data.metrics == {"m" * 250: 1.0}
+
+
+def test_a_class_may_be_called_anything(tracker: Tracker) -> None:
+    names = ["rock & roll", "c++", "it's", "tench, Tinca tinca", "naïve", "a//b", "", "50%"]
+    tracker.start_run("t", "trial")
+    tracker.log("t", {f"val/class_accuracy/{name}": 0.5 for name in names} | {"val/loss": 1.0}, step=1)
+    tracker.end_run("t", "FINISHED")
+    tracker.flush(timeout=30)
+    run = runs_of(tracker)["trial"]
+    assert run.info.status == "FINISHED"
+    assert sorted(name.removeprefix("val/class_accuracy") for name in run.data.metrics) == sorted(
+        ["/rock _ roll", "/c__", "/it_s", "/tench_ Tinca tinca", "/naïve", "/a/b", "", "/50_", "val/loss"]
+    )
+
+
+def test_more_classes_than_one_call_takes(tracker: Tracker) -> None:
+    tracker.start_run("t", "trial")
+    tracker.log("t", {f"val/class_accuracy/{index}": index / 1500 for index in range(1500)}, step=1)
+    tracker.flush(timeout=60)
+    assert len(runs_of(tracker)["trial"].data.metrics) == 1500
+
+
+def test_a_record_that_is_refused_holds_up_no_other(tracker: Tracker, caplog: pytest.LogCaptureFixture) -> None:
+    tracker.start_run("t", "trial", params={"not a valid (name)": 1})
+    tracker.log("nobody", {"val/loss": 1.0})
+    tracker.log("t", {"val/loss": 2.0})
+    with caplog.at_level(logging.WARNING, logger="pipeline.tracking"):
+        tracker.flush(timeout=30)
+    assert runs_of(tracker)["trial"].data.metrics == {"val/loss": 2.0}
+    assert [
+        message.startswith(f"a record of {key} is lost") for key, message in zip("tn", caplog.messages, strict=True)
+    ]
+
+
+def test_a_locked_database_holds_up_the_writer_and_not_the_training(tracker: Tracker, database: Path) -> None:
+    tracker.start_run("t", "trial")
+    tracker.flush()
+    with closing(sqlite3.connect(database, isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        started = time.monotonic()
+        for epoch in range(1, 101):
+            tracker.log("t", {"val/loss": float(epoch)}, step=epoch)
+        tracker.end_run("t", "FINISHED")
+        assert time.monotonic() - started < 0.5
+        with pytest.raises(TrackingError, match=f"101 records could not be written to {tracker.uri}: "):
+            tracker.flush(timeout=0.5)
+        holder.execute("ROLLBACK")
+    tracker.flush(timeout=60)
+    assert steps_of(tracker, "t", "val/loss") == [(epoch, float(epoch)) for epoch in range(1, 101)]
+    assert runs_of(tracker)["trial"].info.status == "FINISHED"
+
+
+def test_a_second_tracker_finds_the_experiment(tracker: Tracker) -> None:
+    tracker.start_run("t", "one")
+    tracker.flush()
+    again = Tracker(tracker.uri, tracker.experiment)
+    again.start_run("t", "two")
+    again.close()
+    assert set(runs_of(tracker)) == {"one", "two"}
+
+
+class Server:
+    """`mlflow server` on a port of its own, which can be stopped, killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "server.log"
+
+    def start(self) -> None:
+        options = {
+            "--backend-store-uri": f"sqlite:///{self.folder}/mlflow.db",
+            "--artifacts-destination": str(self.folder / "artifacts"),
+            "--host": "127.0.0.1",
+            "--port": str(self.port),
+            "--workers": "1",
+        }
+        line = [sys.executable, "-m", "mlflow", "server", *itertools.chain(*options.items())]
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(line, cwd=self.folder, stdout=log, stderr=log, start_new_session=True)
+        while not self._answers():
+            assert self.process.poll() is None, self.log.read_text()
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=5) as answer:
+                return int(answer.status) == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the server and its workers."""
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self.process.wait(timeout=30)
+
+
+@contextmanager
+def running_server(folder: Path) -> Iterator[Server]:
+    server = Server(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.kill()
+
+
+@pytest.mark.slow
+def test_training_outlives_a_server_that_hangs_and_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else MLflow itself tries for half a minute
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "curves.png").write_bytes(b"picture")
+    with running_server(tmp_path) as server:
+        tracker = Tracker(server.uri, "vit-digits")
+        tracker.start_run("s", "sweep")
+        tracker.start_run("t0", "trial-00", "s")
+        tracker.log("t0", {"val/loss": 1.0}, step=1)
+        tracker.flush()
+
+        server.signal(signal.SIGSTOP)  # takes connections and does not answer
+        slowest = 0.0
+        for epoch in range(2, 31):
+            started = time.monotonic()
+            tracker.log("t0", {"val/loss": float(epoch)}, step=epoch)
+            slowest = max(slowest, time.monotonic() - started)
+        tracker.end_run("t0", "FINISHED")
+        tracker.log("t0", files=tmp_path / "files")
+        tracker.start_run("t1", "trial-01", "s", params={"depth": 3})
+        tracker.end_run("t1", "KILLED", {"pipeline.stopped": "asha"})
+        assert slowest < 0.1
+
+        server.kill()
+        with pytest.raises(TrackingError, match=f"33 records could not be written to {server.uri}: ") as lost:
+            tracker.flush(timeout=3.0)
+        assert "refused" in str(lost.value) or "Max retries" in str(lost.value)
+
+        server.start()
+        tracker.flush(timeout=60)
+        runs = runs_of(tracker)
+        assert {name: run.info.status for name, run in runs.items()} == {
+            "sweep": "RUNNING", "trial-00": "FINISHED", "trial-01": "KILLED",
+        }  # fmt: skip
+        assert steps_of(tracker, "t0", "val/loss") == [(epoch, float(epoch)) for epoch in range(1, 31)]
+        assert runs["trial-01"].data.tags["mlflow.parentRunId"] == runs["sweep"].info.run_id
+        # The times are those of the events, not of their writing.
+        assert runs["trial-00"].info.end_time <= runs["trial-01"].info.start_time <= runs["trial-01"].info.end_time
+        [artifact] = MlflowClient(server.uri).list_artifacts(runs["trial-00"].info.run_id)
+        assert (artifact.path, artifact.file_size) == ("curves.png", len(b"picture"))
+
+        server.kill()
+        tracker.end_open_runs("FAILED", {})
+        started = time.monotonic()
+        with pytest.raises(TrackingError, match="1 records could not be written"):
+            tracker.close(timeout=1.0)
+        assert time.monotonic() - started < 5

@@ -1,0 +1,83 @@
+"""The command that opens the UI: what it refuses, and that the page is there."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+def _command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    line = [sys.executable, "-m", "pipeline.ui", *arguments]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def _assert_refused(done: "subprocess.CompletedProcess[str]", message: str) -> None:
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"error: {message}")
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    (tmp_path / "mlflow.db").touch()
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_a_port_in_use_is_refused(uri: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        done = _command("--port", str(port), "--tracking-uri", uri)
+    _assert_refused(done, f"--port is {port}, which cannot be used (Address already in use): name another")
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1"])
+def test_what_is_no_port_is_refused(uri: str, port: str) -> None:
+    _assert_refused(_command(f"--port={port}", "--tracking-uri", uri), f"--port is {port}, but must be from 1 to 65535")
+
+
+def test_a_database_that_is_missing_is_refused_and_not_made(tmp_path: Path) -> None:
+    missing = f"sqlite:///{tmp_path}/none.db"
+    _assert_refused(_command("--tracking-uri", missing), f"--tracking-uri is {missing}, but there is no such database")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_has_a_ui_of_its_own() -> None:
+    done = _command("--tracking-uri", "https://mlflow.example.org")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "https://mlflow.example.org" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_page_is_there(uri: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    log = tmp_path / "ui.log"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with log.open("w") as file:
+        line = [sys.executable, "-m", "pipeline.ui", "--port", str(port), "--tracking-uri", uri]
+        process = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=file, stderr=file)
+    try:
+        status, deadline = 0, time.monotonic() + 90
+        while status == 0:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            try:
+                with urllib.request.urlopen(address, timeout=5) as answer:
+                    status, page = answer.status, answer.read().decode()
+            except (urllib.error.URLError, OSError):
+                continue
+        assert status == 200
+        assert "<title>MLflow</title>" in page
+        assert f"MLflow UI: {address}" in log.read_text()
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
