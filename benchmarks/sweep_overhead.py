@@ -34,8 +34,8 @@ def main() -> None:
         ratios.append(stages / ideal)
         search = seconds["stages"]["search"]
         print(
-            f"command {command_seconds:.0f} s: Ray {seconds['stages']['ray']:.1f} s, search {search:.1f} s, other stages "
-            f"{stages - search:.1f} s; pure training / {seconds['concurrent_trials']} = {ideal:.1f} s; "
+            f"command {command_seconds:.0f} s: Ray {seconds['stages']['ray']:.1f} s, search {search:.1f} s, rest"
+            f" {stages - search:.1f} s; pure training / {seconds['concurrent_trials']} = {ideal:.1f} s; "
             f"overhead {ratios[-1]:.2f}; ASHA {result['asha']['share']:.1%} of the full grid"
         )
     print(f"all stages against pure training time: {statistics.median(ratios):.2f} (median of {len(ratios)})")

@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM: the first asks, the second ends at once."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -13,6 +13,7 @@ class Interrupt:
     def __init__(self) -> None:
         self.requested = False
         self._deferring = False
+        self._acknowledge: Callable[[], object] = bool
 
     @contextmanager
     def handled(self) -> Iterator[None]:
@@ -27,9 +28,9 @@ class Interrupt:
                 signal.signal(number, handler)
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Within, the first signal only sets `requested`."""
-        self._deferring = True
+    def deferred(self, acknowledge: Callable[[], object] = bool) -> Iterator[None]:
+        """Within, the first signal only sets `requested` and calls `acknowledge`, so that the user knows."""
+        self._deferring, self._acknowledge = True, acknowledge
         try:
             yield
         finally:
@@ -39,3 +40,4 @@ class Interrupt:
         again, self.requested = self.requested, True
         if again or not self._deferring:
             raise KeyboardInterrupt
+        self._acknowledge()

@@ -81,7 +81,8 @@ def search(session: Session, prepared: Prepared) -> Searched:
     runs = TrialRuns(
         session.tracker, session.artifacts, session.trials_folder, session.dataset_reference, data.class_names
     )
-    with session.interrupt.deferred(), Progress(session.console, len(specs), rungs) as progress:
+    stopping = partial(session.console.out, "stopping at the end of the epoch (once more: at once)", highlight=False)
+    with session.interrupt.deferred(stopping), Progress(session.console, len(specs), rungs) as progress:
         trials = run_search(
             specs,
             TrainingData(data.train, data.validation, prepared.normalisation, data.class_names),

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -229,6 +229,8 @@ class Server:
         with self.log.open("a") as log:
             self.process = subprocess.Popen(line, cwd=self.folder, stdout=log, stderr=log, start_new_session=True)
         while not self._answers():
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=0.2)
             assert self.process.poll() is None, self.log.read_text()
 
     def _answers(self) -> bool:

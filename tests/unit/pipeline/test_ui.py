@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,8 @@ def test_the_page_is_there(uri: str, tmp_path: Path) -> None:
                 with urllib.request.urlopen(address, timeout=5) as answer:
                     status, page = answer.status, answer.read().decode()
             except (urllib.error.URLError, OSError):
-                continue
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=0.2)
         assert status == 200
         assert "<title>MLflow</title>" in page
         assert f"MLflow UI: {address}" in log.read_text()

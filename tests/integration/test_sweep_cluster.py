@@ -1,0 +1,220 @@
+"""On a cluster that is there already, with a tracking server: a whole sweep; and trials that diverge or whose process dies."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+from mlflow import MlflowClient
+from ray.cluster_utils import Cluster
+
+from pipeline.artifacts import ArtifactMaker
+from pipeline.cluster import Allotment, connected
+from pipeline.ranking import EpochRecord, TrialRecord
+from pipeline.search import Rungs, SearchObserver, run_search
+from pipeline.tracking import DatasetReference, Tracker
+from pipeline.trial import TrainingData, TrialContext
+from pipeline.trial_folder import TrialHistory, trial_folder
+from pipeline.trial_runs import SWEEP_RUN, TrialRuns, trial_key
+from tune_spaces.space import TrialSpec
+from vit.augment import measure_normalisation
+from vit.data import DataConfig, load_dataset
+from vit.model import ViTConfig
+from vit.recipes import Recipe
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 150
+EPOCHS = 4
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a cluster of two nodes with a core each, on this machine."""
+    options = {"num_cpus": 1, "object_store_memory": 200_000_000}
+    two_nodes = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
+    try:
+        two_nodes.add_node(**options)
+        two_nodes.wait_for_nodes()
+        yield two_nodes.address
+    finally:
+        two_nodes.shutdown()
+
+
+@pytest.fixture
+def tracking_server(tmp_path: Path) -> Iterator[str]:
+    """The address of an MLflow server that keeps runs and artifacts in `tmp_path`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    database, artifacts = f"sqlite:///{tmp_path}/server.db", f"{tmp_path}/artifacts"
+    options = ["--backend-store-uri", database, "--artifacts-destination", artifacts, "--workers", "1"]
+    with (tmp_path / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *options],
+            cwd=tmp_path, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + DEADLINE
+        while not _answers(f"http://127.0.0.1:{port}/health"):
+            assert server.poll() is None, (tmp_path / "server.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        below = psutil.Process(server.pid).children(recursive=True)
+        server.terminate()
+        server.wait(30)
+        for process in psutil.wait_procs(below, timeout=10)[1]:
+            process.kill()
+
+
+def test_a_sweep_on_a_running_cluster_with_a_tracking_server(
+    cluster: str, tracking_server: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pipeline.sweep", "--dataset", "digits", "--trials", "3", "--max-epochs", "2",
+            "--address", cluster, "--max-concurrent", "1", "--tracking-uri", tracking_server, "--json", "result.json",
+        ],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert "1 at once" in done.stdout
+    assert (
+        f"promote:         python -m pipeline.promote --model vit-digits --tracking-uri {tracking_server}"
+        in done.stdout
+    )
+    assert {path.name for path in folder.iterdir()} == {"sweeps", "result.json"}  # no database here
+    _assert_recorded(MlflowClient(tracking_server), json.loads((folder / "result.json").read_text()), tmp_path)
+    # The cluster is whole, and nothing of the sweep is left on it.
+    with connected(cluster):
+        assert sum(node["Alive"] for node in ray.nodes()) == 2
+        deadline = time.monotonic() + 30
+        while ray.available_resources().get("CPU") != 2:
+            assert time.monotonic() < deadline, ray.available_resources()
+            time.sleep(0.2)
+
+
+def _assert_recorded(client: MlflowClient, result: dict[str, dict[str, str]], tmp_path: Path) -> None:
+    sweep = client.get_run(result["sweep"]["run_id"])
+    assert sweep.info.status == "FINISHED"
+    assert sweep.info.artifact_uri.startswith("mlflow-artifacts:")
+    assert sweep.data.params["max_concurrent"] == "1"
+    children = client.search_runs([sweep.info.experiment_id], f"tags.`mlflow.parentRunId` = '{sweep.info.run_id}'")
+    trials = [run for run in children if run.data.tags["pipeline.kind"] == "trial"]
+    assert sorted(run.data.tags["pipeline.trial"] for run in trials) == ["0", "1", "2"]
+    assert {run.info.status for run in children} <= {"FINISHED", "KILLED"}
+    for run in trials:
+        path = Path(client.download_artifacts(run.info.run_id, "checkpoint/model.safetensors", str(tmp_path)))
+        assert path.stat().st_size > 4 * int(run.data.params["num_parameters"])
+        assert {file.path for file in client.list_artifacts(run.info.run_id, "figures")} > {"figures/curves.png"}
+    version = client.get_model_version_by_alias("vit-digits", "challenger")
+    assert version.run_id in {run.info.run_id for run in trials}
+    assert {file.path for file in client.list_logged_model_artifacts(version.model_id)} > {"MLmodel"}
+
+
+class _KillsTheProcess:
+    """Kills the trials' only process when one trial has told of one epoch."""
+
+    def __init__(self, trial: int, epoch: int) -> None:
+        self._at = (trial, epoch)
+        self.killed: list[int] = []
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        pass
+
+    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+        if (spec.index, epoch.number) != self._at:
+            return
+        children = psutil.Process().children(recursive=True)
+        (process,) = (child for child in children if "ray::ResourceTrainable" in " ".join(child.cmdline()))
+        self.killed.append(process.pid)
+        process.send_signal(signal.SIGKILL)
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        pass
+
+
+def test_trials_that_diverge_or_lose_their_process(cluster: str, tmp_path: Path) -> None:
+    model = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=2)
+    recipe = Recipe(epochs=EPOCHS, batch_size=32, flip=False)
+    diverging = TrialSpec(0, model, replace(recipe, learning_rate=1e30), seed=0)
+    # Equal but for the number, so that what the kill does to the one is seen by the other.
+    killed, whole = (TrialSpec(index, model, recipe, seed=7) for index in (1, 2))
+    tracker, artifacts = Tracker(f"sqlite:///{tmp_path}/mlflow.db", "vit-x"), ArtifactMaker()
+    killer = _KillsTheProcess(trial=1, epoch=2)
+    with connected(cluster), contextlib.closing(artifacts):
+        tracker.start_run(SWEEP_RUN, "sweep")
+        dataset = DatasetReference("x", "sha256:0", "nowhere")
+        digits = tuple(str(digit) for digit in range(10))
+        runs = TrialRuns(tracker, artifacts, f"{tmp_path}/trials", dataset, digits)
+        records = _search([diverging, killed, whole], tmp_path, [runs, killer])
+        artifacts.finish()
+        tracker.close()
+    assert len(killer.killed) == 1
+    assert [record.outcome for record in records] == ["diverged", "finished", "finished"]
+    assert records[0].error == "the training loss is not finite in epoch 1"
+    epochs = [[(epoch.number, epoch.loss, epoch.accuracy) for epoch in record.epochs] for record in records]
+    assert epochs[0] == []
+    assert [number for number, _, _ in epochs[1]] == list(range(1, EPOCHS + 1))
+    assert epochs[1] == epochs[2]
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    first, second, third = (client.get_run(tracker.run_id(trial_key(index))) for index in range(3))
+    assert (first.info.status, first.data.tags["pipeline.stopped"]) == ("KILLED", "diverged")
+    assert first.data.tags["pipeline.error"] == records[0].error
+    for run in (second, third):
+        assert run.info.status == "FINISHED"
+        history = client.get_metric_history(run.info.run_id, "val/loss")
+        assert [(entry.step, entry.value) for entry in history] == [(number, loss) for number, loss, _ in epochs[1]]
+
+
+def test_epochs_that_the_driver_never_heard_of_are_told_again(cluster: str, tmp_path: Path) -> None:
+    """As if the process had died between its last epoch's saving and telling: no epoch is lost, and none is too many."""
+    model = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=1, num_heads=2)
+    spec = TrialSpec(0, model, Recipe(epochs=2, flip=False), seed=0)
+    with connected(cluster):
+        before = _search([spec], tmp_path, [])
+        after = _search([spec], tmp_path, [])  # it finds the state of the first
+    assert [epoch.number for epoch in before[0].epochs] == [1, 2]
+    assert after == before
+    assert len(TrialHistory.read(trial_folder(f"{tmp_path}/trials", 0)).epochs) == 2
+
+
+def _search(specs: list[TrialSpec], folder: Path, observers: list[SearchObserver]) -> list[TrialRecord]:
+    """One trial at a time, none stopped early, on few digits."""
+    dataset = load_dataset(DataConfig("digits", train_limit=200))
+    normalisation = measure_normalisation(dataset.train.images)
+    length = specs[-1].recipe.epochs
+    return run_search(
+        specs,
+        TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names),
+        TrialContext(f"{folder}/trials", "fp32", compile=False),
+        Rungs(length, 3, length),
+        Allotment(1, 0, 1),
+        str(folder),
+        observers,
+        lambda: False,
+    )
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+        return True
+    return False

@@ -1,0 +1,44 @@
+"""Asking for help is quick: it imports none of the heavy frameworks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "torchvision", "ray", "mlflow", "sklearn", "pandas", "matplotlib")
+PROGRAM = """
+import json, runpy, sys
+command, *sys.argv[1:] = sys.argv[1:]
+try:
+    runpy.run_module(command, run_name="__main__", alter_sys=True)
+except SystemExit as end:
+    print(json.dumps({"status": end.code, "modules": sorted(sys.modules)}), file=sys.stderr)
+"""
+
+
+def _run(command: str, *arguments: str) -> tuple[int, set[str], str]:
+    line = [sys.executable, "-c", PROGRAM, command, *arguments]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    told = json.loads(done.stderr.splitlines()[-1])
+    return told["status"], set(told["modules"]), done.stdout
+
+
+@pytest.mark.parametrize("command", ["pipeline.sweep", "pipeline.promote", "pipeline.ui"])
+def test_help_needs_no_framework(command: str) -> None:
+    status, modules, printed = _run(command, "--help")
+    assert status == 0
+    assert f"python -m {command}" in printed
+    assert "argparse" in modules
+    assert modules & set(HEAVY) == set()
+
+
+@pytest.mark.parametrize(
+    "bad", [["--trials", "0"], ["--trials", "many"], ["--max-epochs", "2", "--grace-epochs", "3"], ["--json", "/no/x"]]
+)
+def test_bad_usage_of_a_sweep_is_told_before_the_frameworks_are_imported(bad: list[str]) -> None:
+    status, modules, _ = _run("pipeline.sweep", *bad)
+    assert status == 2
+    assert modules & set(HEAVY) == set()
