@@ -27,7 +27,7 @@ from vit.model import ViTConfig
 from vit.recipes import Recipe
 
 MEGABYTE = 2**20
-LOOKS = 12
+LOOKS = 8
 
 
 class _PeakMemory:
@@ -81,7 +81,7 @@ def measure(trials: int, images: int, connection: "multiprocessing.connection.Co
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=100_000, help="images of 32x32x3 to train on")
+    parser.add_argument("--images", type=int, default=50_000, help="images of 32x32x3 to train on")
     arguments = parser.parse_args()
     print(machine_line())
     totals = {}

@@ -34,7 +34,7 @@ def main() -> None:
     refuse_unreachable(uri)
     _refuse_port_in_use(flags.port)
     print(f"MLflow UI: http://{HOST}:{flags.port} (Ctrl-C ends it)", flush=True)
-    options = ["--backend-store-uri", uri, "--host", HOST, "--port", str(flags.port)]
+    options = ["--backend-store-uri", uri, "--host", HOST, "--port", str(flags.port), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *options])
 
 

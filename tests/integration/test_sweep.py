@@ -199,6 +199,7 @@ def test_test_figures_stand_where_the_test_images_were_read(sweep: Sweep) -> Non
 def test_runs_name_their_data(sweep: Sweep, dataset: Dataset) -> None:
     assert sweep.result["dataset"]["digest"] == dataset.digest
     for run in (sweep.run, *sweep.trials.values()):
+        assert run.inputs is not None
         (logged,) = run.inputs.dataset_inputs
         assert logged.dataset.name == "digits"
         assert dataset.digest.startswith(f"sha256:{logged.dataset.digest}")

@@ -117,6 +117,7 @@ def _sweep_folder(folder: Path) -> Path:
 def _runs(folder: Path) -> list[Run]:
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     experiment = client.get_experiment_by_name("vit-digits")
+    assert experiment is not None
     return list(client.search_runs([experiment.experiment_id]))
 
 

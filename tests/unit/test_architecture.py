@@ -41,8 +41,6 @@ FORBIDDEN = {
     "pipeline/figures.py": {"ray", "mlflow", "torch", "vit"},
     "pipeline/trial_folder.py": {"ray", "mlflow", "torch"},
     "pipeline/artifacts.py": {"ray", "mlflow", "torch"},
-    # MLflow copies this one into the model: it must load where the project is not installed.
-    "vit/serving.py": {"ray", "pipeline", "tune_spaces", "vit"},
 }
 
 

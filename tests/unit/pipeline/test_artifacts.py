@@ -48,7 +48,8 @@ def maker() -> Iterator[ArtifactMaker]:
 
 
 def test_jobs_run_in_a_process_of_low_priority_and_folders_of_their_own(jobs: ModuleType) -> None:
-    maker, told = ArtifactMaker(), []
+    maker = ArtifactMaker()
+    told: list[tuple[Path, dict[str, object]]] = []
 
     def read(folder: Path) -> None:
         told.append((folder, json.loads((folder / "about.json").read_text())))
@@ -68,7 +69,8 @@ def test_jobs_run_in_a_process_of_low_priority_and_folders_of_their_own(jobs: Mo
 
 
 def test_a_job_that_fails_is_told_at_the_end_and_holds_up_no_other(jobs: ModuleType) -> None:
-    maker, told = ArtifactMaker(), []
+    maker = ArtifactMaker()
+    told: list[Path] = []
     try:
         maker.submit(jobs.fail, "disk full", then=told.append)
         maker.submit(jobs.look, then=told.append)

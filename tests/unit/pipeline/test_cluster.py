@@ -1,8 +1,10 @@
 """What a trial may take, asked of a real Ray with 2 cores and 1 (logical) GPU."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import ray
@@ -78,30 +80,29 @@ def test_more_than_any_node_has_is_refused(cluster: None, resources: TrialResour
     assert str(refused.value).startswith(message)
 
 
+class Gate:
+    """Opens when all are there; one that cannot start keeps it shut."""
+
+    def __init__(self, expected: int) -> None:
+        self.missing, self.open = expected, asyncio.Event()
+
+    async def arrive(self) -> None:
+        self.missing -= 1
+        if self.missing == 0:
+            self.open.set()
+        await self.open.wait()
+
+
+def pass_gate(gate: Any) -> None:
+    ray.get(gate.arrive.remote())
+
+
 def test_as_many_run_at_once_as_were_allotted(cluster: None) -> None:
     allotment = allot(TrialResources(gpus_per_trial=0.5))
 
-    @ray.remote(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
-    def started() -> None:
-        ray.get(gate.arrive.remote())  # type: ignore[attr-defined]
-
-    @ray.remote(num_cpus=0)
-    class Gate:
-        """Opens when all are there; one that cannot start keeps it shut."""
-
-        def __init__(self) -> None:
-            import asyncio
-
-            self.missing, self.open = allotment.concurrent, asyncio.Event()
-
-        async def arrive(self) -> None:
-            self.missing -= 1
-            if self.missing == 0:
-                self.open.set()
-            await self.open.wait()
-
-    gate = Gate.remote()
-    ray.get([started.remote() for _ in range(allotment.concurrent)], timeout=60)
+    gate: Any = ray.remote(num_cpus=0)(Gate).remote(allotment.concurrent)
+    trial: Any = ray.remote(num_cpus=allotment.cpus, num_gpus=allotment.gpus)(pass_gate)
+    ray.get([trial.remote(gate) for _ in range(allotment.concurrent)], timeout=60)
 
 
 @pytest.mark.parametrize(

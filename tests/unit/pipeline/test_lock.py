@@ -1,5 +1,6 @@
 """One process at a time over a folder, with real processes."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -54,6 +55,15 @@ def test_the_lock_is_free_after_the_holder_is_killed(tmp_path: Path) -> None:
         assert holder.wait(timeout=30) == -signal.SIGKILL
         with locked(str(tmp_path)):
             pass
+
+
+def test_only_the_present_holder_is_named(tmp_path: Path) -> None:
+    with held_by_another(tmp_path):
+        pass
+    with held_by_another(tmp_path) as holder:
+        with pytest.raises(UsageError) as refused, locked(str(tmp_path)):
+            pytest.fail("locked twice")
+        assert re.findall(r"process (\d+)", str(refused.value)) == [str(holder.pid)]
 
 
 def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 
 import pytest
 from rich.console import Console
@@ -49,7 +50,7 @@ def test_a_pipe_gets_plain_lines_with_all_that_counts() -> None:
 
 def test_a_pipe_gets_a_line_every_few_seconds_and_not_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 1000.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock)
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
     file = io.StringIO()
     with Progress(Console(file=file, width=400), trials=1, rungs=RUNGS) as shown:
         shown.trial_started(spec(0))

@@ -28,9 +28,10 @@ def test_rungs_below_the_full_length(ladder: Rungs, epochs: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("max_epochs", "grace_epochs", "expected"), [(27, None, 3), (30, None, 3), (8, None, 1), (1, None, 1), (27, 5, 5)]
+    ("max_epochs", "grace_epochs", "expected"),
+    [(27, None, 2), (24, None, 2), (36, None, 3), (11, None, 1), (1, None, 1), (27, 5, 5)],
 )
-def test_the_first_rung_is_a_ninth_unless_named(max_epochs: int, grace_epochs: int | None, expected: int) -> None:
+def test_the_first_rung_is_a_twelfth_unless_named(max_epochs: int, grace_epochs: int | None, expected: int) -> None:
     assert Rungs.of(max_epochs, grace_epochs, 3) == Rungs(expected, 3, max_epochs)
 
 
@@ -91,7 +92,7 @@ class Search:
         self.asha.set_search_properties("val/accuracy", "max")
         self.trials = [FakeTrial(index) for index in range(trials)]
         for each in self.trials:
-            self.asha.on_trial_add(None, each)
+            self.asha.on_trial_add(tune_controller=None, trial=each)  # type: ignore[arg-type]
 
     def report(self, index: int, epoch: int, accuracy: float, **more: Any) -> str:
         result = {"epoch": epoch, "val/accuracy": accuracy, **more}

@@ -62,7 +62,7 @@ def test_the_page_is_there(uri: str, tmp_path: Path) -> None:
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     log = tmp_path / "ui.log"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_WORKERS": "1"}  # not four: it starts sooner
     with log.open("w") as file:
         line = [sys.executable, "-m", "pipeline.ui", "--port", str(port), "--tracking-uri", uri]
         process = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=file, stderr=file)

@@ -1,0 +1,110 @@
+"""The README's commands, run as they stand there; a sweep gets flags behind its own that make it short."""
+
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line.strip()
+]
+SHORT = "--trials 2 --max-epochs 1"
+pytestmark = pytest.mark.slow
+
+
+def run(command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Runs a `python -m ...` command with this Python, and its output unseen unless it fails."""
+    words = [sys.executable, *shlex.split(command)[1:]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
+    return result
+
+
+def of_module(module: str) -> list[str]:
+    return [command for command in COMMANDS if command.startswith(f"python -m pipeline.{module}")]
+
+
+def test_every_command_is_of_a_kind_that_is_run_here() -> None:
+    known = r"make (sweep|test)|\. \.venv/bin/activate|python -m pipeline\.(sweep|promote|ui)( .*)?"
+    assert COMMANDS
+    assert [command for command in COMMANDS if not re.fullmatch(known, command)] == []
+
+
+@pytest.mark.parametrize("target", ["sweep", "test"])
+def test_make_runs_the_command_in_the_environment_that_it_set_up(target: str) -> None:
+    recipe = subprocess.run(
+        ["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    ends = {"sweep": "python -m pipeline.sweep --trials 32 --dataset digits", "test": "python -m pytest -q"}
+    assert recipe[-1] == f".venv/bin/{ends[target]}"
+    assert any("--constraint constraints.txt" in line for line in recipe)
+
+
+def test_make_help_lists_every_target_that_the_readme_names() -> None:
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in re.findall(r"`make (\w+)`|^make (\w+)$", README, re.MULTILINE):
+        assert f"make {''.join(target)}" in listed
+
+
+def test_sweep_then_promote_then_look_back(tmp_path: Path) -> None:
+    digits = [command for command in of_module("sweep") if "digits" in command]
+    assert digits
+    for command in digits:
+        run(f"{command} {SHORT}", tmp_path)
+    promote = of_module("promote")
+    plain = [command for command in promote if not re.search("--(history|rollback)", command)]
+    for command in plain:
+        assert "is the champion" in run(command, tmp_path).stdout
+    # After one promotion there is no champion before, and `--rollback` says so.
+    for command in promote:
+        if "--history" in command:
+            assert "promote" in run(command, tmp_path).stdout
+        if "--rollback" in command:
+            words = [sys.executable, *shlex.split(command)[1:]]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            result = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+            assert (result.returncode, "no way back" in result.stderr) == (2, True)
+    _opens_the_ui(of_module("ui")[0], tmp_path)
+
+
+def _opens_the_ui(command: str, folder: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [sys.executable, *shlex.split(command)[1:], "--port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert f"http://127.0.0.1:{port}" in server.stdout.readline()
+        server.terminate()
+
+
+@pytest.mark.skipif(
+    not (Path(os.environ.get("VIT_DATA_DIR", "/nowhere")) / "cifar10").exists(), reason="no CIFAR-10 in VIT_DATA_DIR"
+)
+def test_the_cifar10_command(tmp_path: Path) -> None:
+    command = next(command for command in of_module("sweep") if "cifar10" in command)
+    folder = str(Path(os.environ["VIT_DATA_DIR"]) / "cifar10")
+    here = re.sub(r"--dataset \S+", f"--dataset {shlex.quote(folder)}", command)
+    output = run(f"{here} {SHORT} --train-limit 200", tmp_path).stdout
+    assert "vit-cifar10 version 1 is the challenger" in output
+
+
+def test_the_tree_names_every_file_of_the_packages() -> None:
+    tree = README.split("## The tree")[1]
+    files = subprocess.run(
+        ["git", "ls-files", "pipeline", "vit", "tune_spaces", "benchmarks", "mlflow", "docs"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert [name for name in files if Path(name).name not in tree] == []
