@@ -56,7 +56,8 @@ class _PeakMemory:
 
 def _is_trial(process: psutil.Process) -> bool:
     try:
-        return any("ray::" in part and "Trial" in part for part in process.cmdline())
+        # Ray names a trial's process after its class at rest, after Tune's wrapper of it at work.
+        return any(part.startswith(("ray::Trial", "ray::ResourceTrainable")) for part in process.cmdline())
     except psutil.Error:
         return False
 
@@ -81,7 +82,7 @@ def measure(trials: int, images: int, connection: "multiprocessing.connection.Co
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=50_000, help="images of 32x32x3 to train on")
+    parser.add_argument("--images", type=int, default=100_000, help="images of 32x32x3 to train on")
     arguments = parser.parse_args()
     print(machine_line())
     totals = {}

@@ -1,5 +1,6 @@
 """The stages of a sweep, in the order of its story. Each takes the session and its inputs' outputs."""
 
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -81,8 +82,9 @@ def search(session: Session, prepared: Prepared) -> Searched:
     runs = TrialRuns(
         session.tracker, session.artifacts, session.trials_folder, session.dataset_reference, data.class_names
     )
-    stopping = partial(session.console.out, "stopping at the end of the epoch (once more: at once)", highlight=False)
-    with session.interrupt.deferred(stopping), Progress(session.console, len(specs), rungs) as progress:
+    # Written past the console: a signal may come in the middle of another line's writing.
+    acknowledge = partial(os.write, 1, b"stopping at the end of the epoch (once more: at once)\n")
+    with session.interrupt.deferred(acknowledge), Progress(session.console, len(specs), rungs) as progress:
         trials = run_search(
             specs,
             TrainingData(data.train, data.validation, prepared.normalisation, data.class_names),

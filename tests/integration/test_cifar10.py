@@ -14,6 +14,9 @@ ROOT = Path(__file__).parents[2]
 COPY = Path(os.environ.get("VIT_DATA_DIR") or "~/.cache/vit").expanduser() / "cifar10"
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
+TEST_IMAGES = 1000
+"""All 10,000 would take most of a minute on two cores, and show nothing more."""
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
@@ -21,10 +24,6 @@ pytestmark = [
         reason=f"{COPY}/test.parquet is not there: VIT_DATA_DIR names the folder that holds it",
     ),
 ]
-
-
-TEST_IMAGES = 1000
-"""All 10,000 would take most of a minute on two cores, and show nothing more."""
 
 
 @pytest.fixture

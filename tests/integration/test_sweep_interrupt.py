@@ -30,7 +30,7 @@ def test_one_ctrl_c_ends_in_good_order(tmp_path: Path) -> None:
         stdout, stderr = process.communicate(timeout=DEADLINE)
         assert time.monotonic() - before < 60
     assert process.returncode == 130
-    trials = [run for run in _runs(tmp_path) if run.data.tags["pipeline.kind"] == "trial"]
+    trials = _trial_runs(tmp_path)
     ended = [run for run in trials if run.data.tags.get("pipeline.stopped") != "interrupted"]
     running = [run for run in trials if run.data.tags.get("pipeline.stopped") == "interrupted"]
     assert ended and running
@@ -51,6 +51,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     # An epoch takes many seconds at this size: an orderly end would wait for it.
     with _started(tmp_path, "--trials", "2", "--max-epochs", "9", "--img-size", "32") as process:
         _await(lambda: list(tmp_path.glob("sweeps/*/trials/*/config.json")), process)
+        _await(lambda: _trial_runs(tmp_path), process)
         below = _processes_below(process)
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.5)  # two at the same instant would be one
@@ -62,7 +63,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     assert stderr == "error: interrupted\n"
     assert "Traceback" not in stdout
     _assert_all_interrupted(tmp_path)
-    assert not any(run.data.metrics for run in _runs(tmp_path) if run.data.tags["pipeline.kind"] == "trial")
+    assert not any(run.data.metrics for run in _trial_runs(tmp_path))
     _assert_gone(below)
 
 
@@ -119,6 +120,10 @@ def _runs(folder: Path) -> list[Run]:
     experiment = client.get_experiment_by_name("vit-digits")
     assert experiment is not None
     return list(client.search_runs([experiment.experiment_id]))
+
+
+def _trial_runs(folder: Path) -> list[Run]:
+    return [run for run in _runs(folder) if run.data.tags["pipeline.kind"] == "trial"]
 
 
 def _assert_all_interrupted(folder: Path, but: list[str] | None = None) -> None:
