@@ -27,6 +27,7 @@ from pipeline.trial_runs import SWEEP_RUN, TrialRuns, trial_key
 from tune_spaces.space import draw_trials
 from vit.augment import measure_normalisation
 from vit.data import duplicates_across_splits
+from vit.model import ViTConfig
 from vit.precision import Precision, faster_precision
 from vit.recipes import published
 
@@ -108,16 +109,21 @@ def search(session: Session, prepared: Prepared) -> Searched:
 
 def _choose_precision(session: Session) -> Precision:
     """Asked where the trials run, on the published model, once: all trials of a sweep compute alike."""
-    if session.config.precision != "auto":
-        return session.config.precision
+    config, allotment = session.config, session.allotment
+    if config.precision != "auto":
+        return config.precision
     model, recipe = published(session.shape, session.rungs.max_epochs)
-    task: Any = ray.remote(_probe_precision).options(num_cpus=session.allotment.cpus, num_gpus=session.allotment.gpus)
-    choice: Precision = ray.get(task.remote(model, recipe.batch_size))
+    question = (model, recipe.batch_size, "cuda" if allotment.gpus else "cpu", max(1, int(allotment.cpus)))
+    if config.address is None and not allotment.gpus:
+        return _probe_precision(*question)  # they run on these very cores, and a process there takes seconds to start
+    task: Any = ray.remote(_probe_precision).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
+    choice: Precision = ray.get(task.remote(*question))
     return choice
 
 
-def _probe_precision(model: Any, batch_size: int) -> Precision:
-    return faster_precision(model, batch_size, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+def _probe_precision(model: ViTConfig, batch_size: int, device: str, threads: int) -> Precision:
+    torch.set_num_threads(threads)
+    return faster_precision(model, batch_size, torch.device(device))
 
 
 def evaluate(session: Session, searched: Searched) -> Evaluated:

@@ -2,7 +2,7 @@
 
 Question: what does the published ViT lack most on few natural images: a convolutional stem, another shape, another
 step size, or regularisation?
-Budget: 32 trials of at most 30 epochs, the published length; ASHA spends about a third of that.
+Budget: 32 trials of at most 30 epochs, the published length; ASHA spends about a quarter of that.
 """
 
 from ray import tune

@@ -2,7 +2,7 @@
 
 Question: how fine must the patches be, and how small a ViT is enough, where an image has few pixels and little
 varies but its shape?
-Budget: 32 trials of at most 27 epochs; ASHA spends about a third of that.
+Budget: 32 trials of at most 45 epochs; ASHA spends about a quarter of that.
 """
 
 from ray import tune
@@ -33,6 +33,6 @@ def _domains(shape: DataShape) -> Domains:
 SPACE = Space(
     name="small",
     question="how fine must the patches be, and how small a ViT is enough?",
-    max_epochs=27,
+    max_epochs=45,
     domains=_domains,
 )
