@@ -42,7 +42,7 @@ class Session:
         self.tracker = Tracker(resolve_tracking_uri(config.tracking_uri), self.model_name)
         self.artifacts = ArtifactMaker()
         self.seconds: dict[str, float] = {}
-        """Wall time of each stage so far."""
+        """Wall time of each stage so far, and of Ray's start."""
 
     @property
     def trials_folder(self) -> str:
@@ -90,10 +90,11 @@ def open_session(config: SweepConfig, console: Console) -> Iterator[Session]:
         dataset = load_dataset(config.data)
         started = time.perf_counter()
         stack.enter_context(connected(config.address))
+        ray_seconds = time.perf_counter() - started
         interrupt = Interrupt()
         stack.enter_context(interrupt.handled())
         session = Session(config, console, dataset, allot(config.resources), interrupt)
-        session.seconds["ray"] = time.perf_counter() - started
+        session.seconds["ray"] = ray_seconds
         stack.callback(session.artifacts.close)
         session.start_sweep_run()
         try:
