@@ -4,10 +4,10 @@ import os
 import platform
 from pathlib import Path
 
-import torch
-
 
 def machine_line() -> str:
+    import torch  # takes seconds, which a process that only imports the benchmark should not spend
+
     cpuinfo = Path("/proc/cpuinfo")
     names = [
         line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")

@@ -2,8 +2,8 @@
 
     python -m benchmarks.memory
 
-Runs searches with 1 and with 4 trials at once over the same images and sums the trials' memory, each shared page
-counted once over all who share it (proportional set size, Linux). Four copies of the images would show.
+Runs searches with 1 trial over few images, and with 1 and 4 trials at once over many. The trials' memory in all counts
+each shared page once over all who share it (proportional set size, Linux).
 """
 
 import argparse
@@ -28,6 +28,7 @@ from vit.recipes import Recipe
 
 MEGABYTE = 2**20
 LOOKS = 8
+FEW_IMAGES = 5_000
 
 
 class _PeakMemory:
@@ -85,20 +86,17 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100_000, help="images of 32x32x3 to train on")
     arguments = parser.parse_args()
     print(machine_line())
-    totals = {}
-    for trials in (1, 4):
+    for trials, images in ((1, FEW_IMAGES), (1, arguments.images), (4, arguments.images)):
         receiver, sender = multiprocessing.Pipe(duplex=False)
-        process = multiprocessing.get_context("spawn").Process(target=measure, args=(trials, arguments.images, sender))
+        process = multiprocessing.get_context("spawn").Process(target=measure, args=(trials, images, sender))
         process.start()
-        pss, private, images = receiver.recv()
+        pss, private, image_bytes = receiver.recv()
         process.join()
-        totals[trials] = pss
         print(
-            f"{trials} at once: {pss / MEGABYTE:.0f} MB in all, of them {private / MEGABYTE:.0f} MB private; "
-            f"images {images / MEGABYTE:.0f} MB"
+            f"{trials} at once, images {image_bytes / MEGABYTE:.0f} MB: {pss / MEGABYTE:.0f} MB in all; private to "
+            f"each trial {private / trials / MEGABYTE:.0f} MB"
         )
-    extra = (totals[4] - totals[1]) / 3
-    print(f"each further trial takes {extra / MEGABYTE:.0f} MB; with a copy, {images / MEGABYTE:.0f} MB of images more")
+    print("images that stood in each trial would be in its private memory")
 
 
 if __name__ == "__main__":

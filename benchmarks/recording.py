@@ -3,58 +3,60 @@
     python -m benchmarks.recording
 
 The same search of digits in turn with records and without; compares the trials' own training and validation seconds,
-and the wall time of the search.
+and the wall time of the search. All cores train, so whatever recording takes of a core shows.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
+from typing import TYPE_CHECKING
 
+# The process that draws the figures imports this module again: what takes seconds to import is imported further down.
 from benchmarks.machine import machine_line
 from pipeline.tracking_server import prepare_mlflow
 
-prepare_mlflow()
+if TYPE_CHECKING:
+    from vit.data import Dataset
 
-from pipeline.artifacts import ArtifactMaker  # noqa: E402 - MLflow reads its settings when it is imported
-from pipeline.cluster import allot, connected  # noqa: E402
-from pipeline.config import TrialResources  # noqa: E402
-from pipeline.search import Rungs, run_search  # noqa: E402
-from pipeline.tracking import DatasetReference, Tracker  # noqa: E402
-from pipeline.trial import TrainingData, TrialContext  # noqa: E402
-from pipeline.trial_runs import SWEEP_RUN, TrialRuns  # noqa: E402
-from tune_spaces.space import TrialSpec  # noqa: E402
-from vit.augment import measure_normalisation  # noqa: E402
-from vit.data import DataConfig, Dataset, load_dataset  # noqa: E402
-from vit.recipes import DataShape, published  # noqa: E402
-
-TRIALS, EPOCHS = 8, 8
+TRIALS, EPOCHS = 6, 8
 
 
-def search_seconds(dataset: Dataset, is_recorded: bool) -> tuple[float, float]:
+def search_seconds(dataset: "Dataset", is_recorded: bool) -> tuple[float, float]:
     """(the trials' own seconds in all, wall seconds) of one search, all trials the published configuration."""
+    from pipeline.artifacts import ArtifactMaker
+    from pipeline.cluster import allot
+    from pipeline.config import TrialResources
+    from pipeline.search import Rungs, run_search
+    from pipeline.tracking import DatasetReference, Tracker
+    from pipeline.trial import TrainingData, TrialContext
+    from pipeline.trial_runs import SWEEP_RUN, TrialRuns
+    from tune_spaces.space import TrialSpec
+    from vit.augment import measure_normalisation
+    from vit.recipes import DataShape, published
+
     shape = DataShape(dataset.img_size, dataset.in_chans, dataset.num_classes, dataset.mirror_safe)
     model, recipe = published(shape, EPOCHS)
     specs = [TrialSpec(index, model, recipe, seed=index) for index in range(TRIALS)]
-    data = TrainingData(
-        dataset.train, dataset.validation, measure_normalisation(dataset.train.images), dataset.class_names
-    )
+    normalisation = measure_normalisation(dataset.train.images)
+    data = TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names)
     with tempfile.TemporaryDirectory() as folder:
         trials_folder = f"{folder}/trials"
         tracker, artifacts = Tracker(f"sqlite:///{folder}/mlflow.db", "recording"), ArtifactMaker()
         tracker.start_run(SWEEP_RUN, "recording")
         reference = DatasetReference(dataset.name, dataset.digest, dataset.source)
-        runs = TrialRuns(tracker, artifacts, trials_folder, reference, dataset.class_names)
+        observers = [TrialRuns(tracker, artifacts, trials_folder, reference, dataset.class_names)]
         tracker.flush()
+        context, rungs = TrialContext(trials_folder, "fp32", compile=False), Rungs(EPOCHS, 3, EPOCHS)
         started = time.perf_counter()
         trials = run_search(
             specs,
             data,
-            TrialContext(trials_folder, "fp32", compile=False),
-            Rungs(EPOCHS, 3, EPOCHS),
+            context,
+            rungs,
             allot(TrialResources()),
             folder,
-            [runs] if is_recorded else [],
+            [*observers] if is_recorded else [],
             lambda: False,
         )
         wall = time.perf_counter() - started
@@ -68,6 +70,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="searches of each kind")
     rounds = parser.parse_args().rounds
+    prepare_mlflow()
+    from pipeline.cluster import connected
+    from vit.data import DataConfig, load_dataset
+
     print(machine_line())
     dataset = load_dataset(DataConfig("digits"))
     seconds: dict[bool, list[tuple[float, float]]] = {True: [], False: []}

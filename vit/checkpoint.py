@@ -31,7 +31,7 @@ def save_state(folder: Folder, state: dict[str, Any]) -> None:
     """Writes the whole training state in place of the one before."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    folder.write(STATE_FILE, buffer.getvalue())
+    folder.write(STATE_FILE, buffer.getbuffer())
 
 
 def load_state(folder: Folder) -> dict[str, Any] | None:

@@ -31,10 +31,10 @@ class Folder:
     def read(self, name: str) -> bytes:
         return bytes(self._fs.cat_file(self.path(name)))
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes | memoryview) -> None:
         """Raises OSError where the folder cannot be written; what stood there before then still stands."""
         if not isinstance(self._fs, LocalFileSystem):
-            self._fs.pipe_file(self.path(name), content)  # an object store's put is whole or nothing
+            self._fs.pipe_file(self.path(name), bytes(content))  # an object store's put is whole or nothing
             return
         target = Path(self.path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
