@@ -85,6 +85,11 @@ def allot(resources: TrialResources) -> Allotment:
     return Allotment(cpus, gpus, min(slots, resources.max_concurrent or slots))
 
 
+def cluster_cores() -> float:
+    """All cores of the cluster, in use or not."""
+    return float(ray.cluster_resources().get("CPU", 0))
+
+
 def _slots(node: dict[str, float], cpus: float, gpus: float) -> int:
     """How many trials a node holds at once. A GPU is not shared across its edge: 0.4 fits twice, not 2.5 times."""
     by_cpu = int(node.get("CPU", 0) / cpus)

@@ -10,12 +10,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.cluster import cluster_cores
 from pipeline.evaluation import TestResult
 from pipeline.figures import draw_leaderboard
 from pipeline.outputs import Evaluated, Searched
 from pipeline.ranking import TrialRecord, epochs_share
 from pipeline.registry import CHAMPION, list_versions
-from pipeline.session import Session, cluster_cores
+from pipeline.session import Session
 from pipeline.trial_runs import SWEEP_RUN, trial_key
 
 LEADERBOARD_COLUMNS = {

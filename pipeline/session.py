@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import ray
 from rich.console import Console
 
 from pipeline.artifacts import ArtifactMaker
@@ -126,7 +125,3 @@ def _refuse_unknown_space(name: str | None) -> None:
 def _absolute(storage: str) -> str:
     """Trials run in other folders, on other nodes too."""
     return storage.rstrip("/") if "://" in storage else str(Path(storage).resolve())
-
-
-def cluster_cores() -> float:
-    return float(ray.cluster_resources().get("CPU", 0))
