@@ -66,7 +66,8 @@ def make_trial_artifacts(out: Path, folder_uri: str, title: str, class_names: tu
         (out / "checkpoint" / name).write_bytes(folder.read(name))
     figures = out / "figures"
     figures.mkdir()
-    draw_curves(str(figures / "curves.png"), title, history.epochs, history.best_epoch)
+    epochs = [{"epoch": entry["epoch"], **entry["metrics"]} for entry in history.epochs]
+    draw_curves(str(figures / "curves.png"), title, epochs, history.best_epoch)
     subtitle = f"{title}: validation images, epoch {history.best_epoch}"
     _draw_classes(figures, "", subtitle, class_names, history.best_confusion)
 

@@ -21,8 +21,11 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
-    """Joins the Ray cluster at `address`, or starts one on this machine; leaves or stops it at the end."""
+def connected(address: str | None, dashboard: bool = False) -> Iterator[None]:
+    """Joins the Ray cluster at `address`, or starts one on this machine; leaves or stops it at the end.
+
+    Ray Train asks the `dashboard` who still lives when it cleans up after workers; it takes seconds to start.
+    """
     if ray.is_initialized():
         yield  # whoever connected first also disconnects
         return
@@ -31,7 +34,7 @@ def connected(address: str | None) -> Iterator[None]:
     try:
         ray.init(
             address=address or "local",
-            include_dashboard=False if address is None else None,
+            include_dashboard=dashboard if address is None else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
@@ -58,18 +61,20 @@ def _refuse_silent(address: str) -> None:
 
 @dataclass(frozen=True)
 class Allotment:
-    """What each trial takes, and how many run at once."""
+    """What each worker of a trial takes, and how many trials run at once."""
 
     cpus: float
     gpus: float
     concurrent: int
+    workers: int = 1
+    """Of one trial; they may stand on several nodes."""
 
 
-def allot(resources: TrialResources) -> Allotment:
+def allot(resources: TrialResources, workers: int = 1) -> Allotment:
     """Fits the request to the cluster.
 
     Raises:
-        UsageError: no node can ever hold one trial.
+        UsageError: the cluster can never hold one trial.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     has_gpu = any(node.get("GPU", 0) for node in nodes)
@@ -82,7 +87,10 @@ def allot(resources: TrialResources) -> Allotment:
     slots = sum(_slots(node, cpus, gpus) for node in nodes)
     if slots == 0:
         raise UsageError(f"--cpus-per-trial {cpus:g} with --gpus-per-trial {gpus:g} fits on no node of this cluster")
-    return Allotment(cpus, gpus, min(slots, resources.max_concurrent or slots))
+    if slots < workers:
+        raise UsageError(f"--workers-per-trial is {workers}, but this cluster has room for {slots} workers")
+    trials = slots // workers
+    return Allotment(cpus, gpus, min(trials, resources.max_concurrent or trials), workers)
 
 
 def cluster_cores() -> float:

@@ -28,11 +28,40 @@ class TrialResources:
         _at_least("--max-concurrent", self.max_concurrent, 1)
 
 
-@dataclass(frozen=True)
-class SweepConfig:
-    """All that a sweep depends on."""
+@dataclass(frozen=True, kw_only=True)
+class CommandConfig:
+    """What every command that trains depends on."""
 
     data: DataConfig = field(default_factory=DataConfig)
+    seed: int = 0
+    precision: PrecisionChoice = "auto"
+    compile: bool = False
+    max_failures: int = 2
+    """How often a training whose process died is taken up again."""
+    address: str | None = None
+    """A running Ray cluster to join; None starts one and stops it."""
+    tracking_uri: str | None = None
+    tracking_timeout: float = 120.0
+    """Seconds that the end of the command waits for a tracking server that does not answer."""
+    storage: str = "sweeps"
+    """Folder, or URI that every node reaches, for checkpoints."""
+    stall_minutes: float = 10.0
+    """Minutes without progress after which the command says what holds what and what waits."""
+
+    def __post_init__(self) -> None:
+        _at_least("--seed", self.seed, 0)
+        _at_least("--max-failures", self.max_failures, 0)
+        if self.precision not in get_args(PrecisionChoice):
+            raise UsageError(f"--precision is {self.precision!r}, but must be one of {get_args(PrecisionChoice)}")
+        for flag, value in (("--tracking-timeout", self.tracking_timeout), ("--stall-minutes", self.stall_minutes)):
+            if not value > 0:
+                raise UsageError(f"{flag} is {value:g}, but must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig(CommandConfig):
+    """All that a sweep depends on."""
+
     trials: int = 32
     max_epochs: int | None = None
     """Full length of a trial; None takes the space's."""
@@ -42,28 +71,67 @@ class SweepConfig:
     """One in this many trials passes a rung of ASHA."""
     space: str | None = None
     """Name of a search space; None chooses by the image size."""
-    seed: int = 0
-    precision: PrecisionChoice = "auto"
-    compile: bool = False
+    workers_per_trial: int = 1
+    """Processes that train one trial together; `resources` says what each takes."""
     resources: TrialResources = field(default_factory=TrialResources)
-    address: str | None = None
-    """A running Ray cluster to join; None starts one and stops it."""
-    tracking_uri: str | None = None
-    storage: str = "sweeps"
-    """Folder, or URI that every node reaches, for the trials' checkpoints."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _at_least("--trials", self.trials, 1)
         _at_least("--max-epochs", self.max_epochs, 1)
         _at_least("--grace-epochs", self.grace_epochs, 1)
         _at_least("--reduction-factor", self.reduction_factor, 2)
-        _at_least("--seed", self.seed, 0)
+        _at_least("--workers-per-trial", self.workers_per_trial, 1)
         if self.max_epochs and self.grace_epochs and self.grace_epochs > self.max_epochs:
             raise UsageError(
                 f"--grace-epochs is {self.grace_epochs}, but must be at most --max-epochs {self.max_epochs}"
             )
-        if self.precision not in get_args(PrecisionChoice):
-            raise UsageError(f"--precision is {self.precision!r}, but must be one of {get_args(PrecisionChoice)}")
+
+
+@dataclass(frozen=True)
+class WorkerRange:
+    """How many workers a training run takes: as many as there are room for, from `fewest` to `most`."""
+
+    fewest: int = 1
+    most: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.fewest <= self.most:
+            raise UsageError(
+                f"--workers is {self.fewest}:{self.most}, but must be N or FEWEST:MOST with 1 <= FEWEST <= MOST"
+            )
+
+    @staticmethod
+    def parse(text: str) -> "WorkerRange":
+        """`4`, or `1:4`."""
+        fewest, _, most = text.partition(":")
+        if not fewest.isdecimal() or not (most or fewest).isdecimal():
+            raise UsageError(f"--workers is {text!r}, but must be N or FEWEST:MOST with 1 <= FEWEST <= MOST")
+        return WorkerRange(int(fewest), int(most or fewest))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(CommandConfig):
+    """All that one training run depends on."""
+
+    recipe: str = "seed"
+    epochs: int | None = None
+    """None takes the recipe's."""
+    workers: WorkerRange = field(default_factory=WorkerRange)
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float | None = None
+    """None: one where there are GPUs."""
+    register: bool = False
+    """Measure it on the test images and make it the challenger."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least("--epochs", self.epochs, 1)
+        if not self.cpus_per_worker > 0:
+            raise UsageError(f"--cpus-per-worker is {self.cpus_per_worker:g}, but must be above 0")
+        gpus = self.gpus_per_worker
+        if gpus is not None and not (gpus >= 0 and gpus % 1 == 0):
+            raise UsageError(f"--gpus-per-worker is {gpus:g}, but must be 0 or a whole number")
 
 
 def _at_least(flag: str, value: int | None, low: int) -> None:
@@ -81,3 +149,9 @@ def resolve_tracking_uri(given: str | None) -> str:
 def experiment_name(dataset: str) -> str:
     """The experiment of a data set; its registered model has the same name."""
     return f"vit-{dataset}"
+
+
+def refuse_unwritable(flag: str, file: str | None) -> None:
+    """Refuses a file to write a result to whose folder does not exist."""
+    if file is not None and not Path(file).resolve().parent.is_dir():
+        raise UsageError(f"{flag} is {file}, but its folder does not exist")

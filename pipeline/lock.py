@@ -1,8 +1,11 @@
 """One command at a time over a folder."""
 
 import fcntl
+import hashlib
 import os
+import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,15 +19,15 @@ LOCK_FILE = ".lock"
 def locked(folder: str) -> Iterator[None]:
     """Holds the folder, which is made where it is missing. The system lets go when the process ends, however it ends.
 
+    An object store has no locks: its folders are held on this machine only.
+
     Raises:
         UsageError: it cannot be written, or another process holds it.
     """
-    if "://" in folder:
-        yield  # an object store has no locks; each sweep writes under a name of its own
-        return
+    path = lock_path(folder)
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        file = open(Path(folder) / LOCK_FILE, "a+")  # noqa: SIM115 - closed below, when the lock is let go
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+")  # noqa: SIM115 - closed below, when the lock is let go
     except OSError as error:
         raise UsageError(f"--storage is {folder}, which cannot be written: {error.strerror}") from error
     with file:
@@ -33,9 +36,29 @@ def locked(folder: str) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             raise UsageError(
-                f"--storage is {folder}, which another sweep uses ({file.read().strip()}): wait, or name another folder"
+                f"{folder} is in use ({file.read().strip()}): wait for it, or name another --storage"
             ) from error
         file.truncate(0)
-        file.write(f"process {os.getpid()}: {' '.join(sys.argv)}\n")
+        file.write(f"process {os.getpid()} on {socket.gethostname()}: {' '.join(sys.argv)}\n")
         file.flush()
         yield
+
+
+def holder(folder: str) -> str | None:
+    """Who holds the folder, in words; None where nobody on this machine does."""
+    path = lock_path(folder)
+    if not path.exists():
+        return None
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().strip()
+    return None
+
+
+def lock_path(folder: str) -> Path:
+    if "://" not in folder:
+        return Path(folder) / LOCK_FILE
+    name = hashlib.sha256(folder.encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"vit-pipeline-{os.getuid()}" / f"{name}.lock"

@@ -8,15 +8,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord, TrialRecord
-from pipeline.search import Rungs
+from pipeline.rungs import Rungs
 from tune_spaces.space import TrialSpec
 
 SECONDS_BETWEEN_LINES = 10.0
 TRIALS_THAT_TELL = 5
 
 
-class Progress:
+class Progress(Observer):
     """Observes a search and shows it. Use as a context manager around the search."""
 
     def __init__(self, console: Console, trials: int, rungs: Rungs) -> None:
@@ -47,13 +48,15 @@ class Progress:
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         self._running[spec.index] = epoch
         self._epochs += 1
-        if epoch.number in (*self._rungs.epochs, self._rungs.max_epochs):
-            self._reached[epoch.number] += 1
-        if self._best is None or epoch.accuracy > self._best[0]:
-            self._best = (epoch.accuracy, spec.index)
+        self._reached[epoch.number] += 1
+        self._note_best(spec.index, epoch)
         if not self._console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             self._console.out(self._status(), highlight=False)
+
+    def _note_best(self, index: int, epoch: EpochRecord) -> None:
+        if self._best is None or epoch.accuracy > self._best[0]:
+            self._best = (epoch.accuracy, index)
 
     def trial_ended(self, record: TrialRecord) -> None:
         self._running.pop(record.index, None)
@@ -61,6 +64,16 @@ class Progress:
         self._ended_epochs.append(len(record.epochs))
         if record.error:
             self._console.out(f"trial {record.index} {record.outcome}: {record.error}", highlight=False)
+
+    def trial_restored(self, record: TrialRecord) -> None:
+        for epoch in record.epochs:
+            self._reached[epoch.number] += 1
+            self._note_best(record.index, epoch)
+        self._outcomes[record.outcome] += 1
+        self._ended_epochs.append(len(record.epochs))
+
+    def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
+        self._console.out(f"warning: trial {spec.index} goes on from an earlier checkpoint: {reason}", highlight=False)
 
     def _status(self) -> str:
         ended = len(self._ended_epochs)

@@ -1,12 +1,13 @@
 """From trial records to a leaderboard. Pure functions; selection sees validation figures only."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tune_spaces.space import TrialSpec
 from vit.model import count_parameters
 
 Outcome = Literal["finished", "asha", "diverged", "interrupted", "failed"]
+"""How a trial ended; all but the interrupted are over for good."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,13 @@ class EpochRecord:
 
     number: int
     metrics: dict[str, float]
+    at: int | None = None
+    """When it ended, in ms since 1970; None where that is not known."""
+
+    @staticmethod
+    def of(entry: dict[str, Any]) -> "EpochRecord":
+        """From an entry of a trial's history."""
+        return EpochRecord(entry["epoch"], entry["metrics"], entry["at"])
 
     @property
     def accuracy(self) -> float:

@@ -16,8 +16,9 @@ from pipeline.figures import draw_leaderboard
 from pipeline.outputs import Evaluated, Searched
 from pipeline.ranking import TrialRecord, epochs_share
 from pipeline.registry import CHAMPION, list_versions
-from pipeline.session import Session
+from pipeline.sweep_session import SweepSession
 from pipeline.trial_runs import SWEEP_RUN, trial_key
+from vit.storage import Folder
 
 LEADERBOARD_COLUMNS = {
     "rank": "rank",
@@ -33,9 +34,10 @@ LEADERBOARD_COLUMNS = {
     "num_parameters": "params",
 }
 SHOWN_ROWS = 10
+SUMMARY_FILE = "summary.json"
 
 
-def summarise(session: Session, searched: Searched, evaluated: Evaluated, version: int) -> dict[str, Any]:
+def summarise(session: SweepSession, searched: Searched, evaluated: Evaluated, version: int) -> dict[str, Any]:
     """All that the command says at its end, ready for JSON. Accuracies are fractions, times are seconds."""
     trials, rungs = searched.ranked, session.rungs
     return {
@@ -78,7 +80,7 @@ def summarise(session: Session, searched: Searched, evaluated: Evaluated, versio
     }
 
 
-def _row(session: Session, rank: int, trial: TrialRecord) -> dict[str, Any]:
+def _row(session: SweepSession, rank: int, trial: TrialRecord) -> dict[str, Any]:
     best = trial.best
     return {
         "rank": rank,
@@ -97,7 +99,7 @@ def _row(session: Session, rank: int, trial: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _measured(session: Session, trial: TrialRecord | None, test: TestResult | None) -> dict[str, Any] | None:
+def _measured(session: SweepSession, trial: TrialRecord | None, test: TestResult | None) -> dict[str, Any] | None:
     if trial is None or trial.best is None or test is None:
         return None
     names = session.dataset.class_names
@@ -120,7 +122,7 @@ def _gain(searched: Searched, evaluated: Evaluated) -> dict[str, float] | None:
     }
 
 
-def _registry(session: Session, version: int) -> dict[str, Any]:
+def _registry(session: SweepSession, version: int) -> dict[str, Any]:
     versions = {entry.version: entry for entry in list_versions(session.tracker.client, session.model_name)}
     champion = next((entry for entry in versions.values() if CHAMPION in entry.aliases), None)
     measured = champion.measured if champion else None
@@ -133,7 +135,7 @@ def _registry(session: Session, version: int) -> dict[str, Any]:
     }
 
 
-def _next_commands(session: Session) -> dict[str, str]:
+def _next_commands(session: SweepSession) -> dict[str, str]:
     given = session.config.tracking_uri
     option = f" --tracking-uri {given}" if given else ""
     return {
@@ -142,7 +144,7 @@ def _next_commands(session: Session) -> dict[str, str]:
     }
 
 
-def record_summary(session: Session, summary: dict[str, Any]) -> None:
+def record_summary(session: SweepSession, summary: dict[str, Any]) -> None:
     """Puts the summary into the sweep's run: metrics, a description, the leaderboard as CSV and as a figure."""
     winner, rows = summary["winner"], summary["leaderboard"]
     metrics = {
@@ -154,21 +156,29 @@ def record_summary(session: Session, summary: dict[str, Any]) -> None:
     for name, value in (summary["gain"] or {}).items():
         metrics[f"gain/{name}"] = value
     tags = {"mlflow.note.content": "\n\n".join(summary_lines(summary)), "pipeline.winner": str(winner["trial"])}
-    with tempfile.TemporaryDirectory() as folder:
-        files = Path(folder)
-        (files / "summary.json").write_text(json.dumps(summary, indent=2))
-        _write_csv(files / "leaderboard.csv", rows)
-        draw_leaderboard(
-            str(files / "leaderboard.png"),
-            session.name,
-            [f"trial {row['trial']}" for row in rows],
-            [row["val_accuracy"] for row in rows],
-            [row["num_parameters"] for row in rows],
-            [row["ended"] for row in rows],
-            baseline_index=next(place for place, row in enumerate(rows) if row["trial"] == 0),
-        )
-        session.tracker.log(SWEEP_RUN, metrics, tags=tags, files=files)
-        session.tracker.flush()
+    files = Path(tempfile.mkdtemp(prefix="vit-summary-"))
+    (files / SUMMARY_FILE).write_text(json.dumps(summary, indent=2))
+    _write_csv(files / "leaderboard.csv", rows)
+    draw_leaderboard(
+        str(files / "leaderboard.png"),
+        session.name,
+        [f"trial {row['trial']}" for row in rows],
+        [row["val_accuracy"] for row in rows],
+        [row["num_parameters"] for row in rows],
+        [row["ended"] for row in rows],
+        baseline_index=next(place for place, row in enumerate(rows) if row["trial"] == 0),
+    )
+    session.tracker.log(SWEEP_RUN, metrics, tags=tags, files=files)
+    Folder(session.folder).write(SUMMARY_FILE, json.dumps(summary).encode())
+
+
+def earlier_summary(session: SweepSession) -> dict[str, Any] | None:
+    """What the same command said when it finished before; None where there is work left."""
+    folder = Folder(session.folder)
+    if session.tracker.earlier_end(SWEEP_RUN)[0] != "FINISHED" or not folder.exists(SUMMARY_FILE):
+        return None
+    summary: dict[str, Any] = json.loads(folder.read(SUMMARY_FILE))
+    return summary if len(summary["leaderboard"]) == session.config.trials else None
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

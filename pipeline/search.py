@@ -1,121 +1,129 @@
 """The search: Ray Tune runs the trials of a space, ASHA stops the weak ones at the end of an epoch."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from types import SimpleNamespace
+from typing import Any
 
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from pipeline.cluster import Allotment
-from pipeline.exits import UsageError
+from pipeline.exits import PipelineError
+from pipeline.ledger import Ledger
+from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord, Outcome, TrialRecord
-from pipeline.trial import ACCURACY, TrainingData, Trial, TrialContext
+from pipeline.rungs import Rungs
+from pipeline.training import TrainingContext, TrainingData, is_disk_full
+from pipeline.trial import ACCURACY, Trial
 from tune_spaces.space import TrialSpec
+from vit.storage import Folder
 
-RETRIES_AFTER_A_CRASH = 2
+TUNE_FOLDER = "tune"
 
 
 @dataclass(frozen=True)
-class Rungs:
-    """ASHA's ladder: at each of these epochs, one trial in `reduction_factor` goes on."""
+class Search:
+    """What a search consists of."""
 
-    grace_epochs: int
-    reduction_factor: int
-    max_epochs: int
-
-    @staticmethod
-    def of(max_epochs: int, grace_epochs: int | None, reduction_factor: int) -> "Rungs":
-        if grace_epochs is not None and grace_epochs > max_epochs:
-            raise UsageError(f"--grace-epochs is {grace_epochs}, but must be at most the full length, {max_epochs}")
-        return Rungs(grace_epochs or max(1, max_epochs // 12), reduction_factor, max_epochs)
-
-    @property
-    def epochs(self) -> list[int]:
-        """The rungs below the full length, lowest first."""
-        rungs, epoch = [], self.grace_epochs
-        while epoch < self.max_epochs:
-            rungs.append(epoch)
-            epoch *= self.reduction_factor
-        return rungs
-
-    def expected_epochs(self, trials: int) -> float:
-        """Epochs that this many trials take in all if exactly one in `reduction_factor` passes each rung."""
-        total, alive, reached = 0.0, float(trials), 0
-        for epoch in [*self.epochs, self.max_epochs]:
-            total += alive * (epoch - reached)
-            alive, reached = max(1.0, alive / self.reduction_factor), epoch
-        return total
+    specs: list[TrialSpec]
+    data: TrainingData
+    context: TrainingContext
+    rungs: Rungs
+    allotment: Allotment
+    folder: str
+    """Where Tune keeps files of its own while it runs."""
+    max_failures: int = 2
+    """How often a trial whose process died is taken up again."""
 
 
-class SearchObserver(Protocol):
-    """Told on the driver what happens to the trials; it must return at once."""
-
-    def trial_started(self, spec: TrialSpec) -> None: ...
-
-    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None: ...
-
-    def trial_ended(self, record: TrialRecord) -> None: ...
-
-
-def run_search(
-    specs: list[TrialSpec],
-    data: TrainingData,
-    context: TrialContext,
-    rungs: Rungs,
-    allotment: Allotment,
-    tune_folder: str,
-    observers: list[SearchObserver],
-    interrupted: Callable[[], bool],
-) -> list[TrialRecord]:
+def run_search(search: Search, observers: list[Observer], interrupted: Callable[[], bool]) -> list[TrialRecord]:
     """Runs the trials to their ends and gives their records, by index.
 
+    Goes on from what an earlier driver left in the trials' folders: what has ended is not run again, what was
+    running starts from its last epoch, and ASHA's decisions stand.
     Once `interrupted()` is true, no trial starts and the running ones stop at the end of their epoch.
+
+    Raises:
+        PipelineError: the disk is full; what was saved stands.
     """
-    here = _Here(observers, interrupted)
-    asha = _Asha(rungs, here)
-    events = _Events(specs, asha, here)
-    tune.Tuner(
+    ledger = Ledger(search.context.folder, search.specs)
+    here = _Here(observers, interrupted, ledger)
+    for record in ledger.ended.values():
+        for observer in observers:
+            observer.trial_restored(record)
+    waiting = [spec for spec in search.specs if spec.index not in ledger.ended]
+    if not waiting:
+        return list(ledger.ended.values())
+    asha = _Asha(search.rungs, here)
+    asha.replay(ledger)
+    events = _Events(search.specs, asha, here, ledger.ended)
+    try:
+        _tuner(search, _InOrder(waiting, here), asha, events).fit()
+    finally:
+        with contextlib.suppress(OSError):
+            Folder(search.folder).remove_folder(TUNE_FOLDER)  # the trials' folders tell all that is worth knowing
+    if here.disk_full is not None:
+        raise PipelineError(here.disk_full)
+    return events.records
+
+
+def _tuner(search: Search, searcher: Searcher, scheduler: TrialScheduler, events: tune.Callback) -> tune.Tuner:
+    allotment = search.allotment
+    return tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(Trial, data=data, context=context),
+            tune.with_parameters(Trial, data=search.data, context=search.context),
             tune.PlacementGroupFactory([{"CPU": allotment.cpus, "GPU": allotment.gpus}]),
         ),
         tune_config=tune.TuneConfig(
-            search_alg=_InOrder(specs, here),
-            scheduler=asha,
-            metric=ACCURACY,
-            mode="max",
+            search_alg=searcher,
+            scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=allotment.concurrent,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name="tune",
-            storage_path=tune_folder,
+            name=TUNE_FOLDER,
+            storage_path=search.folder,
             verbose=0,
             callbacks=[events],
-            failure_config=tune.FailureConfig(max_failures=RETRIES_AFTER_A_CRASH),
+            failure_config=tune.FailureConfig(max_failures=search.max_failures),
             # A trial keeps its own state in its own folder, written whole or not at all.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
-    ).fit()
-    return events.records
+    )
 
 
 class _Here:
     """What only this process has. Tune pickles its parts with all that they hold; of this, it gets nothing."""
 
-    def __init__(self, observers: list[SearchObserver], interrupted: Callable[[], bool]) -> None:
+    def __init__(self, observers: list[Observer], interrupted: Callable[[], bool], ledger: Ledger | None) -> None:
         self.observers = observers
-        self.interrupted = interrupted
+        self.ledger = ledger
+        self.disk_full: str | None = None
+        self._interrupted = interrupted
+
+    def stopping(self) -> bool:
+        return self.disk_full is not None or self._interrupted()
+
+    def write(self, change: Callable[[Ledger], object]) -> None:
+        """Changes the ledger; where the disk is full, the search comes to an orderly end."""
+        assert self.ledger is not None  # it is only missing from what was pickled
+        try:
+            change(self.ledger)
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            self.disk_full = self.disk_full or str(error)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _nowhere, ()
 
 
 def _nowhere() -> _Here:
-    return _Here([], lambda: False)
+    return _Here([], lambda: False, None)
 
 
 class _InOrder(Searcher):
@@ -127,7 +135,7 @@ class _InOrder(Searcher):
         self._here = here
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        if not self._waiting or self._here.interrupted():
+        if not self._waiting or self._here.stopping():
             return Searcher.FINISHED
         return {"trial": self._waiting.pop().to_dict()}
 
@@ -144,43 +152,82 @@ class _InOrder(Searcher):
 class _Asha(AsyncHyperBandScheduler):
     """ASHA (Li et al. 2020, arXiv:1810.05934) with one exception: trial 0, the baseline, runs to its full length.
 
-    Its results stand on the rungs like any other's.
+    Its results stand on the rungs like any other's. To the rungs a trial is its index, and each decision is written
+    down before it takes effect: so they outlive the process.
     """
 
     def __init__(self, rungs: Rungs, here: _Here) -> None:
         super().__init__(
             time_attr="epoch",
+            metric=ACCURACY,
+            mode="max",
             max_t=rungs.max_epochs,
             grace_period=rungs.grace_epochs,
             reduction_factor=rungs.reduction_factor,
         )
+        self._rung_epochs = rungs.epochs
         self._here = here
+        self._decided: dict[tuple[int, int], bool] = {}
         self.reasons: dict[str, Outcome] = {}
 
+    def replay(self, ledger: Ledger) -> None:
+        """Puts an earlier driver's results on the rungs, and keeps to its decisions."""
+        for index in ledger.begun:
+            for decision in ledger.decisions(index):
+                self._judge(index, decision["epoch"], decision["accuracy"])
+                self._decided[index, decision["epoch"]] = decision["go_on"]
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Nothing to prepare: a trial is entered when it reaches its first rung."""
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Nothing to enter: its results stand on the rungs already."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Nothing to remove: what it reached, it reached."""
+
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        action: str = super().on_trial_result(tune_controller, trial, result)
+        go_on = self._goes_on(trial.config["trial"]["index"], result)
         if result.get("done"):
             return TrialScheduler.STOP
-        if self._here.interrupted():
+        if self._here.stopping():
             self.reasons[trial.trial_id] = "interrupted"
             return TrialScheduler.STOP
-        if action == TrialScheduler.STOP and trial.config["trial"]["index"] == 0:
+        if go_on:
             return TrialScheduler.CONTINUE
-        if action == TrialScheduler.STOP:
-            self.reasons[trial.trial_id] = "asha"
-        return action
+        self.reasons[trial.trial_id] = "asha"
+        return TrialScheduler.STOP
+
+    def _goes_on(self, index: int, result: dict[str, Any]) -> bool:
+        epoch, accuracy = result["epoch"], result[ACCURACY]
+        if epoch not in self._rung_epochs or result.get("ended", {}).get("outcome") in ("failed", "interrupted"):
+            return True
+        if (index, epoch) not in self._decided:
+            go_on = self._judge(index, epoch, accuracy) or index == 0
+            self._decided[index, epoch] = go_on
+            self._here.write(lambda ledger: ledger.decided(index, epoch, accuracy, go_on))
+        return self._decided[index, epoch]
+
+    def _judge(self, index: int, epoch: int, accuracy: float) -> bool:
+        """Enters a result at its rung; says whether it passes."""
+        trial: Any = SimpleNamespace(trial_id=index)
+        if index not in self._trial_info:
+            super().on_trial_add(None, trial)  # type: ignore[arg-type]
+        action = super().on_trial_result(None, trial, {"epoch": epoch, ACCURACY: accuracy})  # type: ignore[arg-type]
+        return bool(action == TrialScheduler.CONTINUE)
 
 
 class _Events(tune.Callback):
     """Collects the trials' records and tells the observers, in the project's own terms."""
 
-    def __init__(self, specs: list[TrialSpec], asha: _Asha, here: _Here) -> None:
-        self._specs = specs
+    def __init__(self, specs: list[TrialSpec], asha: _Asha, here: _Here, ended: dict[int, TrialRecord]) -> None:
+        self._specs = {spec.index: spec for spec in specs}
         self._asha = asha
         self._here = here
         self._epochs: dict[int, list[EpochRecord]] = {}
-        self._diverged: dict[int, str] = {}
-        self._ended: dict[int, TrialRecord] = {}
+        self._refused: set[str] = set()
+        self._endings: dict[int, dict[str, Any]] = {}
+        self._ended = dict(ended)
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -190,6 +237,7 @@ class _Events(tune.Callback):
         spec = self._spec(trial)
         if spec.index not in self._epochs:  # else it starts again after a crash
             self._epochs[spec.index] = []
+            self._here.write(lambda ledger: ledger.started(spec))
             for observer in self._here.observers:
                 observer.trial_started(spec)
 
@@ -197,10 +245,14 @@ class _Events(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         spec = self._spec(trial)
-        if "diverged" in result:
-            self._diverged[spec.index] = result["diverged"]
+        if "ended" in result:
+            self._endings[spec.index] = result["ended"]
             return
-        epoch, known = EpochRecord(result["epoch"], result["metrics"]), self._epochs[spec.index]
+        for reason in set(result["refused"]) - self._refused:
+            self._refused.add(reason)
+            for observer in self._here.observers:
+                observer.checkpoint_refused(spec, reason)
+        epoch, known = EpochRecord.of(result), self._epochs[spec.index]
         if epoch.number <= len(known):
             return  # told again by the process that took the trial over
         known.append(epoch)
@@ -208,11 +260,14 @@ class _Events(tune.Callback):
             observer.epoch_done(spec, epoch)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        index = self._spec(trial).index
-        if index in self._diverged:
-            self._end(trial, "diverged", self._diverged[index])
-        else:
+        ending = self._endings.get(self._spec(trial).index)
+        if ending is None:
             self._end(trial, self._asha.reasons.get(trial.trial_id, "finished"))
+        elif ending["outcome"] == "interrupted":
+            self._here.disk_full = self._here.disk_full or ending["error"]
+            self._end(trial, "interrupted")
+        else:
+            self._end(trial, ending["outcome"], ending["error"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if trial.status == trial.ERROR:  # else it is tried again
@@ -225,9 +280,9 @@ class _Events(tune.Callback):
             return
         record = TrialRecord(spec, outcome, tuple(self._epochs.get(spec.index, ())), error)
         self._ended[spec.index] = record
+        self._here.write(lambda ledger: ledger.end(record))
         for observer in self._here.observers:
             observer.trial_ended(record)
 
     def _spec(self, trial: Any) -> TrialSpec:
-        index: int = trial.config["trial"]["index"]
-        return self._specs[index]
+        return self._specs[trial.config["trial"]["index"]]

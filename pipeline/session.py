@@ -1,111 +1,156 @@
-"""What the stages of one sweep share: its configuration, its tools, and the big things that stages do not hand on."""
+"""What the parts of one command share: its configuration, its tools, and what it remembers from run to run."""
 
+import hashlib
+import json
+import shlex
 import sys
 import time
+import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
 from rich.console import Console
 
 from pipeline.artifacts import ArtifactMaker
-from pipeline.cluster import Allotment, allot, connected
-from pipeline.config import SweepConfig, experiment_name, resolve_tracking_uri
+from pipeline.cluster import connected
+from pipeline.config import CommandConfig, experiment_name, resolve_tracking_uri
 from pipeline.exits import PipelineError, UsageError
 from pipeline.interrupt import Interrupt
 from pipeline.lock import locked
-from pipeline.search import Rungs
 from pipeline.tracking import DatasetReference, Tracker
 from pipeline.tracking_server import refuse_unreachable
-from pipeline.trial_runs import SWEEP_RUN
-from tune_spaces import SPACES, space_for
-from tune_spaces.space import Space
+from pipeline.training import is_disk_full
 from vit.data import Dataset, load_dataset
-from vit.recipes import DataShape
+from vit.storage import Folder
+
+C = TypeVar("C", bound=CommandConfig)
+S = TypeVar("S", bound="Session[Any]")
+
+SESSION_FILE = "session.json"
+PROBE_FILE = "probe"
 
 
-class Session:
-    """One sweep under way. Made by `open_session`, which has checked all that can be checked before it begins."""
+class Session(ABC, Generic[C]):
+    """One command under way, over a folder of its own. Made by `open_session`.
 
-    def __init__(
-        self, config: SweepConfig, console: Console, dataset: Dataset, allotment: Allotment, interrupt: Interrupt
-    ) -> None:
-        self.config, self.console, self.dataset = config, console, dataset
-        self.allotment, self.interrupt = allotment, interrupt
-        self.name = f"{dataset.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        self.folder = f"{_absolute(config.storage)}/{self.name}"
-        self.space: Space = SPACES[config.space] if config.space else space_for(dataset.img_size)
-        self.rungs = Rungs.of(config.max_epochs or self.space.max_epochs, config.grace_epochs, config.reduction_factor)
+    The folder's name tells what is computed, so the same command again finds it and goes on.
+    """
+
+    kind: ClassVar[str]
+    """`pipeline.kind` of its run, and the key of it."""
+    command: ClassVar[str]
+
+    def __init__(self, config: C, console: Console, dataset: Dataset, folder: str) -> None:
+        self.config, self.console, self.dataset, self.folder = config, console, dataset, folder
+        self.name = folder.rpartition("/")[2]
+        self.interrupt = Interrupt()
         self.model_name = experiment_name(dataset.name)
-        self.tracker = Tracker(resolve_tracking_uri(config.tracking_uri), self.model_name)
+        self._memory = self._recall()
+        self.tracker = Tracker(resolve_tracking_uri(config.tracking_uri), self.model_name, self._memory["id"])
         self.artifacts = ArtifactMaker()
         self.seconds: dict[str, float] = {}
         """Wall time of each stage so far, and of Ray's start."""
+
+    @classmethod
+    @abstractmethod
+    def identity(cls, config: C, dataset: Dataset) -> dict[str, Any]:
+        """All that decides what is computed, besides the images.
+
+        Raises:
+            UsageError: the configuration does not fit the data set.
+        """
+
+    @abstractmethod
+    def start_run(self) -> None:
+        """Begins its MLflow run."""
 
     @property
     def trials_folder(self) -> str:
         return f"{self.folder}/trials"
 
     @property
-    def shape(self) -> DataShape:
-        data = self.dataset
-        return DataShape(data.img_size, data.in_chans, data.num_classes, data.mirror_safe)
-
-    @property
     def dataset_reference(self) -> DatasetReference:
         return DatasetReference(self.dataset.name, self.dataset.digest, self.dataset.source)
 
-    def start_sweep_run(self) -> None:
-        config = self.config
-        params = {
-            "dataset": self.dataset.name, "trials": config.trials, "seed": config.seed, "space": self.space.name,
-            "max_epochs": self.rungs.max_epochs, "grace_epochs": self.rungs.grace_epochs,
-            "reduction_factor": self.rungs.reduction_factor, "train_images": len(self.dataset.train),
-            "validation_images": len(self.dataset.validation), "test_images": len(self.dataset.test),
-            "cpus_per_trial": self.allotment.cpus, "gpus_per_trial": self.allotment.gpus,
-            "max_concurrent": self.allotment.concurrent,
-        }  # fmt: skip
-        tags = {
-            "pipeline.kind": "sweep",
-            "pipeline.command": " ".join(["python -m pipeline.sweep", *sys.argv[1:]]),
+    @property
+    def run_tags(self) -> dict[str, str]:
+        return {
+            "pipeline.kind": self.kind,
+            "pipeline.command": self.command_line,
             "pipeline.folder": self.folder,
             "pipeline.data_digest": self.dataset.digest,
         }
-        self.tracker.start_run(SWEEP_RUN, self.name, None, tags, params, self.dataset_reference)
+
+    @property
+    def command_line(self) -> str:
+        return shlex.join(["python", "-m", self.command, *sys.argv[1:]])
+
+    def say(self, line: str) -> None:
+        self.console.out(line, highlight=False)
+
+    def _recall(self) -> dict[str, Any]:
+        """What this folder's commands agreed on; its random id keeps its runs apart from all others."""
+        folder = Folder(self.folder)
+        if folder.exists(SESSION_FILE):
+            memory: dict[str, Any] = json.loads(folder.read(SESSION_FILE))
+            return memory
+        memory = {"id": uuid.uuid4().hex}
+        folder.write(SESSION_FILE, json.dumps(memory).encode())
+        return memory
+
+    def remembered(self, name: str) -> Any:
+        """What an earlier command over this folder remembered, else None."""
+        return self._memory.get(name)
+
+    def remember(self, name: str, value: Any) -> None:
+        """Keeps a plain value for the next command over this folder."""
+        self._memory[name] = value
+        Folder(self.folder).write(SESSION_FILE, json.dumps(self._memory).encode())
 
 
 @contextmanager
-def open_session(config: SweepConfig, console: Console) -> Iterator[Session]:
-    """Checks what can be refused, cheapest first, then begins the sweep's run; ends it whatever happens.
+def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
+    """Checks what can be refused, cheapest first; nothing is written before, and no Ray is started.
 
     Raises:
         DataError, UsageError, PipelineError: before any run is written.
     """
-    _refuse_unknown_space(config.space)
-    with ExitStack() as stack:
-        refuse_unreachable(resolve_tracking_uri(config.tracking_uri))
-        stack.enter_context(locked(config.storage))
-        dataset = load_dataset(config.data)
-        started = time.perf_counter()
-        stack.enter_context(connected(config.address))
-        ray_seconds = time.perf_counter() - started
-        interrupt = Interrupt()
-        stack.enter_context(interrupt.handled())
-        session = Session(config, console, dataset, allot(config.resources), interrupt)
-        session.seconds["ray"] = ray_seconds
-        stack.callback(session.artifacts.close)
-        session.start_sweep_run()
+    refuse_unreachable(resolve_tracking_uri(config.tracking_uri))
+    dataset = load_dataset(config.data)
+    identity = {**kind.identity(config, dataset), "digest": dataset.digest}
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    folder = f"{_absolute(config.storage)}/{kind.kind}-{dataset.name}-{fingerprint}"
+    with locked(folder):
+        _refuse_unusable(folder)
+        session = kind(config, console, dataset, folder)
         try:
             yield session
-        except BaseException as error:
-            _mark_unfinished(session, error)
-            raise
-        session.tracker.end_run(SWEEP_RUN, "FINISHED")
-        session.tracker.close()
+        finally:
+            session.artifacts.close()
 
 
-def _mark_unfinished(session: Session, error: BaseException) -> None:
+@contextmanager
+def under_way(session: Session[Any], dashboard: bool = False) -> Iterator[None]:
+    """Starts or joins Ray and begins the session's run; ends it whatever happens, and says how to go on."""
+    started = time.perf_counter()
+    with connected(session.config.address, dashboard):
+        session.seconds["ray"] = time.perf_counter() - started
+        with session.interrupt.handled():
+            try:
+                session.start_run()
+                yield
+                session.tracker.end_run(session.kind, "FINISHED")
+                session.tracker.close(session.config.tracking_timeout)
+            except BaseException as error:
+                _mark_unfinished(session, error)
+                session.say(f"to go on: {session.command_line}")
+                raise
+
+
+def _mark_unfinished(session: Session[Any], error: BaseException) -> None:
     by_user = session.interrupt.requested or isinstance(error, KeyboardInterrupt)
     if by_user:
         session.tracker.end_open_runs("KILLED", {"pipeline.stopped": "interrupted"})
@@ -114,12 +159,18 @@ def _mark_unfinished(session: Session, error: BaseException) -> None:
     try:
         session.tracker.close(timeout=20)
     except PipelineError as lost:
-        session.console.out(f"warning: {lost}", highlight=False)
+        session.say(f"warning: {lost}")
 
 
-def _refuse_unknown_space(name: str | None) -> None:
-    if name is not None and name not in SPACES:
-        raise UsageError(f"--space is {name!r}, but must be one of {', '.join(sorted(SPACES))}")
+def _refuse_unusable(folder: str) -> None:
+    try:
+        place = Folder(folder)
+        place.write(PROBE_FILE, b"")
+        place.remove(PROBE_FILE)
+    except (OSError, ImportError, ValueError) as error:  # no bucket or key; no client for this kind; no such kind
+        if is_disk_full(error):
+            raise
+        raise UsageError(f"--storage leads to {folder}, which cannot be written: {error}") from error
 
 
 def _absolute(storage: str) -> str:

@@ -17,14 +17,13 @@ from pipeline.outputs import Evaluated, Prepared, Searched
 from pipeline.progress import Progress
 from pipeline.ranking import leaderboard
 from pipeline.registry import Measured, register
-from pipeline.report import print_summary, record_summary, summarise
-from pipeline.search import run_search
-from pipeline.session import Session
+from pipeline.report import record_summary, summarise
+from pipeline.search import Search, run_search
+from pipeline.sweep_session import SweepSession
 from pipeline.tracking import Tracker
-from pipeline.trial import TrainingData, TrialContext, counts_metrics
+from pipeline.training import TrainingContext, TrainingData, counts_metrics
 from pipeline.trial_folder import trial_folder
 from pipeline.trial_runs import SWEEP_RUN, TrialRuns, trial_key
-from tune_spaces.space import draw_trials
 from vit.augment import measure_normalisation
 from vit.data import duplicates_across_splits
 from vit.model import ViTConfig
@@ -32,7 +31,7 @@ from vit.precision import Precision, faster_precision
 from vit.recipes import published
 
 
-def sweep_graph(session: Session) -> Graph:
+def sweep_graph(session: SweepSession) -> Graph:
     return Graph(
         [
             Stage("prepare", (), partial(prepare, session)),
@@ -44,7 +43,7 @@ def sweep_graph(session: Session) -> Graph:
     )
 
 
-def execute(session: Session, stage: Stage, inputs: list[Any]) -> Any:
+def execute(session: SweepSession, stage: Stage, inputs: list[Any]) -> Any:
     """Runs a stage, times it and writes its run."""
     started = time.time()
     key = f"stage/{stage.name}"
@@ -57,42 +56,43 @@ def execute(session: Session, stage: Stage, inputs: list[Any]) -> Any:
     return output
 
 
-def prepare(session: Session) -> Prepared:
+def prepare(session: SweepSession) -> Prepared:
     data = session.dataset
     size = f"{data.img_size}x{data.img_size}x{data.in_chans}"
-    session.console.out(
+    session.say(
         f"prepare: {data.name} from {data.source}: {len(data.train)} train, {len(data.validation)} validation, "
-        f"{len(data.test)} test images of {size}, {data.num_classes} classes",
-        highlight=False,
+        f"{len(data.test)} test images of {size}, {data.num_classes} classes"
     )
     duplicates = duplicates_across_splits(data)
     if duplicates:
-        session.console.out(f"warning: {duplicates} test images also stand in train or validation", highlight=False)
+        session.say(f"warning: {duplicates} test images also stand in train or validation")
     return Prepared(measure_normalisation(data.train.images), duplicates)
 
 
-def search(session: Session, prepared: Prepared) -> Searched:
-    config, rungs, data = session.config, session.rungs, session.dataset
-    specs = draw_trials(session.space, session.shape, config.trials, rungs.max_epochs, config.seed)
-    precision = _choose_precision(session)
-    session.console.out(
-        f"search: {len(specs)} trials of space {session.space.name}, at most {rungs.max_epochs} epochs, rungs "
-        f"{rungs.epochs}, {session.allotment.concurrent} at once, {precision}",
-        highlight=False,
+def search(session: SweepSession, prepared: Prepared) -> Searched:
+    config, data, specs = session.config, session.dataset, session.specs
+    precision = session.remembered("precision") or _choose_precision(session)
+    session.remember("precision", precision)
+    session.say(
+        f"search: {len(specs)} trials of space {session.space.name}, at most {session.rungs.max_epochs} epochs, rungs "
+        f"{session.rungs.epochs}, {session.allotment.concurrent} at once, {precision}"
     )
     runs = TrialRuns(
         session.tracker, session.artifacts, session.trials_folder, session.dataset_reference, data.class_names
     )
     # Written past the console: a signal may come in the middle of another line's writing.
     acknowledge = partial(os.write, 1, b"stopping at the end of the epoch (once more: at once)\n")
-    with session.interrupt.deferred(acknowledge), Progress(session.console, len(specs), rungs) as progress:
+    with session.interrupt.deferred(acknowledge), Progress(session.console, len(specs), session.rungs) as progress:
         trials = run_search(
-            specs,
-            TrainingData(data.train, data.validation, prepared.normalisation, data.class_names),
-            TrialContext(session.trials_folder, precision, config.compile),
-            rungs,
-            session.allotment,
-            session.folder,
+            Search(
+                specs,
+                TrainingData(data.train, data.validation, prepared.normalisation, data.class_names),
+                TrainingContext(session.trials_folder, precision, config.compile),
+                session.rungs,
+                session.allotment,
+                session.folder,
+                config.max_failures,
+            ),
             [runs, progress],
             lambda: session.interrupt.requested,
         )
@@ -107,12 +107,12 @@ def search(session: Session, prepared: Prepared) -> Searched:
     return Searched(ranked, precision)
 
 
-def _choose_precision(session: Session) -> Precision:
+def _choose_precision(session: SweepSession) -> Precision:
     """Asked where the trials run, on the published model, once: all trials of a sweep compute alike."""
     config, allotment = session.config, session.allotment
     if config.precision != "auto":
         return config.precision
-    model, recipe = published(session.shape, session.rungs.max_epochs)
+    model, recipe = published(session.dataset.shape, session.rungs.max_epochs)
     question = (model, recipe.batch_size, "cuda" if allotment.gpus else "cpu", max(1, int(allotment.cpus)))
     if config.address is None and not allotment.gpus:
         return _probe_precision(*question)  # they run on these very cores, and a process there takes seconds to start
@@ -126,7 +126,7 @@ def _probe_precision(model: ViTConfig, batch_size: int, device: str, threads: in
     return faster_precision(model, batch_size, torch.device(device))
 
 
-def evaluate(session: Session, searched: Searched) -> Evaluated:
+def evaluate(session: SweepSession, searched: Searched) -> Evaluated:
     indices = [searched.winner.index]
     if searched.baseline and searched.baseline is not searched.winner:
         indices.append(searched.baseline.index)
@@ -144,7 +144,7 @@ def _log_files(tracker: Tracker, key: str, files: Path) -> None:
     tracker.log(key, files=files)
 
 
-def register_winner(session: Session, searched: Searched, evaluated: Evaluated) -> int:
+def register_winner(session: SweepSession, searched: Searched, evaluated: Evaluated) -> int:
     """Registers the winner as the challenger; gives the version."""
     winner, counts = searched.winner, evaluated.winner.counts
     best = winner.best
@@ -167,12 +167,11 @@ def register_winner(session: Session, searched: Searched, evaluated: Evaluated) 
 
 
 def report(
-    session: Session, prepared: Prepared, searched: Searched, evaluated: Evaluated, version: int
+    session: SweepSession, prepared: Prepared, searched: Searched, evaluated: Evaluated, version: int
 ) -> dict[str, Any]:
-    """Prints and records the summary; gives it as plain values."""
+    """Records the summary; gives it as plain values."""
     session.artifacts.finish()
     summary = summarise(session, searched, evaluated, version)
     summary["dataset"]["test_images_also_in_train"] = prepared.duplicates
     record_summary(session, summary)
-    print_summary(session.console, summary)
     return summary

@@ -1,14 +1,17 @@
 """The one writer of MLflow runs: takes events at once, writes them in order from its own thread.
 
 Training never waits for the tracking server and does not die with it: while the server is away, events queue up.
+Each event may be written twice and counts once, so that whoever takes over may tell again what may have been lost.
 """
 
 import logging
 import posixpath
 import queue
 import re
+import shutil
 import threading
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +19,7 @@ from typing import Any, Literal
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as DatasetEntity
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.tracking.context.registry import resolve_tags
 
 from pipeline.exits import PipelineError
@@ -30,6 +33,9 @@ LONGEST_TAG = 8000
 LONGEST_METRIC_NAME = 250
 MOST_METRICS = 1000
 """In one call."""
+RECORD_TAG = "pipeline.record"
+"""`<owner>/<key>`: by it a run is found again, by another process too."""
+ENDING_TAGS = ("pipeline.stopped", "pipeline.error")
 
 logger = logging.getLogger("pipeline.tracking")
 
@@ -68,24 +74,32 @@ class LogRun:
     step: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
     files: Path | None = None
+    """A folder; it is removed when its files are written."""
     status: Status | None = None
 
 
 class Tracker:
     """Runs are named by keys of the caller's; the writer's thread knows their MLflow ids."""
 
-    def __init__(self, uri: str, experiment: str) -> None:
+    def __init__(self, uri: str, experiment: str, owner: str | None = None) -> None:
         """Creates database and experiment where they are missing, so that no two processes do it at once.
+
+        Args:
+            uri: of the tracking store.
+            experiment: its name.
+            owner: whose runs these are; those that it wrote before, in another process too, are taken up again.
 
         Raises whatever MLflow raises where the server cannot be used.
         """
+        self._owner = owner or uuid.uuid4().hex
         self.uri = uri
         self.experiment = experiment
         self.client = MlflowClient(tracking_uri=uri)
         self._experiment_id = self._open_experiment(experiment)
         # Who started it, from which program and commit, as MLflow's own fluent interface says it.
         self._origin: dict[str, str] = resolve_tags()
-        self._run_ids: dict[str, str] = {}
+        self._earlier = {run.data.tags[RECORD_TAG].partition("/")[2]: run for run in self._find("%")}
+        self._run_ids: dict[str, str] = {key: run.info.run_id for key, run in self._earlier.items()}
         self._open: dict[str, None] = {}
         self._events: queue.Queue[StartRun | LogRun] = queue.Queue()
         self._failure: Exception | None = None
@@ -103,7 +117,10 @@ class Tracker:
         dataset: DatasetReference | None = None,
         at: int | None = None,
     ) -> None:
-        """Starts a run, under the run `parent`. `at` is its start in milliseconds since the epoch; None means now."""
+        """Starts a run, under the run `parent`; opens it again where it was started before.
+
+        `at` is its start in milliseconds since 1970; None means now.
+        """
         self._open[key] = None
         self._events.put(StartRun(key, name, parent, tags or {}, params or {}, dataset, at or _now()))
 
@@ -114,13 +131,24 @@ class Tracker:
         step: int = 0,
         tags: Mapping[str, str] | None = None,
         files: Path | None = None,
+        at: int | None = None,
     ) -> None:
-        """Adds metrics (at `step`), tags, or the files below a folder, to a run, also to one that has ended."""
-        self._events.put(LogRun(key, _now(), metrics or {}, step, tags or {}, files))
+        """Adds metrics (at `step`), tags, or the files below a folder, to a run, also to one that has ended.
 
-    def end_run(self, key: str, status: Status, tags: Mapping[str, str] | None = None) -> None:
+        The folder is the tracker's from then on, which removes it. The same metrics at the same time (`at`,
+        milliseconds since 1970; None means now) count once.
+        """
+        self._events.put(LogRun(key, at or _now(), metrics or {}, step, tags or {}, files))
+
+    def end_run(self, key: str, status: Status, tags: Mapping[str, str] | None = None, at: int | None = None) -> None:
+        """Ends a run at `at` (milliseconds since 1970; None means now)."""
         self._open.pop(key, None)
-        self._events.put(LogRun(key, _now(), tags=tags or {}, status=status))
+        self._events.put(LogRun(key, at or _now(), tags=tags or {}, status=status))
+
+    def earlier_end(self, key: str) -> tuple[str | None, str | None]:
+        """Status and tag `pipeline.stopped` of the run when this tracker was opened; Nones where there was none."""
+        run = self._earlier.get(key)
+        return (run.info.status, run.data.tags.get("pipeline.stopped")) if run else (None, None)
 
     def end_open_runs(self, status: Status, tags: Mapping[str, str]) -> None:
         """Ends what is still open, children first, so that no run stays RUNNING when nothing runs."""
@@ -167,6 +195,18 @@ class Tracker:
         kind = {"mlflow.experimentKind": "custom_model_development"}
         return str(self.client.create_experiment(name, artifact_location=beside, tags=kind))
 
+    def _find(self, key: str) -> list[Run]:
+        """The owner's runs whose key is like this (SQL's `%`)."""
+        pattern = f"tags.`{RECORD_TAG}` LIKE '{self._owner}/{key}'"
+        found: list[Run] = []
+        token: str | None = None
+        while True:
+            page = self.client.search_runs([self._experiment_id], pattern, max_results=1000, page_token=token)
+            found += page
+            if not page.token:
+                return found
+            token = page.token
+
     def _write_all(self) -> None:
         while not self._stopping.is_set():
             try:
@@ -200,20 +240,26 @@ class Tracker:
             self.client.log_batch(run_id, metrics=metrics[first : first + MOST_METRICS])
         if tags:
             self.client.log_batch(run_id, tags=tags)
-        if event.files is not None:
+        if event.files is not None and event.files.exists():
             self.client.log_artifacts(run_id, str(event.files))
+            shutil.rmtree(event.files, ignore_errors=True)
         if event.status is not None:
             self.client.set_terminated(run_id, event.status, end_time=event.at)
 
     def _write_start(self, event: StartRun) -> None:
-        tags = {**self._origin, **event.tags}
+        tags = {**self._origin, **event.tags, RECORD_TAG: f"{self._owner}/{event.key}"}
         if event.parent is not None:
             tags["mlflow.parentRunId"] = self._run_ids[event.parent]
-        if event.key not in self._run_ids:
+        if self._failure is not None and event.key not in self._run_ids:
+            # The attempt before may have made the run and died on the way back.
+            self._run_ids.update((event.key, run.info.run_id) for run in self._find(event.key))
+        if event.key in self._run_ids:
+            run = self._reopened(self._run_ids[event.key])
+        else:
             run = self.client.create_run(self._experiment_id, start_time=event.at, tags=tags, run_name=event.name)
-            self._run_ids[event.key] = run.info.run_id
-        run_id = self._run_ids[event.key]
-        params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in event.params.items()]
+        run_id = self._run_ids[event.key] = run.info.run_id
+        missing = {name: value for name, value in event.params.items() if name not in run.data.params}
+        params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in missing.items()]
         if params:
             self.client.log_batch(run_id, params=params)
         if event.dataset is not None:
@@ -222,6 +268,13 @@ class Tracker:
             digest = reference.digest.removeprefix("sha256:")[:32]
             entity = DatasetEntity(reference.name, digest, "local", reference.source)
             self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+
+    def _reopened(self, run_id: str) -> Run:
+        run = self.client.get_run(run_id)
+        self.client.update_run(run_id, status="RUNNING")
+        for name in set(ENDING_TAGS) & set(run.data.tags):
+            self.client.delete_tag(run_id, name)
+        return run
 
 
 def _metric_name(name: str) -> str:

@@ -1,14 +1,18 @@
 """The trials' runs in MLflow: what happens to a trial becomes a run with metrics by epoch, figures and weights."""
 
+import time
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from pipeline.artifacts import ArtifactMaker, make_trial_artifacts
+from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord, Outcome, TrialRecord
 from pipeline.tracking import DatasetReference, Status, Tracker
 from pipeline.trial_folder import trial_folder
 from tune_spaces.space import TrialSpec
+from vit.checkpoint import remove_state
 from vit.model import count_parameters
-from vit.storage import STATE_FILE
 
 SWEEP_RUN = "sweep"
 STATUS: dict[Outcome, Status] = {
@@ -25,7 +29,7 @@ def trial_key(index: int) -> str:
 
 
 @dataclass(frozen=True)
-class TrialRuns:
+class TrialRuns(Observer):
     """Observes a search and writes each trial's run."""
 
     tracker: Tracker
@@ -34,36 +38,80 @@ class TrialRuns:
     dataset: DatasetReference
     class_names: tuple[str, ...]
 
-    def trial_started(self, spec: TrialSpec) -> None:
+    def run_name(self, spec: TrialSpec) -> str:
+        return f"trial-{spec.index:02d}"
+
+    def tags(self, spec: TrialSpec) -> dict[str, str]:
+        """What tells this run from others."""
         tags = {"pipeline.kind": "trial", "pipeline.trial": str(spec.index)}
-        tags["pipeline.data_digest"] = self.dataset.digest
         if spec.index == 0:
             tags["pipeline.baseline"] = "published"
+        return tags
+
+    @property
+    def parent(self) -> str | None:
+        return SWEEP_RUN
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        key, tags = trial_key(spec.index), {**self.tags(spec), "pipeline.data_digest": self.dataset.digest}
         params = {**spec.params, "num_parameters": count_parameters(spec.model)}
-        self.tracker.start_run(trial_key(spec.index), f"trial-{spec.index:02d}", SWEEP_RUN, tags, params, self.dataset)
+        self.tracker.start_run(key, self.run_name(spec), self.parent, tags, params, self.dataset)
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
-        self.tracker.log(trial_key(spec.index), epoch.metrics, step=epoch.number)
+        self.tracker.log(trial_key(spec.index), epoch.metrics, step=epoch.number, at=epoch.at)
+
+    def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
+        self.tracker.log(trial_key(spec.index), tags={"pipeline.refused_checkpoint": reason})
 
     def trial_ended(self, record: TrialRecord) -> None:
-        key = trial_key(record.index)
+        key, folder = trial_key(record.index), trial_folder(self.trials_folder, record.index)
         tags: dict[str, str] = {}
         if STATUS[record.outcome] == "KILLED":
             tags["pipeline.stopped"] = record.outcome
         if record.error is not None:
             tags["pipeline.error"] = record.error
+        if record.outcome != "interrupted":
+            remove_state(folder)  # the trial is over: its best weights are what is kept
+        at = int(time.time() * 1000)
+        end = partial(self.tracker.end_run, key, STATUS[record.outcome], tags, at)
         best = record.best
-        if best is not None:
-            summary = {"best/epoch": float(best.number), "best/val_accuracy": best.accuracy, "best/val_loss": best.loss}
-            self.tracker.log(key, summary, step=best.number)
-            folder = trial_folder(self.trials_folder, record.index)
-            if record.outcome != "interrupted":
-                folder.remove(STATE_FILE)  # the trial is over: its best weights are what is kept
-            self.artifacts.submit(
-                make_trial_artifacts,
-                folder.uri,
-                f"trial {record.index}",
-                self.class_names,
-                then=lambda files: self.tracker.log(key, files=files),
-            )
-        self.tracker.end_run(key, STATUS[record.outcome], tags)
+        if best is None:
+            end()
+            return
+        summary = {"best/epoch": float(best.number), "best/val_accuracy": best.accuracy, "best/val_loss": best.loss}
+        self.tracker.log(key, summary, step=best.number, at=best.at)
+
+        def complete(files: Path) -> None:
+            # A run that has ended has all its artifacts: whoever takes over may rely on it.
+            self.tracker.log(key, files=files)
+            end()
+
+        title = self.run_name(record.spec)
+        self.artifacts.submit(make_trial_artifacts, folder.uri, title, self.class_names, then=complete)
+
+    def trial_restored(self, record: TrialRecord) -> None:
+        """Tells it all again where its run is not whole: the process before died with the news."""
+        stopped = record.outcome if STATUS[record.outcome] == "KILLED" else None
+        if self.tracker.earlier_end(trial_key(record.index)) == (STATUS[record.outcome], stopped):
+            return
+        self.trial_started(record.spec)
+        for epoch in record.epochs:
+            self.epoch_done(record.spec, epoch)
+        self.trial_ended(record)
+
+
+@dataclass(frozen=True)
+class TrainRuns(TrialRuns):
+    """The run of a training by itself, without a sweep."""
+
+    name: str
+
+    def run_name(self, spec: TrialSpec) -> str:
+        return self.name
+
+    def tags(self, spec: TrialSpec) -> dict[str, str]:
+        return {"pipeline.kind": "train"}
+
+    @property
+    def parent(self) -> str | None:
+        return None

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from ray.tune.search.sample import Domain
 
+from vit.data import DataShape
 from vit.model import ViTConfig
-from vit.recipes import DataShape, Recipe, published
+from vit.recipes import Recipe, published
 
 Domains = dict[str, Domain]
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from safetensors.torch import save as save_safetensors
 
 from vit.augment import Normalisation
 from vit.model import VisionTransformer, ViTConfig
-from vit.storage import CONFIG_FILE, STATE_FILE, WEIGHTS_FILE, Folder
+from vit.storage import CONFIG_FILE, PREVIOUS_STATE_FILE, STATE_FILE, WEIGHTS_FILE, Folder
 
 
 class CheckpointError(RuntimeError):
@@ -28,25 +29,36 @@ class ModelCard:
 
 
 def save_state(folder: Folder, state: dict[str, Any]) -> None:
-    """Writes the whole training state in place of the one before."""
+    """Writes the whole training state; the one before stays beside it, should this one turn out broken."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
+    if folder.exists(STATE_FILE):
+        folder.rename(STATE_FILE, PREVIOUS_STATE_FILE)
     folder.write(STATE_FILE, buffer.getbuffer())
 
 
-def load_state(folder: Folder) -> dict[str, Any] | None:
-    """The last saved training state, None where there is none.
+def load_state(folder: Folder, refused: Callable[[CheckpointError], object]) -> dict[str, Any] | None:
+    """The last training state that can be read, None where there is none. Tells `refused` of each that is broken.
 
     Raises:
-        CheckpointError: the file is broken.
+        OSError: the folder does not answer.
     """
-    if not folder.exists(STATE_FILE):
-        return None
-    try:
-        state: dict[str, Any] = torch.load(io.BytesIO(folder.read(STATE_FILE)), map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{folder.uri}/{STATE_FILE} cannot be read: {error}") from error
-    return state
+    for name in (STATE_FILE, PREVIOUS_STATE_FILE):
+        if not folder.exists(name):
+            continue
+        content = folder.read(name)
+        try:
+            state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            return state
+        except Exception as error:  # zipfile's, pickle's and torch's own, by where it is broken
+            refused(CheckpointError(f"{folder.uri}/{name} cannot be read: {error}"))
+    return None
+
+
+def remove_state(folder: Folder) -> None:
+    """For a training that is over: its best weights are what is kept."""
+    folder.remove(STATE_FILE)
+    folder.remove(PREVIOUS_STATE_FILE)
 
 
 def save_card(folder: Folder, card: ModelCard) -> None:

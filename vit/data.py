@@ -14,6 +14,17 @@ __all__ = ["DataConfig", "DataError", "Dataset", "ImageArrays", "duplicates_acro
 
 
 @dataclass(frozen=True)
+class DataShape:
+    """What a model must know of a data set."""
+
+    img_size: int
+    in_chans: int
+    num_classes: int
+    mirror_safe: bool
+    """Whether a mirrored image keeps its label; digits and letters do not, and are never flipped."""
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A data set ready to train on."""
 
@@ -45,6 +56,10 @@ class Dataset:
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @property
+    def shape(self) -> DataShape:
+        return DataShape(self.img_size, self.in_chans, self.num_classes, self.mirror_safe)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from vit.data import ImageArrays
 from vit.metrics import Counter, Counts
 from vit.model import VisionTransformer, ViTConfig
 from vit.optim import build_optimizer, learning_rate_at
+from vit.parallel import Workers
 from vit.precision import Precision, autocast
 from vit.recipes import Recipe
 
@@ -74,10 +75,11 @@ class Split:
 
 
 class Fit:
-    """A training run of one model on one device.
+    """A training run of one model, on one device or as one of several workers that do the same on theirs.
 
-    Everything random comes from `seed`. The first `epochs_done` epochs are done; `run_epoch` does the next, and
-    `state_dict`/`load_state_dict` carry the whole state over to another process (bit for bit on a CPU).
+    Every worker holds all images and takes its part of each global batch, so their number changes neither the batch
+    nor the draws. Everything random comes from `seed`. The first `epochs_done` epochs are done; `run_epoch` does the
+    next, and `state_dict`/`load_state_dict` carry the whole state over to another process (bit for bit on a CPU).
     """
 
     def __init__(
@@ -89,15 +91,17 @@ class Fit:
         validation: Split,
         normalisation: Normalisation,
         seed: int,
+        workers: Workers = Workers(),  # noqa: B008 - frozen
     ) -> None:
-        self.recipe, self.runtime = recipe, runtime
+        self.recipe, self.runtime, self._workers = recipe, runtime, workers
         self._train, self._validation, self._normalisation = train, validation, normalisation
         torch.manual_seed(seed)
         self._generator = torch.Generator().manual_seed(seed)
         self.model = VisionTransformer(config).to(runtime.device)
         self._averaged = copy.deepcopy(self.model).requires_grad_(False) if recipe.ema_decay else None
         self._optimizer = build_optimizer(self.model, recipe)
-        self._forward: nn.Module = torch.compile(self.model) if runtime.compile else self.model  # type: ignore[assignment]
+        wrapped = workers.wrap(self.model, runtime.device)
+        self._forward: nn.Module = torch.compile(wrapped) if runtime.compile else wrapped  # type: ignore[assignment]
         self._batch_size = min(recipe.batch_size, len(train.labels))
         # A last, smaller batch is left out: the next epoch's shuffle takes its images in.
         self._steps_per_epoch = len(train.labels) // self._batch_size
@@ -118,7 +122,7 @@ class Fit:
         started = time.perf_counter()
         train = self._train_epoch()
         trained = time.perf_counter()
-        validation = evaluate(self.kept_model, self._validation, self._normalisation, self.runtime)
+        validation = self._validate()
         if not math.isfinite(validation.loss):
             raise NonFiniteLossError(f"the validation loss is not finite in epoch {self.epochs_done + 1}")
         self.epochs_done += 1
@@ -129,29 +133,40 @@ class Fit:
     def _train_epoch(self) -> Counts:
         self.model.train()
         device = self.runtime.device
-        # Dropout draws from torch's global generator, which others use too; so each epoch starts it afresh.
-        torch.manual_seed(int(torch.randint(2**62, (), generator=self._generator)))
+        # Dropout draws from torch's global generator, which others use too; so each epoch starts it afresh, and
+        # each worker elsewhere, since the workers' images differ.
+        torch.manual_seed(int(torch.randint(2**62, (), generator=self._generator)) + self._workers.rank)
         counter = Counter(self.model.config.num_classes, device)
         order = torch.randperm(len(self._train.labels), generator=self._generator).to(device)
         draws = draw(len(order), self.recipe, self._generator).to(device)
         spoiled = torch.zeros((), device=device)
         for step in range(self._steps_per_epoch):
-            batch = slice(step * self._batch_size, (step + 1) * self._batch_size)
+            batch = self._workers.share(slice(step * self._batch_size, (step + 1) * self._batch_size))
             labels = self._train.labels[order[batch]]
             images = self._normalisation(augment(self._train.images[order[batch]], draws[batch]))
             logits, loss = self._forward_loss(images, labels)
-            spoiled = torch.maximum(spoiled, (~torch.isfinite(loss.detach())).float())
+            spoiled = self._workers.any(torch.maximum(spoiled, (~torch.isfinite(loss.detach())).float()))
             if device.type == "cpu" or step % STEPS_BETWEEN_CHECKS_ON_GPU == 0 or step == self._steps_per_epoch - 1:
                 self._refuse(spoiled)
             self._update(loss, self.epochs_done * self._steps_per_epoch + step, spoiled)
             counter.add(logits.detach(), labels)
-        return counter.counts()
+        return self._workers.sum(counter.counts(), device)
+
+    def _validate(self) -> Counts:
+        """Each image once, whatever the number of workers: no part is padded, and the sums add up."""
+        share = self._workers.share(slice(0, len(self._validation.labels)))
+        split = Split(self._validation.images[share], self._validation.labels[share])
+        counts = evaluate(self.kept_model, split, self._normalisation, self.runtime)
+        return self._workers.sum(counts, self.runtime.device)
 
     def _forward_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with autocast(self.runtime.device, self.runtime.precision):
             logits: Tensor = self._forward(images)
         logits = logits.float()
-        return logits, F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        total = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing, reduction="sum")
+        # DDP averages over the workers; so that images count alike whatever their worker's share, each worker
+        # divides by the mean share.
+        return logits, total * self._workers.size / self._batch_size
 
     def _update(self, loss: Tensor, step: int, spoiled: Tensor) -> None:
         self._optimizer.zero_grad()
@@ -209,5 +224,6 @@ def predict(model: VisionTransformer, images: Tensor, normalisation: Normalisati
 def evaluate(model: VisionTransformer, split: Split, normalisation: Normalisation, runtime: Runtime) -> Counts:
     """Counts over every image of the split, each once."""
     counter = Counter(model.config.num_classes, runtime.device)
-    counter.add(predict(model, split.images, normalisation, runtime), split.labels)
+    if len(split.labels):
+        counter.add(predict(model, split.images, normalisation, runtime), split.labels)
     return counter.counts()

@@ -1,19 +1,10 @@
 """How a ViT is trained: the hyperparameters of one training run, and the published recipe."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from vit.data import DataShape
 from vit.model import ViTConfig
-
-
-@dataclass(frozen=True)
-class DataShape:
-    """What a model must know of a data set."""
-
-    img_size: int
-    in_chans: int
-    num_classes: int
-    mirror_safe: bool
-    """Whether a mirrored image keeps its label; digits and letters do not, and are never flipped."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +65,7 @@ def published_patch_size(img_size: int) -> int:
     return min(divisors, key=lambda size: max(size / target, target / size))
 
 
-def published(shape: DataShape, epochs: int) -> tuple[ViTConfig, Recipe]:
+def published(shape: DataShape, epochs: int = PUBLISHED_RECIPE.epochs) -> tuple[ViTConfig, Recipe]:
     """The published model and recipe, fitted to a data set and to a training length."""
     model = replace(
         PUBLISHED_MODEL,
@@ -84,3 +75,7 @@ def published(shape: DataShape, epochs: int) -> tuple[ViTConfig, Recipe]:
         patch_size=published_patch_size(shape.img_size),
     )
     return model, replace(PUBLISHED_RECIPE, epochs=epochs, flip=shape.mirror_safe)
+
+
+RECIPES: dict[str, Callable[[DataShape], tuple[ViTConfig, Recipe]]] = {"seed": published}
+"""What `pipeline.train` can train, by name: a model and a recipe for a data set's shape."""

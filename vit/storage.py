@@ -1,12 +1,15 @@
 """Files in a folder that may be a local path or a URI (S3, NFS), each written whole or not at all."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 STATE_FILE = "latest.pt"
+PREVIOUS_STATE_FILE = "previous.pt"
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 
@@ -18,6 +21,7 @@ class Folder:
         self.uri = uri.rstrip("/")
         self._fs, root = fsspec.core.url_to_fs(self.uri)
         self._root = str(root).rstrip("/")
+        self._is_local = isinstance(self._fs, LocalFileSystem)
 
     def __truediv__(self, name: str) -> "Folder":
         return Folder(f"{self.uri}/{name}")
@@ -26,15 +30,21 @@ class Folder:
         return f"{self._root}/{name}"
 
     def exists(self, name: str) -> bool:
-        return bool(self._fs.exists(self.path(name)))
+        with self._errors_name(name):
+            self._forget_listings(name)
+            return bool(self._fs.exists(self.path(name)))
 
     def read(self, name: str) -> bytes:
-        return bytes(self._fs.cat_file(self.path(name)))
+        # s3fs would fetch what is over 50 MB in parts, some of them perhaps of what another process writes meanwhile.
+        options = {"max_concurrency": 1} if "s3" in self._fs.protocol else {}
+        with self._errors_name(name):
+            return bytes(self._fs.cat_file(self.path(name), **options))
 
     def write(self, name: str, content: bytes | memoryview) -> None:
         """Raises OSError where the folder cannot be written; what stood there before then still stands."""
-        if not isinstance(self._fs, LocalFileSystem):
-            self._fs.pipe_file(self.path(name), bytes(content))  # an object store's put is whole or nothing
+        if not self._is_local:
+            with self._errors_name(name):
+                self._fs.pipe_file(self.path(name), bytes(content))  # an object store's put is whole or nothing
             return
         target = Path(self.path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +57,37 @@ class Folder:
             temporary.unlink(missing_ok=True)
             raise
 
+    def remove_folder(self, name: str) -> None:
+        """Removes a folder below this one with all that is in it; a missing one is no error."""
+        with self._errors_name(name), suppress(FileNotFoundError):
+            self._fs.rm(self.path(name), recursive=True)
+
+    def rename(self, old_name: str, new_name: str) -> None:
+        """Replaces what is called `new_name`. An object store copies, so for a moment both names stand."""
+        if self._is_local:
+            Path(self.path(old_name)).replace(self.path(new_name))
+            return
+        with self._errors_name(old_name):
+            self._forget_listings(old_name)
+            # Not by `mv`, which takes `*`, `?` and `[` in the URI for patterns.
+            self._fs.cp_file(self.path(old_name), self.path(new_name))
+            self._fs.rm_file(self.path(old_name))
+
     def remove(self, name: str) -> None:
-        if self.exists(name):
+        with suppress(FileNotFoundError), self._errors_name(name):
             self._fs.rm_file(self.path(name))
+
+    def _forget_listings(self, name: str) -> None:
+        """Whoever lists an object store has the process remember it, and what others write would go unseen."""
+        self._fs.invalidate_cache(self.path(name))
+
+    @contextmanager
+    def _errors_name(self, name: str) -> Iterator[None]:
+        """Not every error of an object store's client is an OSError or says where: what leaves here is and does."""
+        try:
+            yield
+        except Exception as error:
+            if self._is_local:
+                raise
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
+            raise kind(f"{self.uri}/{name}: {error}") from error

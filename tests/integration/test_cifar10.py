@@ -2,15 +2,14 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-ROOT = Path(__file__).parents[2]
+from tests.integration.commands import run_to_end
+
 COPY = Path(os.environ.get("VIT_DATA_DIR") or "~/.cache/vit").expanduser() / "cifar10"
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
@@ -38,11 +37,8 @@ def data_dir(tmp_path: Path) -> Path:
 
 def test_sweep(tmp_path: Path, data_dir: Path) -> None:
     limits = ("--train-limit", "300", "--trials", "2", "--max-epochs", "1")
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.sweep", "--dataset", "cifar10", *limits, "--json", "result.json"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "VIT_DATA_DIR": str(data_dir)},
-        capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+    arguments = ("--dataset", "cifar10", *limits, "--json", "result.json")
+    done = run_to_end("pipeline.sweep", tmp_path, *arguments, env={"VIT_DATA_DIR": str(data_dir)})
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     sizes = f"300 train, 75 validation, {TEST_IMAGES} test images of 32x32x3, 10 classes"

@@ -4,7 +4,6 @@ import itertools
 import json
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from mlflow import MlflowClient
 from pipeline import registry
 from pipeline.exits import GateRefusedError, PipelineError, UsageError
 from pipeline.tracking_server import open_client, refuse_missing_database, refuse_unreachable
+from tests.integration.commands import ROOT, run_to_end
 
-ROOT = Path(__file__).parents[2]
 _numbers = itertools.count()
 
 
@@ -197,8 +196,7 @@ def test_history_tells_all_in_order(versions: Versions) -> None:
 
 
 def _command(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    line = [sys.executable, "-m", "pipeline.promote", *arguments]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return run_to_end("pipeline.promote", ROOT, *arguments, timeout=60)
 
 
 def _assert_one_line(done: "subprocess.CompletedProcess[str]", status: int, *parts: str) -> None:

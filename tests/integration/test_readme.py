@@ -3,14 +3,13 @@
 import os
 import re
 import shlex
-import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.integration.commands import DEADLINE, ROOT, free_port, run_to_end, start
+
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
     line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line.strip()
@@ -19,11 +18,15 @@ SHORT = "--trials 2 --max-epochs 1"
 pytestmark = pytest.mark.slow
 
 
-def run(command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+def words_of(command: str) -> list[str]:
+    """The module and the arguments of a `python -m ...` command."""
+    return shlex.split(command)[2:]
+
+
+def run_well(command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     """Runs a `python -m ...` command with this Python, and its output unseen unless it fails."""
-    words = [sys.executable, *shlex.split(command)[1:]]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    module, *arguments = words_of(command)
+    result = run_to_end(module, folder, *arguments)
     assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
     return result
 
@@ -64,33 +67,30 @@ def test_sweep_then_promote_then_look_back(tmp_path: Path) -> None:
     digits = [command for command in of_module("sweep") if "digits" in command]
     assert digits
     for command in digits:
-        run(f"{command} {SHORT}", tmp_path)
+        run_well(f"{command} {SHORT}", tmp_path)
     promote = of_module("promote")
     plain = [command for command in promote if not re.search("--(history|rollback)", command)]
     for command in plain:
-        assert "is the champion" in run(command, tmp_path).stdout
+        assert "is the champion" in run_well(command, tmp_path).stdout
     # After one promotion there is no champion before, and `--rollback` says so.
     for command in promote:
         if "--history" in command:
-            assert "promote" in run(command, tmp_path).stdout
+            assert "promote" in run_well(command, tmp_path).stdout
         if "--rollback" in command:
-            words = [sys.executable, *shlex.split(command)[1:]]
-            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-            result = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+            module, *arguments = words_of(command)
+            result = run_to_end(module, tmp_path, *arguments)
             assert (result.returncode, "no way back" in result.stderr) == (2, True)
     _opens_the_ui(of_module("ui")[0], tmp_path)
 
 
 def _opens_the_ui(command: str, folder: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = [sys.executable, *shlex.split(command)[1:], "--port", str(port)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as server:
+    port = free_port()
+    module, *arguments = words_of(command)
+    with start(module, folder, *arguments, "--port", str(port)) as server:
         assert server.stdout is not None
         assert f"http://127.0.0.1:{port}" in server.stdout.readline()
         server.terminate()
+        server.wait(DEADLINE)
 
 
 @pytest.mark.skipif(
@@ -100,7 +100,7 @@ def test_the_cifar10_command(tmp_path: Path) -> None:
     command = next(command for command in of_module("sweep") if "cifar10" in command)
     folder = str(Path(os.environ["VIT_DATA_DIR"]) / "cifar10")
     here = re.sub(r"--dataset \S+", f"--dataset {shlex.quote(folder)}", command)
-    output = run(f"{here} {SHORT} --train-limit 200", tmp_path).stdout
+    output = run_well(f"{here} {SHORT} --train-limit 200", tmp_path).stdout
     assert "vit-cifar10 version 1 is the challenger" in output
 
 

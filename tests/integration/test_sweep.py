@@ -3,11 +3,9 @@
 import csv
 import json
 import math
-import os
 import re
 import shlex
 import subprocess
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -23,6 +21,7 @@ from mlflow.entities import Run
 from PIL import Image
 from safetensors import safe_open
 
+from tests.integration.commands import run_to_end
 from tune_spaces import SPACES
 from tune_spaces.space import draw_trials
 from vit.checkpoint import load_model
@@ -33,7 +32,6 @@ from vit.storage import Folder
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 TRIALS, EPOCHS, SEED = 6, 4, 1
 DIGITS = [str(digit) for digit in range(10)]
 STAGES = ["prepare", "search", "evaluate", "register", "report"]
@@ -94,10 +92,7 @@ def run_module(folder: Path, module: str, *arguments: str) -> subprocess.Complet
     temporary = folder / "temporary"
     temporary.mkdir(exist_ok=True)
     # Ray's sockets need a short path, so its own files stay where they always are.
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), "RAY_TMPDIR": "/tmp"}
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=240
-    )
+    return run_to_end(module, folder, *arguments, env={"TMPDIR": str(temporary), "RAY_TMPDIR": "/tmp"})
 
 
 def run_sweep(folder: Path, *arguments: str) -> Sweep:

@@ -1,14 +1,11 @@
 """Bad input to the sweep: one line that names the flag or the path, the right exit status, and nothing half-written."""
 
 import contextlib
-import os
 import re
 import signal
-import socket
 import sqlite3
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +17,7 @@ from PIL import Image
 
 from pipeline import sweep
 from pipeline.exits import run_command
-
-ROOT = Path(__file__).parents[2]
-DEADLINE = 150
+from tests.integration.commands import DEADLINE, free_port, start
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ def test_records_that_cannot_be_written(tmp_path: Path, here: Callable[..., Ende
         (f"--tracking-uri sqlite:///{tmp_path}/none/runs.db", 2, f"--tracking-uri names {tmp_path}/none/runs.db"),
         (f"--tracking-uri sqlite:///{tmp_path}/text.db", 2, "text.db, but that file is not a SQLite database"),
         ("--tracking-uri ./mlruns", 2, "--tracking-uri is './mlruns', but must be sqlite:///FILE"),
-        (f"--tracking-uri http://127.0.0.1:{_free_port()}", 1, "does not answer"),
+        (f"--tracking-uri http://127.0.0.1:{free_port()}", 1, "does not answer"),
     ):
         _assert_refused(here("--dataset", "digits", *arguments.split()), status, rule)
         assert _left(tmp_path) == {"file", "text.db"}, arguments
@@ -109,7 +104,7 @@ def test_refused_as_a_user_sees_it(tmp_path: Path) -> None:
     cases: dict[str, tuple[str, int, str]] = {
         "word": ("--trials abc", 2, "argument --trials: invalid int value: 'abc'"),
         "broken": ("--dataset images", 2, f"{jpeg} is not an image that can be read"),
-        "server": (f"--dataset digits --tracking-uri http://127.0.0.1:{_free_port()}", 1, "does not answer"),
+        "server": (f"--dataset digits --tracking-uri http://127.0.0.1:{free_port()}", 1, "does not answer"),
         "cores": (
             "--dataset digits --cpus-per-trial 4096",
             2,
@@ -122,7 +117,7 @@ def test_refused_as_a_user_sees_it(tmp_path: Path) -> None:
 
     def run_case(name: str) -> Ended:
         (tmp_path / name).mkdir(exist_ok=True)
-        with _started(tmp_path / name, *cases[name][0].split()) as process:
+        with start("pipeline.sweep", tmp_path / name, *cases[name][0].split()) as process:
             stdout, stderr = process.communicate(timeout=DEADLINE)
         return Ended(process.returncode, stdout, stderr)
 
@@ -135,10 +130,10 @@ def test_refused_as_a_user_sees_it(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_sweeps_in_one_folder(tmp_path: Path) -> None:
     arguments = ("--dataset", "digits", "--trials", "2", "--max-epochs", "50")
-    with _started(tmp_path, *arguments) as first:
+    with start("pipeline.sweep", tmp_path, *arguments) as first:
         assert first.stdout is not None
         assert first.stdout.readline().startswith("prepare: digits")
-        with _started(tmp_path, *arguments) as second:
+        with start("pipeline.sweep", tmp_path, *arguments) as second:
             ended = Ended(0, *second.communicate(timeout=DEADLINE))
         assert first.poll() is None
         assert second.returncode == 2
@@ -167,27 +162,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
         return Ended(exit_info.value.code, *capfd.readouterr())
 
     return run
-
-
-@contextlib.contextmanager
-def _started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The command in a process group of its own, which does not outlive the test."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.sweep", *arguments],
-        cwd=folder,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()  # Ray's own processes end with it
 
 
 def _assert_refused(ended: Ended, status: int, rule: str) -> None:
@@ -225,10 +199,3 @@ def _write_images(folder: Path, classes: list[str], sizes: tuple[int, ...] = (8,
                 side = sizes[number % len(sizes)]
                 pixels = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / part / name / f"{number}.jpg")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -2,14 +2,9 @@
 
 import contextlib
 import json
-import os
 import re
 import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +24,7 @@ from pipeline.tracking import DatasetReference, Tracker
 from pipeline.trial import TrainingData, TrialContext
 from pipeline.trial_folder import TrialHistory, trial_folder
 from pipeline.trial_runs import SWEEP_RUN, TrialRuns, trial_key
+from tests.integration.commands import TrackingServer, run_to_end
 from tune_spaces.space import TrialSpec
 from vit.augment import measure_normalisation
 from vit.data import DataConfig, load_dataset
@@ -37,8 +33,6 @@ from vit.recipes import Recipe
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
-DEADLINE = 150
 EPOCHS = 4
 
 
@@ -55,55 +49,24 @@ def cluster() -> Iterator[str]:
         two_nodes.shutdown()
 
 
-@pytest.fixture
-def tracking_server(tmp_path: Path) -> Iterator[str]:
-    """The address of an MLflow server that keeps runs and artifacts in `tmp_path`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    database, artifacts = f"sqlite:///{tmp_path}/server.db", f"{tmp_path}/artifacts"
-    options = ["--backend-store-uri", database, "--artifacts-destination", artifacts, "--workers", "1"]
-    with (tmp_path / "server.log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *options],
-            cwd=tmp_path, stdout=log, stderr=log,
-        )  # fmt: skip
-    try:
-        deadline = time.monotonic() + DEADLINE
-        while not _answers(f"http://127.0.0.1:{port}/health"):
-            assert server.poll() is None, (tmp_path / "server.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        below = psutil.Process(server.pid).children(recursive=True)
-        server.terminate()
-        server.wait(30)
-        for process in psutil.wait_procs(below, timeout=10)[1]:
-            process.kill()
-
-
 def test_a_sweep_on_a_running_cluster_with_a_tracking_server(
-    cluster: str, tracking_server: str, tmp_path: Path
+    cluster: str, tracking_server: TrackingServer, tmp_path: Path
 ) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "pipeline.sweep", "--dataset", "digits", "--trials", "3", "--max-epochs", "2",
-            "--address", cluster, "--max-concurrent", "1", "--tracking-uri", tracking_server, "--json", "result.json",
-        ],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240,
+    done = run_to_end(
+        "pipeline.sweep", folder, "--dataset", "digits", "--trials", "3", "--max-epochs", "2", "--address", cluster,
+        "--max-concurrent", "1", "--tracking-uri", tracking_server.uri, "--json", "result.json",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     assert "1 at once" in done.stdout
     assert (
-        f"promote:         python -m pipeline.promote --model vit-digits --tracking-uri {tracking_server}"
+        f"promote:         python -m pipeline.promote --model vit-digits --tracking-uri {tracking_server.uri}"
         in done.stdout
     )
     assert {path.name for path in folder.iterdir()} == {"sweeps", "result.json"}  # no database here
-    _assert_recorded(MlflowClient(tracking_server), json.loads((folder / "result.json").read_text()), tmp_path)
+    _assert_recorded(MlflowClient(tracking_server.uri), json.loads((folder / "result.json").read_text()), tmp_path)
     # The cluster is whole, and nothing of the sweep is left on it.
     with connected(cluster):
         assert sum(node["Alive"] for node in ray.nodes()) == 2
@@ -223,9 +186,3 @@ def _title(process: psutil.Process) -> str:
     with contextlib.suppress(psutil.NoSuchProcess):
         return " ".join(process.cmdline())
     return ""
-
-
-def _answers(url: str) -> bool:
-    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
-        return True
-    return False

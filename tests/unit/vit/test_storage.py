@@ -84,3 +84,18 @@ def test_a_file_is_removed_and_a_missing_one_is_no_error(folder: Folder) -> None
     folder.remove("a.bin")
     folder.remove("a.bin")
     assert not folder.exists("a.bin")
+
+
+def test_a_renamed_file_takes_the_place_of_another(folder: Folder) -> None:
+    folder.write("old", b"content")
+    folder.write("new", b"content of before")
+    folder.rename("old", "new")
+    assert folder.read("new") == b"content"
+    assert not folder.exists("old")
+
+
+def test_renaming_a_missing_file_leaves_the_other(folder: Folder) -> None:
+    folder.write("new", b"1")
+    with pytest.raises(FileNotFoundError):
+        folder.rename("old", "new")
+    assert folder.read("new") == b"1"

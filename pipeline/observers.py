@@ -1,0 +1,26 @@
+"""Who is told what happens to the trials, in the project's own terms."""
+
+from pipeline.ranking import EpochRecord, TrialRecord
+from tune_spaces.space import TrialSpec
+
+
+class Observer:
+    """Told on the driver, in one thread; it must return at once. Each kind of news may be left alone.
+
+    A driver that takes over from one that died tells of the unfinished trials from their beginning.
+    """
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        """Its first process is on its way."""
+
+    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+        """It stands in the trial's folder."""
+
+    def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
+        """A process took the trial over and could not read this; it uses the checkpoint before."""
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """For good, unless it was interrupted."""
+
+    def trial_restored(self, record: TrialRecord) -> None:
+        """It had ended before this command began."""

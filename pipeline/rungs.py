@@ -1,0 +1,37 @@
+"""ASHA's ladder."""
+
+from dataclasses import dataclass
+
+from pipeline.exits import UsageError
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """ASHA's ladder: at each of these epochs, one trial in `reduction_factor` goes on."""
+
+    grace_epochs: int
+    reduction_factor: int
+    max_epochs: int
+
+    @staticmethod
+    def of(max_epochs: int, grace_epochs: int | None, reduction_factor: int) -> "Rungs":
+        if grace_epochs is not None and grace_epochs > max_epochs:
+            raise UsageError(f"--grace-epochs is {grace_epochs}, but must be at most the full length, {max_epochs}")
+        return Rungs(grace_epochs or max(1, max_epochs // 12), reduction_factor, max_epochs)
+
+    @property
+    def epochs(self) -> list[int]:
+        """The rungs below the full length, lowest first."""
+        rungs, epoch = [], self.grace_epochs
+        while epoch < self.max_epochs:
+            rungs.append(epoch)
+            epoch *= self.reduction_factor
+        return rungs
+
+    def expected_epochs(self, trials: int) -> float:
+        """Epochs that this many trials take in all if exactly one in `reduction_factor` passes each rung."""
+        total, alive, reached = 0.0, float(trials), 0
+        for epoch in [*self.epochs, self.max_epochs]:
+            total += alive * (epoch - reached)
+            alive, reached = max(1.0, alive / self.reduction_factor), epoch
+        return total

@@ -1,0 +1,145 @@
+"""Commands as a user starts them, each a process of its own, and what they leave behind."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import psutil
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+ROOT = Path(__file__).parents[2]
+
+DEADLINE = 150
+"""Seconds that anything may take on a busy machine."""
+
+
+def run_to_end(
+    module: str, folder: Path, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 240
+) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m module` in `folder` to its end; `env` adds to the environment. Any exit status will do."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder,
+        env=_environment(env),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def start(
+    module: str, folder: Path, *arguments: str, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """`python -m module` in `folder`, in a process group of its own, which does not outlive the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder,
+        env=_environment(env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()  # Ray's own processes end with it
+
+
+def wait_until(
+    condition: Callable[[], object], process: subprocess.Popen[str] | None = None, deadline: float = DEADLINE
+) -> None:
+    """Waits at most `deadline` seconds for a true answer; gives up at once if `process` has ended."""
+    end = time.monotonic() + deadline
+    while not condition():
+        if process is not None:
+            assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, f"nothing came of it in {deadline} seconds"
+        time.sleep(0.05)
+
+
+def processes_below(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def assert_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert alive == [], alive
+
+
+def runs_of(where: str | Path, experiment: str = "vit-digits") -> list[Run]:
+    """All runs of an experiment. `where` is a tracking URI, or the folder that a command without one ran in."""
+    client = MlflowClient(f"sqlite:///{where}/mlflow.db" if isinstance(where, Path) else where)
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None, f"there is no experiment {experiment}"
+    return list(client.search_runs([found.experiment_id]))
+
+
+def trial_runs_of(where: str | Path, experiment: str = "vit-digits") -> list[Run]:
+    return [run for run in runs_of(where, experiment) if run.data.tags["pipeline.kind"] == "trial"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class TrackingServer:
+    """An MLflow server that keeps runs and artifacts in `folder`. One that was stopped may be started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self._log = folder / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.uri = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Returns when the server answers."""
+        assert self._process is None, "it runs already"
+        stores = ["--backend-store-uri", f"sqlite:///{self._folder}/server.db"]
+        stores += ["--artifacts-destination", f"{self._folder}/artifacts"]
+        address = ["--host", "127.0.0.1", "--port", str(self._port)]
+        # MLflow's own jobs are of no use here, and would be seven more processes.
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with self._log.open("a") as log:
+            process = self._process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", *address, *stores, "--workers", "1"],
+                cwd=self._folder, env=environment, stdout=log, stderr=log,
+            )  # fmt: skip
+        wait_until(lambda: process.poll() is not None or _answers(f"{self.uri}/health"))
+        assert process.poll() is None, self._log.read_text()
+
+    def stop(self) -> None:
+        """Returns when the server and its workers are gone; does nothing if they are already."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        below = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        process.wait(30)
+        for worker in psutil.wait_procs(below, timeout=10)[1]:
+            worker.kill()
+
+
+def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **(more or {})}
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+        return True
+    return False
