@@ -70,8 +70,10 @@ class Allotment:
     """Of one trial; they may stand on several nodes."""
 
 
-def allot(resources: TrialResources, workers: int = 1) -> Allotment:
-    """Fits the request to the cluster.
+def allot(
+    resources: TrialResources, workers: int = 1, unit: str = "trial", workers_flag: str = "--workers-per-trial"
+) -> Allotment:
+    """Fits the request to the cluster; `unit` and `workers_flag` name the flags it came from.
 
     Raises:
         UsageError: the cluster can never hold one trial.
@@ -80,15 +82,15 @@ def allot(resources: TrialResources, workers: int = 1) -> Allotment:
     has_gpu = any(node.get("GPU", 0) for node in nodes)
     cpus = resources.cpus_per_trial
     gpus = float(has_gpu) if resources.gpus_per_trial is None else resources.gpus_per_trial
-    for flag, kind, asked in (("--cpus-per-trial", "CPU", cpus), ("--gpus-per-trial", "GPU", gpus)):
+    for flag, kind, asked in ((f"--cpus-per-{unit}", "CPU", cpus), (f"--gpus-per-{unit}", "GPU", gpus)):
         most = max(node.get(kind, 0) for node in nodes)
         if asked > most:
             raise UsageError(f"{flag} is {asked:g}, but the largest node of this cluster has {most:g} {kind}s")
     slots = sum(_slots(node, cpus, gpus) for node in nodes)
     if slots == 0:
-        raise UsageError(f"--cpus-per-trial {cpus:g} with --gpus-per-trial {gpus:g} fits on no node of this cluster")
+        raise UsageError(f"--cpus-per-{unit} {cpus:g} with --gpus-per-{unit} {gpus:g} fits on no node of this cluster")
     if slots < workers:
-        raise UsageError(f"--workers-per-trial is {workers}, but this cluster has room for {slots} workers")
+        raise UsageError(f"{workers_flag} is {workers}, but this cluster has room for {slots} workers")
     trials = slots // workers
     return Allotment(cpus, gpus, min(trials, resources.max_concurrent or trials), workers)
 

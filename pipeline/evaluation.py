@@ -7,8 +7,12 @@ import numpy as np
 import ray
 import torch
 
+from pipeline.artifacts import make_test_artifacts
 from pipeline.cluster import Allotment
+from pipeline.session import Session
+from pipeline.training import counts_metrics
 from pipeline.trial_folder import trial_folder
+from pipeline.trial_runs import trial_key
 from vit.arrays import ImageArrays
 from vit.checkpoint import load_model
 from vit.fit import Runtime, Split, predict
@@ -45,3 +49,13 @@ def _evaluate(trial: int, folder_uri: str, test: ImageArrays) -> TestResult:
     counter = Counter(card.model.num_classes, device)
     counter.add(logits, split.labels)
     return TestResult(trial, counter.counts(), logits.argmax(dim=1).cpu().numpy().astype(np.int64).tolist())
+
+
+def record_test(session: Session[Any], result: TestResult, title: str) -> None:
+    """Adds test metrics, figures and predictions to the trial's run."""
+    key, names, labels = trial_key(result.trial), session.dataset.class_names, session.dataset.test.labels.tolist()
+    session.tracker.log(key, counts_metrics("test", result.counts, names))
+    session.artifacts.submit(
+        make_test_artifacts, title, names, result.counts.confusion.tolist(), labels, result.predicted,
+        then=lambda files: session.tracker.log(key, files=files),
+    )  # fmt: skip

@@ -28,7 +28,7 @@ class GateRefusedError(PipelineError):
     status = REFUSED
 
 
-class InterruptedSweepError(PipelineError):
+class InterruptedCommandError(PipelineError):
     """The user stopped the command; what was done is saved."""
 
     status = INTERRUPTED

@@ -11,11 +11,13 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from pipeline.cluster import Allotment
+from pipeline.ddp import SharedData, Team
 from pipeline.exits import PipelineError
 from pipeline.ledger import Ledger
 from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord, Outcome, TrialRecord
 from pipeline.rungs import Rungs
+from pipeline.team_trial import TeamTrial
 from pipeline.training import TrainingContext, TrainingData, is_disk_full
 from pipeline.trial import ACCURACY, Trial
 from tune_spaces.space import TrialSpec
@@ -71,17 +73,13 @@ def run_search(search: Search, observers: list[Observer], interrupted: Callable[
 
 
 def _tuner(search: Search, searcher: Searcher, scheduler: TrialScheduler, events: tune.Callback) -> tune.Tuner:
-    allotment = search.allotment
     return tune.Tuner(
-        tune.with_resources(
-            tune.with_parameters(Trial, data=search.data, context=search.context),
-            tune.PlacementGroupFactory([{"CPU": allotment.cpus, "GPU": allotment.gpus}]),
-        ),
+        _trainable(search),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=-1,
-            max_concurrent_trials=allotment.concurrent,
+            max_concurrent_trials=search.allotment.concurrent,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -93,6 +91,23 @@ def _tuner(search: Search, searcher: Searcher, scheduler: TrialScheduler, events
             # A trial keeps its own state in its own folder, written whole or not at all.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
+    )
+
+
+def _trainable(search: Search) -> Any:
+    """The class that runs a trial, with what it needs."""
+    allotment = search.allotment
+    if allotment.workers == 1:
+        return tune.with_resources(
+            tune.with_parameters(Trial, data=search.data, context=search.context),
+            tune.PlacementGroupFactory([{"CPU": allotment.cpus, "GPU": allotment.gpus}]),
+        )
+    team = Team(allotment.workers, allotment.workers, allotment.cpus, allotment.gpus)
+    parameters = {"context": search.context, "team": team, "rungs": search.rungs, "max_failures": search.max_failures}
+    # The trial's own actor only looks on, and takes a byte, since Tune wants a resource: Ray Train places the workers.
+    return tune.with_resources(
+        tune.with_parameters(TeamTrial, data=SharedData.put(search.data), **parameters),
+        tune.PlacementGroupFactory([{"memory": 1}]),
     )
 
 

@@ -65,7 +65,15 @@ class Session(ABC, Generic[C]):
 
     @abstractmethod
     def start_run(self) -> None:
-        """Begins its MLflow run."""
+        """Begins its MLflow run, once the cluster is known.
+
+        Raises:
+            UsageError: the cluster has no room for it.
+        """
+
+    @abstractmethod
+    def end_run(self) -> None:
+        """Ends it: all went well."""
 
     @property
     def trials_folder(self) -> str:
@@ -142,7 +150,7 @@ def under_way(session: Session[Any], dashboard: bool = False) -> Iterator[None]:
             try:
                 session.start_run()
                 yield
-                session.tracker.end_run(session.kind, "FINISHED")
+                session.end_run()
                 session.tracker.close(session.config.tracking_timeout)
             except BaseException as error:
                 _mark_unfinished(session, error)

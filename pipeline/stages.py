@@ -3,31 +3,24 @@
 import os
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import ray
-import torch
-
-from pipeline.artifacts import make_test_artifacts
 from pipeline.dag import Graph, Stage
-from pipeline.evaluation import evaluate_on_test
-from pipeline.exits import InterruptedSweepError, PipelineError
+from pipeline.evaluation import evaluate_on_test, record_test
+from pipeline.exits import InterruptedCommandError, PipelineError
 from pipeline.outputs import Evaluated, Prepared, Searched
+from pipeline.precision import precision_of
 from pipeline.progress import Progress
 from pipeline.ranking import leaderboard
 from pipeline.registry import Measured, register
 from pipeline.report import record_summary, summarise
 from pipeline.search import Search, run_search
 from pipeline.sweep_session import SweepSession
-from pipeline.tracking import Tracker
-from pipeline.training import TrainingContext, TrainingData, counts_metrics
+from pipeline.training import TrainingContext, TrainingData
 from pipeline.trial_folder import trial_folder
 from pipeline.trial_runs import SWEEP_RUN, TrialRuns, trial_key
 from vit.augment import measure_normalisation
 from vit.data import duplicates_across_splits
-from vit.model import ViTConfig
-from vit.precision import Precision, faster_precision
 from vit.recipes import published
 
 
@@ -71,8 +64,8 @@ def prepare(session: SweepSession) -> Prepared:
 
 def search(session: SweepSession, prepared: Prepared) -> Searched:
     config, data, specs = session.config, session.dataset, session.specs
-    precision = session.remembered("precision") or _choose_precision(session)
-    session.remember("precision", precision)
+    model, recipe = published(data.shape, session.rungs.max_epochs)
+    precision = precision_of(session, model, recipe, session.allotment)
     session.say(
         f"search: {len(specs)} trials of space {session.space.name}, at most {session.rungs.max_epochs} epochs, rungs "
         f"{session.rungs.epochs}, {session.allotment.concurrent} at once, {precision}"
@@ -99,7 +92,7 @@ def search(session: SweepSession, prepared: Prepared) -> Searched:
     if session.interrupt.requested:
         session.artifacts.finish()
         done = sum(trial.outcome != "interrupted" for trial in trials)
-        raise InterruptedSweepError(f"interrupted: {done} of {len(specs)} trials had ended; they stay in MLflow")
+        raise InterruptedCommandError(f"interrupted: {done} of {len(specs)} trials had ended; they stay in MLflow")
     ranked = leaderboard(trials)
     if not ranked or ranked[0].best is None:
         reasons = sorted({trial.error or trial.outcome for trial in trials})
@@ -107,41 +100,14 @@ def search(session: SweepSession, prepared: Prepared) -> Searched:
     return Searched(ranked, precision)
 
 
-def _choose_precision(session: SweepSession) -> Precision:
-    """Asked where the trials run, on the published model, once: all trials of a sweep compute alike."""
-    config, allotment = session.config, session.allotment
-    if config.precision != "auto":
-        return config.precision
-    model, recipe = published(session.dataset.shape, session.rungs.max_epochs)
-    question = (model, recipe.batch_size, "cuda" if allotment.gpus else "cpu", max(1, int(allotment.cpus)))
-    if config.address is None and not allotment.gpus:
-        return _probe_precision(*question)  # they run on these very cores, and a process there takes seconds to start
-    task: Any = ray.remote(_probe_precision).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
-    choice: Precision = ray.get(task.remote(*question))
-    return choice
-
-
-def _probe_precision(model: ViTConfig, batch_size: int, device: str, threads: int) -> Precision:
-    torch.set_num_threads(threads)
-    return faster_precision(model, batch_size, torch.device(device))
-
-
 def evaluate(session: SweepSession, searched: Searched) -> Evaluated:
     indices = [searched.winner.index]
     if searched.baseline and searched.baseline is not searched.winner:
         indices.append(searched.baseline.index)
     results = evaluate_on_test(indices, session.trials_folder, session.dataset.test, session.allotment)
-    names, labels = session.dataset.class_names, session.dataset.test.labels.tolist()
     for result in results:
-        key = trial_key(result.trial)
-        session.tracker.log(key, counts_metrics("test", result.counts, names))
-        arguments = (f"trial {result.trial}", names, result.counts.confusion.tolist(), labels, result.predicted)
-        session.artifacts.submit(make_test_artifacts, *arguments, then=partial(_log_files, session.tracker, key))
+        record_test(session, result, f"trial {result.trial}")
     return Evaluated(results[0], results[-1] if searched.baseline else None)
-
-
-def _log_files(tracker: Tracker, key: str, files: Path) -> None:
-    tracker.log(key, files=files)
 
 
 def register_winner(session: SweepSession, searched: Searched, evaluated: Evaluated) -> int:

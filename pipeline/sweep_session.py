@@ -61,6 +61,9 @@ class SweepSession(Session[SweepConfig]):
         }  # fmt: skip
         self.tracker.start_run(SWEEP_RUN, self.name, None, self.run_tags, params, self.dataset_reference)
 
+    def end_run(self) -> None:
+        self.tracker.end_run(SWEEP_RUN, "FINISHED")
+
 
 def space_of(config: SweepConfig, dataset: Dataset) -> Space:
     return SPACES[config.space] if config.space else space_for(dataset.img_size)

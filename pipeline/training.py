@@ -112,6 +112,12 @@ class Training:
             self.history.write(self._folder)
         return self.history.epochs[-1]
 
+    def record_divergence(self, reason: str) -> None:
+        """Writes down why it ended, for whoever follows the folder."""
+        self.history.diverged = reason
+        if self._writes:
+            self.history.write(self._folder)
+
 
 def epoch_metrics(epoch: Epoch, class_names: tuple[str, ...]) -> dict[str, float]:
     """An epoch's metrics by their tracked names."""

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from pipeline.ranking import Outcome
 from pipeline.training import LoadedData, Training, TrainingContext, TrainingData, is_disk_full, is_out_of_memory
 from tune_spaces.space import TrialSpec
 from vit.fit import NonFiniteLossError, Runtime
@@ -31,15 +32,10 @@ class Trial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         try:
             return self._next_epoch()
-        except NonFiniteLossError as error:
-            return self._ended("diverged", str(error))
         except Exception as error:
-            if is_disk_full(error):
-                return self._ended("interrupted", str(error))
-            if is_out_of_memory(error):
-                self._training = None  # the next trial in this process needs the memory
-                return self._ended("failed", f"out of memory: {error}")
-            raise
+            epochs = len(self._training.history.epochs) if self._training else 0
+            self._training = None  # the next trial in this process may need the memory
+            return ended_by(error, epochs)
 
     def _next_epoch(self) -> dict[str, Any]:
         if self._training is None:
@@ -49,13 +45,29 @@ class Trial(tune.Trainable):
         entry = self._untold.pop(0) if self._untold else self._training.run_epoch()
         return told(entry, self._spec.recipe.epochs, self._training.history.refused)
 
-    def _ended(self, outcome: str, error: str) -> dict[str, Any]:
-        # ASHA never stops a trial whose metric is missing, so it ends itself, with the worst there is.
-        epoch = len(self._training.history.epochs) + 1 if self._training else 1
-        return {"epoch": epoch, ACCURACY: 0.0, "ended": {"outcome": outcome, "error": error}, "done": True}
-
 
 def told(entry: dict[str, Any], epochs: int, refused: list[str]) -> dict[str, Any]:
     """What Tune is told of an epoch in the history."""
     done = entry["epoch"] >= epochs
     return {**entry, ACCURACY: entry["metrics"][ACCURACY], "refused": refused, "done": done}
+
+
+def ended_by(error: Exception, epochs: int) -> dict[str, Any]:
+    """What Tune is told where an error ended the trial after so many epochs.
+
+    Raises:
+        Exception: the error itself, where another process may succeed.
+    """
+    if isinstance(error, NonFiniteLossError):
+        return ended("diverged", str(error), epochs)
+    if is_disk_full(error):
+        return ended("interrupted", str(error), epochs)
+    if is_out_of_memory(error):
+        return ended("failed", f"out of memory: {error}", epochs)
+    raise error
+
+
+def ended(outcome: Outcome, reason: str, epochs: int) -> dict[str, Any]:
+    """What Tune is told of a trial that ends by itself, before its last epoch."""
+    # ASHA never stops a trial whose metric is missing, so it gets the worst there is.
+    return {"epoch": epochs + 1, ACCURACY: 0.0, "ended": {"outcome": outcome, "error": reason}, "done": True}

@@ -105,12 +105,13 @@ class TrainRuns(TrialRuns):
     """The run of a training by itself, without a sweep."""
 
     name: str
+    session_tags: dict[str, str]
 
     def run_name(self, spec: TrialSpec) -> str:
         return self.name
 
     def tags(self, spec: TrialSpec) -> dict[str, str]:
-        return {"pipeline.kind": "train"}
+        return self.session_tags
 
     @property
     def parent(self) -> str | None:

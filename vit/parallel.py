@@ -42,6 +42,14 @@ class Workers:
         dist.all_reduce(confusion)
         return Counts(loss_sum.item(), confusion.cpu())
 
+    def first(self, number: int, device: torch.device) -> int:
+        """The first worker's number, for all of them."""
+        if self.size == 1:
+            return number
+        told = torch.tensor(number, device=device)
+        dist.broadcast(told, src=0)
+        return int(told.item())
+
     def any(self, flag: Tensor) -> Tensor:
         """1 where any worker's flag is 1: all workers decide alike, or they would wait for each other for ever."""
         if self.size > 1:

@@ -27,7 +27,6 @@ from tune_spaces.space import draw_trials
 from vit.checkpoint import load_model
 from vit.data import DataConfig, Dataset, load_dataset
 from vit.fit import Runtime, Split, evaluate
-from vit.recipes import DataShape
 from vit.storage import Folder
 
 pytestmark = pytest.mark.slow
@@ -154,8 +153,7 @@ def test_every_trial_has_a_run_that_says_how_it_ended(sweep: Sweep) -> None:
 
 
 def test_params_are_the_trials_that_the_space_gives(sweep: Sweep, dataset: Dataset) -> None:
-    shape = DataShape(dataset.img_size, dataset.in_chans, dataset.num_classes, dataset.mirror_safe)
-    for spec in draw_trials(SPACES["small"], shape, TRIALS, EPOCHS, SEED):
+    for spec in draw_trials(SPACES["small"], dataset.shape, TRIALS, EPOCHS, SEED):
         params = sweep.trials[spec.index].data.params
         expected = {name: str(value) for name, value in spec.params.items()}
         assert {"patch_size", "depth", "num_heads", "embed_dim", "learning_rate", "seed"} <= expected.keys()

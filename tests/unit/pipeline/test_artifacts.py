@@ -120,7 +120,7 @@ def test_a_trials_artifacts(maker: ArtifactMaker, tmp_path: Path) -> None:
     folder.write(WEIGHTS_FILE, b"weights")
     folder.write(CONFIG_FILE, b"config")
     history, loss = TrialHistory(), {"train/loss": 1.0, "val/loss": 1.0, "train/accuracy": 0.5}
-    history.add(1, {"val/accuracy": 0.5, **loss}, [[1, 1], [0, 0]])  # a class without validation images
+    history.add(1, 0, {"val/accuracy": 0.5, **loss}, [[1, 1], [0, 0]])  # a class without validation images
     history.write(folder)
     contents: dict[str, bytes] = {}
 

@@ -21,7 +21,7 @@ def _run(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         ("DataError('--dataset is x, but\\n  is no folder')", 2, "error: --dataset is x, but is no folder"),
         ("PipelineError('the server\\ndoes not answer')", 1, "error: the server does not answer"),
         ("GateRefusedError('3 of 9, not more than 4')", 3, "error: 3 of 9, not more than 4"),
-        ("InterruptedSweepError('interrupted: 2 of 9 ended')", 130, "error: interrupted: 2 of 9 ended"),
+        ("InterruptedCommandError('interrupted: 2 of 9 ended')", 130, "error: interrupted: 2 of 9 ended"),
         ("KeyboardInterrupt", 130, "error: interrupted"),
     ],
 )

@@ -2,8 +2,10 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.exits import UsageError
-from pipeline.lock import locked
+from pipeline.lock import holder, lock_path, locked
 
 ROOT = Path(__file__).parents[3]
 HOLDER = """
@@ -24,35 +26,34 @@ with locked(sys.argv[1]):
 
 
 @contextmanager
-def held_by_another(folder: Path) -> Iterator["subprocess.Popen[str]"]:
+def held_by_another(folder: Path | str) -> Iterator["subprocess.Popen[str]"]:
     line = [sys.executable, "-c", HOLDER, str(folder)]
-    with subprocess.Popen(line, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
+    with subprocess.Popen(line, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         try:
-            assert holder.stdout.readline() == "held\n"
-            yield holder
+            assert process.stdout.readline() == "held\n"
+            yield process
         finally:
-            holder.kill()
+            process.kill()
 
 
 def test_a_second_process_is_refused_and_told_who_holds_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "sweeps"
-    with held_by_another(folder) as holder:
+    with held_by_another(folder) as process:
         for _ in range(2):  # being refused does not disturb the record
             with pytest.raises(UsageError) as refused, locked(str(folder)):
                 pytest.fail("locked twice")
-            assert str(refused.value).startswith(
-                f"--storage is {folder}, which another sweep uses (process {holder.pid}:"
-            )
-            assert "wait, or name another folder" in str(refused.value)
+            told = str(refused.value)
+            assert told.startswith(f"{folder} is in use (process {process.pid} on {socket.gethostname()}: -c {folder})")
+            assert told.endswith("wait for it, or name another --storage")
         with locked(str(tmp_path / "another")):
             pass
 
 
 def test_the_lock_is_free_after_the_holder_is_killed(tmp_path: Path) -> None:
-    with held_by_another(tmp_path) as holder:
-        holder.send_signal(signal.SIGKILL)
-        assert holder.wait(timeout=30) == -signal.SIGKILL
+    with held_by_another(tmp_path) as process:
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(timeout=30) == -signal.SIGKILL
         with locked(str(tmp_path)):
             pass
 
@@ -60,10 +61,10 @@ def test_the_lock_is_free_after_the_holder_is_killed(tmp_path: Path) -> None:
 def test_only_the_present_holder_is_named(tmp_path: Path) -> None:
     with held_by_another(tmp_path):
         pass
-    with held_by_another(tmp_path) as holder:
+    with held_by_another(tmp_path) as process:
         with pytest.raises(UsageError) as refused, locked(str(tmp_path)):
             pytest.fail("locked twice")
-        assert re.findall(r"process (\d+)", str(refused.value)) == [str(holder.pid)]
+        assert re.findall(r"process (\d+)", str(refused.value)) == [str(process.pid)]
 
 
 def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:
@@ -82,8 +83,28 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, below: str) -> 
         pytest.fail("locked a file")
 
 
-def test_an_object_store_has_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with locked("memory://bucket/sweeps"), locked("memory://bucket/sweeps"):
+def test_who_holds_a_folder_can_be_asked_without_taking_it(tmp_path: Path) -> None:
+    folder = str(tmp_path / "new")
+    assert holder(folder) is None
+    assert not lock_path(folder).exists()
+    with held_by_another(folder) as process:
+        for _ in range(2):
+            assert holder(folder) == f"process {process.pid} on {socket.gethostname()}: -c {folder}"
+    assert holder(folder) is None  # though the record of the one before still stands
+    assert lock_path(folder).read_text().startswith(f"process {process.pid} ")
+    with locked(folder):
         pass
-    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_object_stores_folder_is_held_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = "memory://bucket/sweeps"
+    with held_by_another(folder) as process:
+        with pytest.raises(UsageError, match=rf"^{folder} is in use \(process {process.pid} on "), locked(folder):
+            pytest.fail("locked twice")
+        assert str(holder(folder)).startswith(f"process {process.pid} on ")
+        with locked(f"{folder}2"):
+            pass
+    with locked(folder):
+        pass

@@ -10,7 +10,7 @@ from rich.console import Console
 from pipeline import progress
 from pipeline.progress import Progress
 from pipeline.ranking import EpochRecord, Outcome, TrialRecord
-from pipeline.search import Rungs
+from pipeline.rungs import Rungs
 from tune_spaces.space import TrialSpec
 from vit.model import ViTConfig
 from vit.recipes import Recipe

@@ -10,8 +10,9 @@ import pytest
 
 from tune_spaces import SPACES, space_for
 from tune_spaces.space import Space, TrialSpec, draw_trials, patch_sizes
+from vit.data import DataShape
 from vit.model import ViTConfig, count_parameters
-from vit.recipes import DataShape, Recipe
+from vit.recipes import Recipe
 
 ROOT = Path(__file__).parents[3]
 SIZES = [8, 28, 32, 64, 96, 224]
@@ -88,7 +89,7 @@ def test_the_learning_rate_is_drawn_evenly_by_its_logarithm(space: Space) -> Non
 def test_another_process_draws_the_same_trials(space: Space) -> None:
     program = (
         "import json; from tune_spaces import SPACES; from tune_spaces.space import draw_trials\n"
-        "from vit.recipes import DataShape\n"
+        "from vit.data import DataShape\n"
         f"trials = draw_trials(SPACES[{space.name!r}], {shape(32)!r}, 8, {EPOCHS}, 5)\n"
         "print(json.dumps([trial.to_dict() for trial in trials]))"
     )

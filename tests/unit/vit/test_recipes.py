@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from vit.recipes import PUBLISHED_RECIPE, DataShape, Recipe, published, published_patch_size
+from vit.data import DataShape
+from vit.recipes import PUBLISHED_RECIPE, Recipe, published, published_patch_size
 
 
 @pytest.mark.parametrize(

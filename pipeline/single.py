@@ -1,0 +1,106 @@
+"""The story of `pipeline.train`: one training run, its record, and its way into the registry."""
+
+import os
+from functools import partial
+from typing import Any
+
+from pipeline.ddp import SharedData, Team, TeamTraining, run_training
+from pipeline.evaluation import evaluate_on_test, record_test
+from pipeline.exits import InterruptedCommandError, PipelineError
+from pipeline.observers import Observer
+from pipeline.precision import precision_of
+from pipeline.ranking import EpochRecord, TrialRecord
+from pipeline.registry import Measured, register
+from pipeline.train_session import TrainSession
+from pipeline.training import TrainingContext, TrainingData
+from pipeline.trial_folder import trial_folder
+from pipeline.trial_runs import trial_key
+from tune_spaces.space import TrialSpec
+from vit.augment import measure_normalisation
+
+
+def train_and_report(session: TrainSession) -> dict[str, Any]:
+    """Trains to the end, or goes on from where an earlier command ended; gives the result as plain values."""
+    record = _train(session)
+    session.artifacts.finish()
+    if record.outcome == "interrupted":
+        raise InterruptedCommandError(f"interrupted: {len(record.epochs)} epochs are saved")
+    best = record.best
+    if record.outcome != "finished" or best is None:
+        raise PipelineError(f"the training {record.outcome}: {record.error}")
+    session.say(f"best: epoch {best.number}, validation {best.accuracy:.2%}")
+    result: dict[str, Any] = {
+        "name": session.name,
+        "run_id": session.tracker.run_id(trial_key(0)),
+        "folder": session.folder,
+        "epochs": len(record.epochs),
+        "best_epoch": best.number,
+        "val_accuracy": best.accuracy,
+        "training_seconds": record.seconds,
+    }
+    if session.config.register:
+        result |= session.remembered("registered") or _test_and_register(session, best)
+        session.remember("registered", {name: result[name] for name in ("version", "test_accuracy", "test_correct")})
+        session.say(
+            f"registry: {session.model_name} version {result['version']}, test {result['test_accuracy']:.2%}"
+            f" ({result['test_correct']} of {len(session.dataset.test)})"
+        )
+    return result
+
+
+def _train(session: TrainSession) -> TrialRecord:
+    config, data, spec, allotment = session.config, session.dataset, session.spec, session.allotment
+    precision = precision_of(session, spec.model, spec.recipe, allotment)
+    fewest, most = config.workers.fewest, config.workers.most
+    session.say(
+        f"train: {data.name}, {len(data.train)} images, {spec.recipe.epochs} epochs, batch {spec.recipe.batch_size} "
+        f"over {fewest if fewest == most else f'{fewest} to {most}'} workers, {precision}"
+    )
+    shared = SharedData.put(
+        TrainingData(data.train, data.validation, measure_normalisation(data.train.images), data.class_names)
+    )
+    training = TeamTraining(
+        spec,
+        shared,
+        TrainingContext(session.trials_folder, precision, config.compile),
+        Team(fewest, most, allotment.cpus, allotment.gpus),
+        config.max_failures,
+    )
+    acknowledge = partial(os.write, 1, b"stopping at the end of the epoch (once more: at once)\n")
+    with session.interrupt.deferred(acknowledge):
+        return run_training(training, [session.runs, _Lines(session)], lambda: session.interrupt.requested)
+
+
+class _Lines(Observer):
+    """A line for each epoch."""
+
+    def __init__(self, session: TrainSession) -> None:
+        self._session = session
+
+    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+        self._session.say(
+            f"epoch {epoch.number}/{spec.recipe.epochs}: loss {epoch.metrics['train/loss']:.4f}, "
+            f"validation {epoch.accuracy:.2%}, {epoch.metrics['images_per_second']:.0f} images/s"
+        )
+
+    def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
+        self._session.say(f"warning: the training goes on from an earlier checkpoint: {reason}")
+
+
+def _test_and_register(session: TrainSession, best: EpochRecord) -> dict[str, Any]:
+    data, run_id = session.dataset, session.tracker.run_id(trial_key(0))
+    (test,) = evaluate_on_test([0], session.trials_folder, data.test, session.allotment)
+    record_test(session, test, session.name)
+    version = register(
+        session.tracker.client,
+        session.model_name,
+        run_id,
+        trial_folder(session.trials_folder, 0),
+        data.validation.images[:2],
+        Measured(data.test_digest, test.counts.correct, test.counts.total, best.accuracy),
+        {"pipeline.dataset": data.name, "pipeline.data_digest": data.digest},
+        f"training {session.name}: validation {best.accuracy:.2%}, test {test.counts.accuracy:.2%}"
+        f" ({test.counts.correct} of {test.counts.total})",
+    )
+    session.artifacts.finish()
+    return {"version": version, "test_accuracy": test.counts.accuracy, "test_correct": test.counts.correct}

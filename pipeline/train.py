@@ -1,0 +1,62 @@
+"""One training run through Ray Train, without a search.
+
+python -m pipeline.train --dataset cifar10 --recipe seed --workers 2
+"""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+from pipeline.config import TrainConfig, WorkerRange, refuse_unwritable
+from pipeline.exits import Parser, run_command
+from pipeline.flags import add_shared_flags, shared_values
+
+
+def build_parser() -> Parser:
+    defaults = TrainConfig()
+    parser = Parser(prog="python -m pipeline.train", description="Train one Vision Transformer, on several workers.")
+    what = parser.add_argument_group("run")
+    what.add_argument("--recipe", default=defaults.recipe, help="model and recipe by name: seed, the published one")
+    what.add_argument("--epochs", type=int, help="full length; default: the recipe's")
+    what.add_argument("--register", action="store_true", help="measure it on the test images and make it challenger")
+    run = parser.add_argument_group("resources")
+    run.add_argument("--workers", default="1", help="N, or FEWEST:MOST to follow a cluster that grows and shrinks")
+    run.add_argument("--cpus-per-worker", type=float, default=defaults.cpus_per_worker, help="cores of a worker")
+    run.add_argument("--gpus-per-worker", type=float, help="GPUs of a worker; default: 1 if there are")
+    add_shared_flags(parser)
+    return parser
+
+
+def config_of(flags: Namespace) -> TrainConfig:
+    return TrainConfig(
+        **shared_values(flags),
+        recipe=flags.recipe,
+        epochs=flags.epochs,
+        workers=WorkerRange.parse(flags.workers),
+        cpus_per_worker=flags.cpus_per_worker,
+        gpus_per_worker=flags.gpus_per_worker,
+        register=flags.register,
+    )
+
+
+def main() -> None:
+    flags = build_parser().parse_args()
+    config = config_of(flags)
+    refuse_unwritable("--json", flags.json)
+    # Only now: these take seconds to import, and bad usage should not wait for them.
+    from pipeline.tracking_server import prepare_mlflow
+
+    prepare_mlflow()
+    from pipeline.console import plain_or_live
+    from pipeline.session import open_session, under_way
+    from pipeline.single import train_and_report
+    from pipeline.train_session import TrainSession
+
+    with open_session(TrainSession, config, plain_or_live()) as session, under_way(session, dashboard=True):
+        result = train_and_report(session)
+    if flags.json is not None:
+        Path(flags.json).write_text(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    run_command(main)
