@@ -17,9 +17,11 @@ import psutil
 from benchmarks.machine import machine_line
 from pipeline.cluster import allot, connected
 from pipeline.config import TrialResources
-from pipeline.ranking import EpochRecord, TrialRecord
-from pipeline.search import Rungs, run_search
-from pipeline.trial import TrainingData, TrialContext
+from pipeline.observers import Observer
+from pipeline.ranking import EpochRecord
+from pipeline.rungs import Rungs
+from pipeline.search import Search, run_search
+from pipeline.training import TrainingContext, TrainingData
 from tune_spaces.space import TrialSpec
 from vit.arrays import ImageArrays
 from vit.augment import measure_normalisation
@@ -31,7 +33,7 @@ LOOKS = 8
 FEW_IMAGES = 5_000
 
 
-class _PeakMemory:
+class _PeakMemory(Observer):
     """Observes a search: the trials' greatest memory in common at any end of an epoch."""
 
     def __init__(self, trials: int) -> None:
@@ -40,9 +42,6 @@ class _PeakMemory:
         self.pss = self.private = 0
         self.looks = 0
 
-    def trial_started(self, spec: TrialSpec) -> None:
-        pass
-
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         workers = [process for process in psutil.Process().children(recursive=True) if _is_trial(process)]
         if len(workers) == self._trials:
@@ -50,9 +49,6 @@ class _PeakMemory:
             self.pss = max(self.pss, sum(info.pss for info in memory))
             self.private = max(self.private, sum(info.uss for info in memory))
             self.looks += 1
-
-    def trial_ended(self, record: TrialRecord) -> None:
-        pass
 
 
 def _is_trial(process: psutil.Process) -> bool:
@@ -76,8 +72,9 @@ def measure(trials: int, images: int, connection: "multiprocessing.connection.Co
     peak = _PeakMemory(trials)
     with tempfile.TemporaryDirectory() as folder, connected(None):
         allotment = allot(TrialResources(cpus_per_trial=0.25, max_concurrent=trials))
-        context = TrialContext(f"{folder}/trials", "fp32", compile=False)
-        run_search(specs, data, context, Rungs(1000, 3, 1000), allotment, folder, [peak], lambda: peak.looks >= LOOKS)
+        context = TrainingContext(f"{folder}/trials", "fp32", compile=False)
+        search = Search(specs, data, context, Rungs(1000, 3, 1000), allotment, folder)
+        run_search(search, [peak], lambda: peak.looks >= LOOKS)
     connection.send((peak.pss, peak.private, train.images.nbytes))
 
 

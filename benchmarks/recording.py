@@ -27,16 +27,16 @@ def search_seconds(dataset: "Dataset", is_recorded: bool) -> tuple[float, float]
     from pipeline.artifacts import ArtifactMaker
     from pipeline.cluster import allot
     from pipeline.config import TrialResources
-    from pipeline.search import Rungs, run_search
+    from pipeline.rungs import Rungs
+    from pipeline.search import Search, run_search
     from pipeline.tracking import DatasetReference, Tracker
-    from pipeline.trial import TrainingData, TrialContext
+    from pipeline.training import TrainingContext, TrainingData
     from pipeline.trial_runs import SWEEP_RUN, TrialRuns
     from tune_spaces.space import TrialSpec
     from vit.augment import measure_normalisation
-    from vit.recipes import DataShape, published
+    from vit.recipes import published
 
-    shape = DataShape(dataset.img_size, dataset.in_chans, dataset.num_classes, dataset.mirror_safe)
-    model, recipe = published(shape, EPOCHS)
+    model, recipe = published(dataset.shape, EPOCHS)
     specs = [TrialSpec(index, model, recipe, seed=index) for index in range(TRIALS)]
     normalisation = measure_normalisation(dataset.train.images)
     data = TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names)
@@ -47,18 +47,10 @@ def search_seconds(dataset: "Dataset", is_recorded: bool) -> tuple[float, float]
         reference = DatasetReference(dataset.name, dataset.digest, dataset.source)
         observers = [TrialRuns(tracker, artifacts, trials_folder, reference, dataset.class_names)]
         tracker.flush()
-        context, rungs = TrialContext(trials_folder, "fp32", compile=False), Rungs(EPOCHS, 3, EPOCHS)
+        context, rungs = TrainingContext(trials_folder, "fp32", compile=False), Rungs(EPOCHS, 3, EPOCHS)
         started = time.perf_counter()
-        trials = run_search(
-            specs,
-            data,
-            context,
-            rungs,
-            allot(TrialResources()),
-            folder,
-            [*observers] if is_recorded else [],
-            lambda: False,
-        )
+        search = Search(specs, data, context, rungs, allot(TrialResources()), folder)
+        trials = run_search(search, [*observers] if is_recorded else [], lambda: False)
         wall = time.perf_counter() - started
         artifacts.finish()
         tracker.close()

@@ -5,9 +5,10 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,17 @@ def _block_ctrl_c() -> None:
 
 def _stand_back() -> None:
     os.nice(19)
+    # Some who stop a job signal its children too; the driver still wants its figures, and ends this process itself.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
+
+
+def _end_with_the_driver() -> None:
+    """A driver that is killed says nothing, and this process would wait for its next job for ever."""
+    driver = parent_process()
+    if driver is not None:
+        driver.join()
+    os._exit(1)
 
 
 def make_trial_artifacts(out: Path, folder_uri: str, title: str, class_names: tuple[str, ...]) -> None:

@@ -42,7 +42,7 @@ class CommandConfig:
     """A running Ray cluster to join; None starts one and stops it."""
     tracking_uri: str | None = None
     tracking_timeout: float = 120.0
-    """Seconds that the end of the command waits for a tracking server that does not answer."""
+    """Seconds that the end of the command waits for the next answer of a tracking server."""
     storage: str = "sweeps"
     """Folder, or URI that every node reaches, for checkpoints."""
     stall_minutes: float = 10.0

@@ -16,11 +16,11 @@ import ray.train
 import torch
 from ray.train.torch import TorchTrainer, get_device
 
-from pipeline.exits import PipelineError
+from pipeline.exits import PipelineError, disk_full
 from pipeline.ledger import Ledger
 from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord, Outcome, TrialRecord
-from pipeline.training import LoadedData, Training, TrainingContext, TrainingData, is_disk_full
+from pipeline.training import LoadedData, Training, TrainingContext, TrainingData
 from pipeline.trial_folder import TrialHistory, trial_folder
 from tune_spaces.space import TrialSpec
 from vit.fit import NonFiniteLossError, Runtime
@@ -207,8 +207,9 @@ def run_training(training: TeamTraining, observers: list[Observer], interrupted:
         epochs = list(_followed(training, observers, interrupted))
         outcome, error = _end_of(training, epochs)
     except Exception as reason:
-        if is_disk_full(reason):
-            raise PipelineError(str(reason)) from reason
+        full = disk_full(reason)
+        if full is not None:
+            raise PipelineError(full) from reason
         epochs = [EpochRecord.of(entry) for entry in training.history.epochs]
         outcome, error = "failed", str(reason).strip().splitlines()[-1]
     finally:

@@ -54,7 +54,7 @@ def _evaluate(trial: int, folder_uri: str, test: ImageArrays) -> TestResult:
 def record_test(session: Session[Any], result: TestResult, title: str) -> None:
     """Adds test metrics, figures and predictions to the trial's run."""
     key, names, labels = trial_key(result.trial), session.dataset.class_names, session.dataset.test.labels.tolist()
-    session.tracker.log(key, counts_metrics("test", result.counts, names))
+    session.tracker.log(key, counts_metrics("test", result.counts, names), once=True)
     session.artifacts.submit(
         make_test_artifacts, title, names, result.counts.confusion.tolist(), labels, result.predicted,
         then=lambda files: session.tracker.log(key, files=files),

@@ -1,6 +1,7 @@
 """How a command ends: exit statuses, the errors behind them, and a parser that complains in one line."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -32,6 +33,16 @@ class InterruptedCommandError(PipelineError):
     """The user stopped the command; what was done is saved."""
 
     status = INTERRUPTED
+
+
+def disk_full(error: BaseException | None) -> str | None:
+    """What to tell the user if a full disk is behind an error, whatever Python or Ray wrapped it in; else None."""
+    while isinstance(error, BaseException):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f": {error.filename}" if error.filename else ""
+            return f"no space left{where}: make room, and run the same command again"
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
 
 
 class _HelpFormatter(argparse.HelpFormatter):
@@ -68,3 +79,8 @@ def run_command(command: Callable[[], None]) -> None:
         fail(str(error), error.status)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
+    except Exception as error:
+        full = disk_full(error)
+        if full is None:
+            raise
+        fail(full, FAILED)

@@ -7,10 +7,10 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipeline.exits import UsageError
+from pipeline.exits import UsageError, disk_full
 
 LOCK_FILE = ".lock"
 
@@ -19,7 +19,7 @@ LOCK_FILE = ".lock"
 def locked(folder: str) -> Iterator[None]:
     """Holds the folder, which is made where it is missing. The system lets go when the process ends, however it ends.
 
-    An object store has no locks: its folders are held on this machine only.
+    An object store has no locks: its folders are held on this machine only, against this user's other commands.
 
     Raises:
         UsageError: it cannot be written, or another process holds it.
@@ -29,6 +29,8 @@ def locked(folder: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+")  # noqa: SIM115 - closed below, when the lock is let go
     except OSError as error:
+        if disk_full(error):
+            raise
         raise UsageError(f"--storage is {folder}, which cannot be written: {error.strerror}") from error
     with file:
         try:
@@ -39,8 +41,8 @@ def locked(folder: str) -> Iterator[None]:
                 f"{folder} is in use ({file.read().strip()}): wait for it, or name another --storage"
             ) from error
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}: {' '.join(sys.argv)}\n")
-        file.flush()
+        with suppress(OSError):  # on a disk that is full it holds without a name
+            os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}: {' '.join(sys.argv)}\n".encode())
         yield
 
 

@@ -102,6 +102,8 @@ def register(
 ) -> int:
     """Logs the model to the run, registers it as a new version and makes it the challenger.
 
+    A command that died in between, or that is given again, registers nothing twice.
+
     Args:
         client: of the tracking server; its URI becomes MLflow's global one.
         model_name: the registered model; made if there is none.
@@ -118,6 +120,28 @@ def register(
     Raises:
         CheckpointError: the weights cannot be read.
     """
+    tags = {**tags, **measured.to_tags(), "pipeline.run_id": run_id}
+    version = _version_of(client, model_name, run_id, measured)
+    if version is None:
+        version = _new_version(client, model_name, run_id, weights, example_images, tags, description)
+    client.set_registered_model_alias(model_name, CHALLENGER, str(version.version))
+    return int(version.version)
+
+
+def _version_of(client: MlflowClient, model_name: str, run_id: str, measured: Measured) -> ModelVersion | None:
+    found = [version for version in _search_versions(client, model_name) if version.run_id == run_id]
+    return next((version for version in found if Measured.from_tags(version.tags) == measured), None)
+
+
+def _new_version(
+    client: MlflowClient,
+    model_name: str,
+    run_id: str,
+    weights: Folder,
+    example_images: np.ndarray,
+    tags: dict[str, str],
+    description: str,
+) -> ModelVersion:
     # It imports torch, which promoting and showing do without.
     from pipeline.served_model import log_served_model
     from vit.checkpoint import load_model
@@ -131,16 +155,14 @@ def register(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    version = client.create_model_version(
+    return client.create_model_version(
         model_name,
         source=f"models:/{model_id}",
         run_id=run_id,
         model_id=model_id,
-        tags={**tags, **measured.to_tags(), "pipeline.run_id": run_id},
+        tags=tags,
         description=description,
     )
-    client.set_registered_model_alias(model_name, CHALLENGER, str(version.version))
-    return int(version.version)
 
 
 def promote(client: MlflowClient, model_name: str) -> Decision:

@@ -169,6 +169,10 @@ def record_summary(session: SweepSession, summary: dict[str, Any]) -> None:
         baseline_index=next(place for place, row in enumerate(rows) if row["trial"] == 0),
     )
     session.tracker.log(SWEEP_RUN, metrics, tags=tags, files=files)
+
+
+def keep_summary(session: SweepSession, summary: dict[str, Any]) -> None:
+    """For the same command, when it is given again."""
     Folder(session.folder).write(SUMMARY_FILE, json.dumps(summary).encode())
 
 

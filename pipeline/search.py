@@ -1,8 +1,9 @@
 """The search: Ray Tune runs the trials of a space, ASHA stops the weak ones at the end of an epoch."""
 
 import contextlib
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,18 +13,21 @@ from ray.tune.search import Searcher
 
 from pipeline.cluster import Allotment
 from pipeline.ddp import SharedData, Team
-from pipeline.exits import PipelineError
+from pipeline.exits import PipelineError, disk_full
 from pipeline.ledger import Ledger
 from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord, Outcome, TrialRecord
 from pipeline.rungs import Rungs
 from pipeline.team_trial import TeamTrial
-from pipeline.training import TrainingContext, TrainingData, is_disk_full
+from pipeline.training import TrainingContext, TrainingData
 from pipeline.trial import ACCURACY, Trial
 from tune_spaces.space import TrialSpec
 from vit.storage import Folder
 
 TUNE_FOLDER = "tune"
+
+# Tune's own state is of no use here: the trials' folders tell all. Where it cannot be saved, that need not be told.
+logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)
@@ -118,20 +122,24 @@ class _Here:
         self.observers = observers
         self.ledger = ledger
         self.disk_full: str | None = None
+        """What to tell the user of it."""
         self._interrupted = interrupted
 
     def stopping(self) -> bool:
         return self.disk_full is not None or self._interrupted()
 
-    def write(self, change: Callable[[Ledger], object]) -> None:
-        """Changes the ledger; where the disk is full, the search comes to an orderly end."""
+    def write(self, change: Callable[[Ledger], object]) -> bool:
+        """Changes the ledger, or says that it could not: where the disk is full, the search comes to an orderly end."""
         assert self.ledger is not None  # it is only missing from what was pickled
         try:
             change(self.ledger)
         except OSError as error:
-            if not is_disk_full(error):
+            full = disk_full(error)
+            if full is None:
                 raise
-            self.disk_full = self.disk_full or str(error)
+            self.disk_full = self.disk_full or full
+            return False
+        return True
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _nowhere, ()
@@ -294,8 +302,9 @@ class _Events(tune.Callback):
         if spec.index in self._ended:
             return
         record = TrialRecord(spec, outcome, tuple(self._epochs.get(spec.index, ())), error)
+        if not self._here.write(lambda ledger: ledger.end(record)):
+            record = replace(record, outcome="interrupted", error=None)  # the next driver will not know of its end
         self._ended[spec.index] = record
-        self._here.write(lambda ledger: ledger.end(record))
         for observer in self._here.observers:
             observer.trial_ended(record)
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shlex
+import socket
 import sys
 import time
 import uuid
@@ -17,12 +18,11 @@ from rich.console import Console
 from pipeline.artifacts import ArtifactMaker
 from pipeline.cluster import connected
 from pipeline.config import CommandConfig, experiment_name, resolve_tracking_uri
-from pipeline.exits import PipelineError, UsageError
+from pipeline.exits import PipelineError, UsageError, disk_full
 from pipeline.interrupt import Interrupt
 from pipeline.lock import locked
 from pipeline.tracking import DatasetReference, Tracker
 from pipeline.tracking_server import refuse_unreachable
-from pipeline.training import is_disk_full
 from vit.data import Dataset, load_dataset
 from vit.storage import Folder
 
@@ -49,7 +49,8 @@ class Session(ABC, Generic[C]):
         self.interrupt = Interrupt()
         self.model_name = experiment_name(dataset.name)
         self._memory = self._recall()
-        self.tracker = Tracker(resolve_tracking_uri(config.tracking_uri), self.model_name, self._memory["id"])
+        uri = resolve_tracking_uri(config.tracking_uri)
+        self.tracker = Tracker(uri, self.model_name, self._memory["id"], config.tracking_timeout)
         self.artifacts = ArtifactMaker()
         self.seconds: dict[str, float] = {}
         """Wall time of each stage so far, and of Ray's start."""
@@ -89,6 +90,7 @@ class Session(ABC, Generic[C]):
             "pipeline.kind": self.kind,
             "pipeline.command": self.command_line,
             "pipeline.folder": self.folder,
+            "pipeline.host": socket.gethostname(),
             "pipeline.data_digest": self.dataset.digest,
         }
 
@@ -151,10 +153,11 @@ def under_way(session: Session[Any], dashboard: bool = False) -> Iterator[None]:
                 session.start_run()
                 yield
                 session.end_run()
-                session.tracker.close(session.config.tracking_timeout)
+                session.tracker.close()
             except BaseException as error:
                 _mark_unfinished(session, error)
-                session.say(f"to go on: {session.command_line}")
+                if not isinstance(error, UsageError):  # the same command would be refused again
+                    session.say(f"to go on: {session.command_line}")
                 raise
 
 
@@ -165,7 +168,7 @@ def _mark_unfinished(session: Session[Any], error: BaseException) -> None:
     else:
         session.tracker.end_open_runs("FAILED", {"pipeline.error": f"{type(error).__name__}: {error}"})
     try:
-        session.tracker.close(timeout=20)
+        session.tracker.close(min(20, session.config.tracking_timeout))
     except PipelineError as lost:
         session.say(f"warning: {lost}")
 
@@ -173,10 +176,10 @@ def _mark_unfinished(session: Session[Any], error: BaseException) -> None:
 def _refuse_unusable(folder: str) -> None:
     try:
         place = Folder(folder)
-        place.write(PROBE_FILE, b"")
+        place.write(PROBE_FILE, b"room for this?")
         place.remove(PROBE_FILE)
     except (OSError, ImportError, ValueError) as error:  # no bucket or key; no client for this kind; no such kind
-        if is_disk_full(error):
+        if disk_full(error):
             raise
         raise UsageError(f"--storage leads to {folder}, which cannot be written: {error}") from error
 

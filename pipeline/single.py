@@ -15,6 +15,7 @@ from pipeline.train_session import TrainSession
 from pipeline.training import TrainingContext, TrainingData
 from pipeline.trial_folder import trial_folder
 from pipeline.trial_runs import trial_key
+from pipeline.watchdog import Watchdog
 from tune_spaces.space import TrialSpec
 from vit.augment import measure_normalisation
 
@@ -67,8 +68,8 @@ def _train(session: TrainSession) -> TrialRecord:
         config.max_failures,
     )
     acknowledge = partial(os.write, 1, b"stopping at the end of the epoch (once more: at once)\n")
-    with session.interrupt.deferred(acknowledge):
-        return run_training(training, [session.runs, _Lines(session)], lambda: session.interrupt.requested)
+    with session.interrupt.deferred(acknowledge), Watchdog(config.stall_minutes, session.say) as watchdog:
+        return run_training(training, [session.runs, _Lines(session), watchdog], lambda: session.interrupt.requested)
 
 
 class _Lines(Observer):

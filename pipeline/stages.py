@@ -19,6 +19,7 @@ from pipeline.sweep_session import SweepSession
 from pipeline.training import TrainingContext, TrainingData
 from pipeline.trial_folder import trial_folder
 from pipeline.trial_runs import SWEEP_RUN, TrialRuns, trial_key
+from pipeline.watchdog import Watchdog
 from vit.augment import measure_normalisation
 from vit.data import duplicates_across_splits
 from vit.recipes import published
@@ -75,20 +76,25 @@ def search(session: SweepSession, prepared: Prepared) -> Searched:
     )
     # Written past the console: a signal may come in the middle of another line's writing.
     acknowledge = partial(os.write, 1, b"stopping at the end of the epoch (once more: at once)\n")
-    with session.interrupt.deferred(acknowledge), Progress(session.console, len(specs), session.rungs) as progress:
-        trials = run_search(
-            Search(
-                specs,
-                TrainingData(data.train, data.validation, prepared.normalisation, data.class_names),
-                TrainingContext(session.trials_folder, precision, config.compile),
-                session.rungs,
-                session.allotment,
-                session.folder,
-                config.max_failures,
-            ),
-            [runs, progress],
-            lambda: session.interrupt.requested,
+    with (
+        session.interrupt.deferred(acknowledge),
+        Progress(session.console, len(specs), session.rungs) as progress,
+        Watchdog(config.stall_minutes, session.say) as watchdog,
+    ):
+        what = Search(
+            specs,
+            TrainingData(data.train, data.validation, prepared.normalisation, data.class_names),
+            TrainingContext(session.trials_folder, precision, config.compile),
+            session.rungs,
+            session.allotment,
+            session.folder,
+            config.max_failures,
         )
+        try:
+            trials = run_search(what, [runs, progress, watchdog], lambda: session.interrupt.requested)
+        except PipelineError:
+            session.artifacts.finish()  # what has ended has ended, whatever ends the others
+            raise
     if session.interrupt.requested:
         session.artifacts.finish()
         done = sum(trial.outcome != "interrupted" for trial in trials)

@@ -58,7 +58,7 @@ def main() -> None:
 
     prepare_mlflow()
     from pipeline.console import plain_or_live
-    from pipeline.report import earlier_summary, print_summary
+    from pipeline.report import earlier_summary, keep_summary, print_summary
     from pipeline.session import open_session, under_way
     from pipeline.stages import execute, sweep_graph
     from pipeline.sweep_session import SweepSession
@@ -68,7 +68,8 @@ def main() -> None:
         if summary is None:
             with under_way(session, dashboard=config.workers_per_trial > 1):
                 outputs = sweep_graph(session).run(lambda stage, inputs: execute(session, stage, inputs))
-            summary = outputs["report"]
+                summary = outputs["report"]
+                keep_summary(session, summary)
         else:
             session.say(f"{session.name} has finished before; nothing is computed again")
         print_summary(session.console, summary)

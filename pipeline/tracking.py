@@ -72,6 +72,7 @@ class LogRun:
     at: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     step: int = 0
+    once: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     files: Path | None = None
     """A folder; it is removed when its files are written."""
@@ -81,17 +82,19 @@ class LogRun:
 class Tracker:
     """Runs are named by keys of the caller's; the writer's thread knows their MLflow ids."""
 
-    def __init__(self, uri: str, experiment: str, owner: str | None = None) -> None:
+    def __init__(self, uri: str, experiment: str, owner: str | None = None, timeout: float = 120.0) -> None:
         """Creates database and experiment where they are missing, so that no two processes do it at once.
 
         Args:
             uri: of the tracking store.
             experiment: its name.
             owner: whose runs these are; those that it wrote before, in another process too, are taken up again.
+            timeout: how many seconds whoever waits for the server waits for its next answer.
 
         Raises whatever MLflow raises where the server cannot be used.
         """
         self._owner = owner or uuid.uuid4().hex
+        self._timeout = timeout
         self.uri = uri
         self.experiment = experiment
         self.client = MlflowClient(tracking_uri=uri)
@@ -100,8 +103,11 @@ class Tracker:
         self._origin: dict[str, str] = resolve_tags()
         self._earlier = {run.data.tags[RECORD_TAG].partition("/")[2]: run for run in self._find("%")}
         self._run_ids: dict[str, str] = {key: run.info.run_id for key, run in self._earlier.items()}
+        self._earlier_steps: dict[tuple[str, str], set[int]] = {}
+        """By key and metric."""
         self._open: dict[str, None] = {}
         self._events: queue.Queue[StartRun | LogRun] = queue.Queue()
+        self._written = 0
         self._failure: Exception | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._write_all, name="tracking", daemon=True)
@@ -132,13 +138,15 @@ class Tracker:
         tags: Mapping[str, str] | None = None,
         files: Path | None = None,
         at: int | None = None,
+        once: bool = False,
     ) -> None:
         """Adds metrics (at `step`), tags, or the files below a folder, to a run, also to one that has ended.
 
         The folder is the tracker's from then on, which removes it. The same metrics at the same time (`at`,
-        milliseconds since 1970; None means now) count once.
+        milliseconds since 1970; None means now) count once. With `once`, so do metrics that an earlier process
+        measured at this step, whenever that was and whatever it found: a curve has one point a step.
         """
-        self._events.put(LogRun(key, at or _now(), metrics or {}, step, tags or {}, files))
+        self._events.put(LogRun(key, at or _now(), metrics or {}, step, once, tags or {}, files))
 
     def end_run(self, key: str, status: Status, tags: Mapping[str, str] | None = None, at: int | None = None) -> None:
         """Ends a run at `at` (milliseconds since 1970; None means now)."""
@@ -160,15 +168,18 @@ class Tracker:
         self.flush()
         return self._run_ids[key]
 
-    def flush(self, timeout: float = 120.0) -> None:
+    def flush(self, timeout: float | None = None) -> None:
         """Waits until all events so far are written.
 
         Raises:
-            TrackingError: the server did not take them in time.
+            TrackingError: for `timeout` seconds the server took none; None means the tracker's own patience.
         """
-        deadline = time.monotonic() + timeout
+        timeout = self._timeout if timeout is None else timeout
+        written, deadline = self._written, time.monotonic() + timeout
         with self._events.all_tasks_done:
             while self._events.unfinished_tasks:
+                if self._written > written:  # it answers, however much it has to catch up on
+                    written, deadline = self._written, time.monotonic() + timeout
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._thread.is_alive():
                     raise TrackingError(
@@ -177,7 +188,7 @@ class Tracker:
                     )
                 self._events.all_tasks_done.wait(min(left, 1.0))
 
-    def close(self, timeout: float = 120.0) -> None:
+    def close(self, timeout: float | None = None) -> None:
         """Writes what is left and stops the writer. Raises TrackingError like `flush`."""
         try:
             self.flush(timeout)
@@ -227,6 +238,7 @@ class Tracker:
                         logger.warning("tracking at %s fails, training goes on: %s", self.uri, error)
                     self._failure = error
                     self._stopping.wait(RETRY_SECONDS)
+            self._written += 1
             self._events.task_done()
 
     def _write(self, event: StartRun | LogRun) -> None:
@@ -234,7 +246,8 @@ class Tracker:
             self._write_start(event)
             return
         run_id = self._run_ids[event.key]
-        metrics = [Metric(_metric_name(name), value, event.at, event.step) for name, value in event.metrics.items()]
+        new = {} if event.once and self._has_earlier(event) else event.metrics
+        metrics = [Metric(_metric_name(name), value, event.at, event.step) for name, value in new.items()]
         tags = [RunTag(name, value[:LONGEST_TAG]) for name, value in event.tags.items()]
         for first in range(0, len(metrics), MOST_METRICS):
             self.client.log_batch(run_id, metrics=metrics[first : first + MOST_METRICS])
@@ -246,6 +259,16 @@ class Tracker:
         if event.status is not None:
             self.client.set_terminated(run_id, event.status, end_time=event.at)
 
+    def _has_earlier(self, event: LogRun) -> bool:
+        """Whether an earlier process wrote these metrics at this step; what it wrote last of them tells."""
+        if event.key not in self._earlier or not event.metrics:
+            return False
+        name = _metric_name(list(event.metrics)[-1])
+        if (event.key, name) not in self._earlier_steps:
+            history = self.client.get_metric_history(self._run_ids[event.key], name)
+            self._earlier_steps[event.key, name] = {metric.step for metric in history}
+        return event.step in self._earlier_steps[event.key, name]
+
     def _write_start(self, event: StartRun) -> None:
         tags = {**self._origin, **event.tags, RECORD_TAG: f"{self._owner}/{event.key}"}
         if event.parent is not None:
@@ -254,7 +277,7 @@ class Tracker:
             # The attempt before may have made the run and died on the way back.
             self._run_ids.update((event.key, run.info.run_id) for run in self._find(event.key))
         if event.key in self._run_ids:
-            run = self._reopened(self._run_ids[event.key])
+            run = self._reopened(self._run_ids[event.key], event)
         else:
             run = self.client.create_run(self._experiment_id, start_time=event.at, tags=tags, run_name=event.name)
         run_id = self._run_ids[event.key] = run.info.run_id
@@ -269,9 +292,11 @@ class Tracker:
             entity = DatasetEntity(reference.name, digest, "local", reference.source)
             self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
 
-    def _reopened(self, run_id: str) -> Run:
+    def _reopened(self, run_id: str, event: StartRun) -> Run:
         run = self.client.get_run(run_id)
         self.client.update_run(run_id, status="RUNNING")
+        # By which command, and where, it goes on.
+        self.client.log_batch(run_id, tags=[RunTag(name, value[:LONGEST_TAG]) for name, value in event.tags.items()])
         for name in set(ENDING_TAGS) & set(run.data.tags):
             self.client.delete_tag(run_id, name)
         return run

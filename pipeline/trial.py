@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from ray import tune
 
+from pipeline.exits import disk_full
 from pipeline.ranking import Outcome
-from pipeline.training import LoadedData, Training, TrainingContext, TrainingData, is_disk_full, is_out_of_memory
+from pipeline.training import LoadedData, Training, TrainingContext, TrainingData, is_out_of_memory
 from tune_spaces.space import TrialSpec
 from vit.fit import NonFiniteLossError, Runtime
 from vit.parallel import Workers
@@ -60,8 +61,9 @@ def ended_by(error: Exception, epochs: int) -> dict[str, Any]:
     """
     if isinstance(error, NonFiniteLossError):
         return ended("diverged", str(error), epochs)
-    if is_disk_full(error):
-        return ended("interrupted", str(error), epochs)
+    full = disk_full(error)
+    if full is not None:
+        return ended("interrupted", full, epochs)
     if is_out_of_memory(error):
         return ended("failed", f"out of memory: {error}", epochs)
     raise error

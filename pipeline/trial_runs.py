@@ -58,7 +58,7 @@ class TrialRuns(Observer):
         self.tracker.start_run(key, self.run_name(spec), self.parent, tags, params, self.dataset)
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
-        self.tracker.log(trial_key(spec.index), epoch.metrics, step=epoch.number, at=epoch.at)
+        self.tracker.log(trial_key(spec.index), epoch.metrics, step=epoch.number, at=epoch.at, once=True)
 
     def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
         self.tracker.log(trial_key(spec.index), tags={"pipeline.refused_checkpoint": reason})
@@ -79,7 +79,7 @@ class TrialRuns(Observer):
             end()
             return
         summary = {"best/epoch": float(best.number), "best/val_accuracy": best.accuracy, "best/val_loss": best.loss}
-        self.tracker.log(key, summary, step=best.number, at=best.at)
+        self.tracker.log(key, summary, step=best.number, at=best.at, once=True)
 
         def complete(files: Path) -> None:
             # A run that has ended has all its artifacts: whoever takes over may rely on it.

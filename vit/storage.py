@@ -1,5 +1,6 @@
 """Files in a folder that may be a local path or a URI (S3, NFS), each written whole or not at all."""
 
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -53,14 +54,21 @@ class Folder:
         try:
             temporary.write_bytes(content)
             temporary.replace(target)
-        except BaseException:
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                error.filename = str(target)  # a disk that is full does not say so itself
             raise
 
     def remove_folder(self, name: str) -> None:
         """Removes a folder below this one with all that is in it; a missing one is no error."""
         with self._errors_name(name), suppress(FileNotFoundError):
-            self._fs.rm(self.path(name), recursive=True)
+            if self._is_local:
+                shutil.rmtree(self.path(name))
+            else:
+                # One by one: `rm` would take `*`, `?` and `[` in the URI for a pattern.
+                for path in self._fs.find(self.path(name)):
+                    self._fs.rm_file(path)
 
     def rename(self, old_name: str, new_name: str) -> None:
         """Replaces what is called `new_name`. An object store copies, so for a moment both names stand."""

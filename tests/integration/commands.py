@@ -73,14 +73,19 @@ def processes_below(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def assert_gone(processes: list[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(processes, timeout=30)
+def assert_gone(processes: list[psutil.Process], within: float = 30) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=within)
     assert alive == [], alive
 
 
+def client_of(where: str | Path) -> MlflowClient:
+    """`where` is a tracking URI, or the folder that a command without one ran in."""
+    return MlflowClient(f"sqlite:///{where}/mlflow.db" if isinstance(where, Path) else where)
+
+
 def runs_of(where: str | Path, experiment: str = "vit-digits") -> list[Run]:
-    """All runs of an experiment. `where` is a tracking URI, or the folder that a command without one ran in."""
-    client = MlflowClient(f"sqlite:///{where}/mlflow.db" if isinstance(where, Path) else where)
+    """All runs of an experiment. `where` as in `client_of`."""
+    client = client_of(where)
     found = client.get_experiment_by_name(experiment)
     assert found is not None, f"there is no experiment {experiment}"
     return list(client.search_runs([found.experiment_id]))

@@ -36,7 +36,7 @@ def of_module(module: str) -> list[str]:
 
 
 def test_every_command_is_of_a_kind_that_is_run_here() -> None:
-    known = r"make (sweep|test)|\. \.venv/bin/activate|python -m pipeline\.(sweep|promote|ui)( .*)?"
+    known = r"make (sweep|test)|\. \.venv/bin/activate|python -m pipeline\.(sweep|train|promote|doctor|ui)( .*)?"
     assert COMMANDS
     assert [command for command in COMMANDS if not re.fullmatch(known, command)] == []
 
@@ -81,6 +81,13 @@ def test_sweep_then_promote_then_look_back(tmp_path: Path) -> None:
             result = run_to_end(module, tmp_path, *arguments)
             assert (result.returncode, "no way back" in result.stderr) == (2, True)
     _opens_the_ui(of_module("ui")[0], tmp_path)
+    for command in of_module("doctor"):
+        assert "0 " in run_well(command, tmp_path).stdout.splitlines()[-1]
+
+
+def test_train(tmp_path: Path) -> None:
+    for command in of_module("train"):
+        assert "best: epoch 1" in run_well(f"{command} --epochs 1 --train-limit 200", tmp_path).stdout
 
 
 def _opens_the_ui(command: str, folder: Path) -> None:
@@ -107,7 +114,7 @@ def test_the_cifar10_command(tmp_path: Path) -> None:
 def test_the_tree_names_every_file_of_the_packages() -> None:
     tree = README.split("## The tree")[1]
     files = subprocess.run(
-        ["git", "ls-files", "pipeline", "vit", "tune_spaces", "benchmarks", "mlflow", "docs"],
+        ["git", "ls-files", "pipeline", "vit", "tune_spaces", "benchmarks", "mlflow", "docs", "deploy"],
         cwd=ROOT,
         capture_output=True,
         text=True,

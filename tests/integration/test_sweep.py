@@ -330,9 +330,12 @@ def test_the_output_tells_the_result_and_nothing_else(sweep: Sweep) -> None:
 
 
 def test_nothing_is_left_behind(sweep: Sweep) -> None:
-    trials = Path(sweep.result["sweep"]["folder"]) / "trials"
+    folder = Path(sweep.result["sweep"]["folder"])
+    assert re.fullmatch(rf"{sweep.folder}/sweeps/sweep-digits-[0-9a-f]{{8}}", str(folder))
+    assert {path.name for path in folder.iterdir()} == {".lock", "session.json", "summary.json", "trials"}
+    trials = folder / "trials"
     assert sorted(path.name for path in trials.iterdir()) == [f"{index:05d}" for index in range(TRIALS)]
-    kept = {"config.json", "history.json", "model.safetensors"}
+    kept = {"config.json", "history.json", "model.safetensors", "trial.json"}
     assert all({path.name for path in folder.iterdir()} == kept for folder in trials.iterdir())
     assert not list(sweep.temporary.glob("vit-artifacts-*"))
     left = {path.name for path in sweep.folder.iterdir()}

@@ -18,11 +18,13 @@ from ray.cluster_utils import Cluster
 
 from pipeline.artifacts import ArtifactMaker
 from pipeline.cluster import Allotment, connected
+from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord, TrialRecord
-from pipeline.search import Rungs, SearchObserver, run_search
+from pipeline.rungs import Rungs
+from pipeline.search import Search, run_search
 from pipeline.tracking import DatasetReference, Tracker
-from pipeline.trial import TrainingData, TrialContext
-from pipeline.trial_folder import TrialHistory, trial_folder
+from pipeline.training import TrainingContext, TrainingData
+from pipeline.trial_folder import LEDGER_FILE, TrialHistory, trial_folder
 from pipeline.trial_runs import SWEEP_RUN, TrialRuns, trial_key
 from tests.integration.commands import TrackingServer, run_to_end
 from tune_spaces.space import TrialSpec
@@ -96,15 +98,12 @@ def _assert_recorded(client: MlflowClient, result: dict[str, dict[str, str]], tm
     assert {file.path for file in client.list_logged_model_artifacts(model_id)} > {"MLmodel"}
 
 
-class _KillsTheProcess:
+class _KillsTheProcess(Observer):
     """Kills the trials' only process when one trial has told of one epoch."""
 
     def __init__(self, trial: int, epoch: int) -> None:
         self._at = (trial, epoch)
         self.killed: list[int] = []
-
-    def trial_started(self, spec: TrialSpec) -> None:
-        pass
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         if (spec.index, epoch.number) != self._at:
@@ -114,9 +113,6 @@ class _KillsTheProcess:
         (process,) = (child for child in children if re.match("ray::(Trial|ResourceTrainable)", _title(child)))
         self.killed.append(process.pid)
         process.send_signal(signal.SIGKILL)
-
-    def trial_ended(self, record: TrialRecord) -> None:
-        pass
 
 
 def test_trials_that_diverge_or_lose_their_process(cluster: str, tmp_path: Path) -> None:
@@ -153,33 +149,57 @@ def test_trials_that_diverge_or_lose_their_process(cluster: str, tmp_path: Path)
         assert [(entry.step, entry.value) for entry in history] == [(number, loss) for number, loss, _ in epochs[1]]
 
 
+class _Told(Observer):
+    """What an observer hears of, in order."""
+
+    def __init__(self) -> None:
+        self.news: list[str] = []
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        self.news.append("started")
+
+    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+        self.news.append(f"epoch {epoch.number}")
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        self.news.append(record.outcome)
+
+    def trial_restored(self, record: TrialRecord) -> None:
+        self.news.append(f"restored {record.outcome}")
+
+
 def test_epochs_that_the_driver_never_heard_of_are_told_again(cluster: str, tmp_path: Path) -> None:
     """As if the process had died after it saved its last epoch, before it told: no epoch is lost, none is too many."""
     model = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=1, num_heads=2)
     spec = TrialSpec(0, model, Recipe(epochs=2, flip=False), seed=0)
+    folder, told = trial_folder(f"{tmp_path}/trials", 0), [_Told() for _ in range(3)]
     with connected(cluster):
-        before = _search([spec], tmp_path, [])
-        after = _search([spec], tmp_path, [])  # it finds the state of the first
-    assert [epoch.number for epoch in before[0].epochs] == [1, 2]
-    assert after == before
-    assert len(TrialHistory.read(trial_folder(f"{tmp_path}/trials", 0)).epochs) == 2
+        first = _search([spec], tmp_path, [told[0]])
+        history = TrialHistory.read(folder)
+        folder.remove(LEDGER_FILE)  # the driver knows of nothing, the folder has the last epoch's state
+        second = _search([spec], tmp_path, [told[1]])
+        third = _search([spec], tmp_path, [told[2]])
+    assert [epoch.number for epoch in first[0].epochs] == [1, 2]
+    assert third == second == first
+    assert TrialHistory.read(folder) == history  # no epoch was trained again: the times are the same, too
+    whole = ["started", "epoch 1", "epoch 2", "finished"]
+    assert [each.news for each in told] == [whole, whole, ["restored finished"]]
 
 
-def _search(specs: list[TrialSpec], folder: Path, observers: list[SearchObserver]) -> list[TrialRecord]:
+def _search(specs: list[TrialSpec], folder: Path, observers: list[Observer]) -> list[TrialRecord]:
     """One trial at a time, none stopped early, on few digits."""
     dataset = load_dataset(DataConfig("digits", train_limit=200))
     normalisation = measure_normalisation(dataset.train.images)
     length = specs[-1].recipe.epochs
-    return run_search(
+    search = Search(
         specs,
         TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names),
-        TrialContext(f"{folder}/trials", "fp32", compile=False),
+        TrainingContext(f"{folder}/trials", "fp32", compile=False),
         Rungs(length, 3, length),
         Allotment(1, 0, 1),
         str(folder),
-        observers,
-        lambda: False,
     )
+    return run_search(search, observers, lambda: False)
 
 
 def _title(process: psutil.Process) -> str:

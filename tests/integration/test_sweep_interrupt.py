@@ -1,8 +1,10 @@
-"""Ctrl-C in the middle of a sweep: the first ends it in good order, the second at once."""
+"""Ctrl-C in the middle of a sweep: the first ends it in good order, the second at once; then the sweep goes on."""
 
 import os
+import shlex
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,23 +12,25 @@ import pytest
 from tests.integration.commands import (
     DEADLINE,
     assert_gone,
+    client_of,
     processes_below,
+    run_to_end,
     runs_of,
     start,
     trial_runs_of,
     wait_until,
 )
+from tests.integration.sweeps import STAGES, ended_trials, ends, history_of
 
 pytestmark = pytest.mark.slow
 
 DIGITS = ("--dataset", "digits")
 
 
-def test_one_ctrl_c_ends_in_good_order(tmp_path: Path) -> None:
-    with start(
-        "pipeline.sweep", tmp_path, *DIGITS, "--trials", "20", "--max-epochs", "8", "--grace-epochs", "1"
-    ) as process:
-        wait_until(lambda: _ended_trials(tmp_path), process)
+def test_one_ctrl_c_ends_in_good_order_and_the_printed_command_goes_on(tmp_path: Path) -> None:
+    arguments = (*DIGITS, "--trials", "8", "--max-epochs", "8", "--grace-epochs", "1")
+    with start("pipeline.sweep", tmp_path, *arguments) as process:
+        wait_until(lambda: ended_trials(tmp_path / "sweeps"), process)
         below = processes_below(process)
         assert any("ray::" in " ".join(child.cmdline()) for child in below)
         os.killpg(process.pid, signal.SIGINT)  # as the terminal does it: to every process of the command
@@ -38,8 +42,8 @@ def test_one_ctrl_c_ends_in_good_order(tmp_path: Path) -> None:
     ended = [run for run in trials if run.data.tags.get("pipeline.stopped") != "interrupted"]
     running = [run for run in trials if run.data.tags.get("pipeline.stopped") == "interrupted"]
     assert ended and running
-    assert stderr == f"error: interrupted: {len(ended)} of 20 trials had ended; they stay in MLflow\n"
-    assert "Traceback" not in stdout
+    assert stderr == f"error: interrupted: {len(ended)} of 8 trials had ended; they stay in MLflow\n"
+    _assert_told_how_to_go_on(stdout, *arguments)
     _assert_all_interrupted(tmp_path, but=[run.info.run_id for run in ended])
     for run in ended:
         assert (run.info.status, run.data.tags.get("pipeline.stopped")) in [("KILLED", "asha"), ("FINISHED", None)]
@@ -50,12 +54,18 @@ def test_one_ctrl_c_ends_in_good_order(tmp_path: Path) -> None:
         assert ("latest.pt" in files) == (run in running)  # what a trial could go on from
     assert_gone(below)
 
+    command = shlex.split(stdout.splitlines()[-1].removeprefix("to go on: "))
+    done = run_to_end(command[2], tmp_path, *command[3:])
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    _assert_whole(tmp_path, trials=8)
+    assert ends(ended).items() <= ends(trial_runs_of(tmp_path)).items()
+    assert {run.info.run_id for run in trials} <= {run.info.run_id for run in trial_runs_of(tmp_path)}
+
 
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     # An epoch takes many seconds at this size: an orderly end would wait for it.
-    with start(
-        "pipeline.sweep", tmp_path, *DIGITS, "--trials", "2", "--max-epochs", "9", "--img-size", "32"
-    ) as process:
+    arguments = (*DIGITS, "--trials", "2", "--max-epochs", "9", "--img-size", "32")
+    with start("pipeline.sweep", tmp_path, *arguments) as process:
         wait_until(lambda: list(tmp_path.glob("sweeps/*/trials/*/config.json")), process)
         wait_until(lambda: trial_runs_of(tmp_path), process)
         below = processes_below(process)
@@ -67,21 +77,36 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
         assert time.monotonic() - before < 60
     assert process.returncode == 130
     assert stderr == "error: interrupted\n"
-    assert "Traceback" not in stdout
+    _assert_told_how_to_go_on(stdout, *arguments)
     _assert_all_interrupted(tmp_path)
     assert not any(run.data.metrics for run in trial_runs_of(tmp_path))
     assert_gone(below)
 
 
-def _ended_trials(folder: Path) -> list[Path]:
-    """Trials that have done an epoch, and whose state is gone, since they need it no more."""
-    trials = folder.glob("sweeps/*/trials/*/history.json")
-    return [path.parent for path in trials if not (path.parent / "latest.pt").exists()]
+def _assert_told_how_to_go_on(stdout: str, *arguments: str) -> None:
+    assert "Traceback" not in stdout
+    assert stdout.splitlines()[-1] == f"to go on: python -m pipeline.sweep {' '.join(arguments)}"
 
 
 def _sweep_folder(folder: Path) -> Path:
     (found,) = (path for path in (folder / "sweeps").iterdir() if path.is_dir())
     return found
+
+
+def _assert_whole(folder: Path, trials: int) -> None:
+    """A run for the sweep, each stage and each trial; none is marked as interrupted; each epoch is told once."""
+    runs = runs_of(folder)
+    kinds = Counter(run.data.tags["pipeline.kind"] for run in runs)
+    assert kinds == {"sweep": 1, "stage": len(STAGES), "trial": trials}
+    for run in runs:
+        ending = (run.info.status, run.data.tags.get("pipeline.stopped"))
+        assert ending == ("FINISHED", None) or (ending == ("KILLED", "asha") and "pipeline.trial" in run.data.tags)
+    for run in trial_runs_of(folder):
+        epochs = history_of(folder / "sweeps", int(run.data.tags["pipeline.trial"])).epochs
+        told = client_of(folder).get_metric_history(run.info.run_id, "val/loss")
+        assert [(each.step, each.value) for each in told] == [
+            (entry["epoch"], entry["metrics"]["val/loss"]) for entry in epochs
+        ]
 
 
 def _assert_all_interrupted(folder: Path, but: list[str] | None = None) -> None:

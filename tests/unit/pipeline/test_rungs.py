@@ -1,15 +1,25 @@
-"""ASHA's ladder by hand and against Ray's own, and the policy that trial 0 is never stopped early."""
+"""ASHA's ladder by hand and against Ray's own; trial 0 is never stopped early; decisions outlive the driver."""
 
+import errno
+import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from pipeline.exits import UsageError
-from pipeline.search import Rungs, _Asha, _Here
+from pipeline.ledger import Ledger
+from pipeline.rungs import Rungs
+from pipeline.search import _Asha, _Here
+from tune_spaces.space import TrialSpec
+from vit.model import ViTConfig
+from vit.recipes import Recipe
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
+LADDER = Rungs(1, 3, 9)
 
 
 @pytest.mark.parametrize(
@@ -84,15 +94,20 @@ class FakeTrial:
 
 
 class Search:
-    """The real scheduler, fed by hand; max 9 epochs, rungs 1 and 3, one in 3 goes on."""
+    """The real scheduler, fed by hand, over a real ledger; another one over the same folder takes over."""
 
-    def __init__(self, trials: int) -> None:
+    def __init__(self, trials: int, folder: str | None = None) -> None:
         self.interrupted = False
-        self.asha = _Asha(Rungs(1, 3, 9), _Here([], lambda: self.interrupted))
-        self.asha.set_search_properties("val/accuracy", "max")
+        self.folder = folder or f"memory://{uuid4()}/trials"
+        specs = [TrialSpec(index, ViTConfig(), Recipe(), seed=index) for index in range(trials)]
+        self.ledger = Ledger(self.folder, specs)
+        self.here = _Here([], lambda: self.interrupted, self.ledger)
+        self.asha = _Asha(LADDER, self.here)
+        self.asha.replay(self.ledger)
         self.trials = [FakeTrial(index) for index in range(trials)]
-        for each in self.trials:
-            self.asha.on_trial_add(tune_controller=None, trial=each)  # type: ignore[arg-type]
+        for spec, each in zip(specs, self.trials, strict=True):
+            self.ledger.started(spec)
+            self.asha.on_trial_add(None, each)
 
     def report(self, index: int, epoch: int, accuracy: float, **more: Any) -> str:
         result = {"epoch": epoch, "val/accuracy": accuracy, **more}
@@ -100,6 +115,15 @@ class Search:
 
     def reason(self, index: int) -> str | None:
         return self.asha.reasons.get(self.trials[index].trial_id)
+
+    @property
+    def entered(self) -> list[dict[int, float]]:
+        """What stands on each rung, by trial."""
+        return [dict(recorded) for _, recorded in self.asha._brackets[0]._rungs]
+
+    @property
+    def decided(self) -> dict[int, list[dict[str, Any]]]:
+        return {trial.index: self.ledger.decisions(trial.index) for trial in self.trials}
 
 
 def test_a_trial_below_the_cut_off_stops_and_one_above_goes_on() -> None:
@@ -160,3 +184,146 @@ def test_a_trial_that_ends_by_itself_is_not_called_interrupted() -> None:
     search.interrupted = True
     assert search.report(1, 9, 0.5, done=True) == STOP
     assert search.reason(1) is None
+
+
+# --- decisions outlive the driver ---
+
+Told = tuple[int, int, float]
+"""Trial, epoch, accuracy."""
+TRIALS, AT_ONCE = 24, 4
+
+
+def run(chance: random.Random, report: Callable[[int, int, float], bool], reached: dict[int, int]) -> list[Told]:
+    """Runs trials, a few at once, each to its end or until `report` says no; gives what was told, in order.
+
+    `reached` holds the epochs that trials have done, and is kept up to date.
+    """
+    told: list[Told] = []
+    running: list[int] = []
+    waiting = list(range(TRIALS))
+    while running or waiting:
+        while waiting and len(running) < AT_ONCE:
+            running.append(waiting.pop(0))
+        index = chance.choice(running)
+        epoch, accuracy = reached.get(index, 0) + 1, chance.randrange(20) / 20  # some are equal
+        told.append((index, epoch, accuracy))
+        reached[index] = epoch
+        if not report(index, epoch, accuracy):
+            running.remove(index)
+    return told
+
+
+def tell(search: Search, told: Told) -> bool:
+    index, epoch, accuracy = told
+    return search.report(index, epoch, accuracy, done=epoch == LADDER.max_epochs) == CONTINUE
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_all_but_trial_0_are_decided_as_rays_scheduler_does_it(seed: int) -> None:
+    search, rays = Search(TRIALS), rays_scheduler()
+    others = [FakeTrial(index) for index in range(TRIALS)]
+    for each in others:
+        rays.on_trial_add(None, each)
+    spared = []
+
+    def report(index: int, epoch: int, accuracy: float) -> bool:
+        ours = tell(search, (index, epoch, accuracy))
+        theirs = rays.on_trial_result(None, others[index], {"epoch": epoch, "val/accuracy": accuracy}) == CONTINUE
+        if index != 0:
+            assert ours == theirs, (index, epoch)
+        else:
+            assert ours == (epoch < LADDER.max_epochs)
+            spared.append(ours != theirs)
+        return ours
+
+    told = run(random.Random(seed), report, {})
+    assert len(spared) == LADDER.max_epochs
+    assert TRIALS < len(told) < TRIALS * LADDER.max_epochs  # some went on, some did not
+
+
+def rays_scheduler() -> Any:
+    return AsyncHyperBandScheduler(
+        time_attr="epoch", metric="val/accuracy", mode="max", max_t=LADDER.max_epochs,
+        grace_period=LADDER.grace_epochs, reduction_factor=LADDER.reduction_factor,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_driver_that_takes_over_decides_as_one_that_lived_on(seed: int) -> None:
+    chance = random.Random(seed)
+    undisturbed = Search(TRIALS)
+    answers: list[bool] = []
+
+    def report(index: int, epoch: int, accuracy: float) -> bool:
+        answers.append(tell(undisturbed, (index, epoch, accuracy)))
+        return answers[-1]
+
+    told = run(chance, report, {})
+    killed_at = chance.randrange(len(told))
+    first = Search(TRIALS)
+    assert [tell(first, each) for each in told[:killed_at]] == answers[:killed_at]
+    second = Search(TRIALS, first.folder)
+    assert second.entered == first.entered
+    tell_again(second, told[:killed_at], answers, chance)
+    assert second.entered == first.entered
+    assert [tell(second, each) for each in told[killed_at:]] == answers[killed_at:]
+    assert second.entered == undisturbed.entered
+    assert second.decided == undisturbed.decided == Search(TRIALS, first.folder).decided
+
+
+def tell_again(search: Search, told: list[Told], answers: list[bool], chance: random.Random) -> None:
+    """What trials do whose process was taken over: each from its first epoch, some with other figures than before."""
+    before = list(zip(told, answers, strict=False))
+    for index in chance.sample(range(TRIALS), TRIALS):
+        for (_, epoch, accuracy), answer in (entry for entry in before if entry[0][0] == index):
+            if epoch in LADDER.epochs:
+                assert tell(search, (index, epoch, chance.choice([accuracy, 0.0, 1.0]))) == answer
+
+
+def test_a_decision_is_on_disk_before_it_takes_effect() -> None:
+    search = Search(3)
+    for index, accuracy, go_on in ((1, 0.5, True), (2, 0.4, False), (0, 0.1, True)):
+        assert search.report(index, 1, accuracy) == (CONTINUE if go_on else STOP)
+        assert Search(3, search.folder).ledger.decisions(index) == [{"epoch": 1, "accuracy": accuracy, "go_on": go_on}]
+    search.report(1, 2, 0.9)
+    assert len(Search(3, search.folder).ledger.decisions(1)) == 1  # no rung, no decision
+
+
+@pytest.mark.parametrize("outcome", ["failed", "interrupted"])
+def test_a_trial_that_broke_off_does_not_stand_on_the_rung(outcome: str) -> None:
+    search = Search(3)
+    assert search.report(1, 1, 0.0, ended={"outcome": outcome, "error": "why"}, done=True) == STOP
+    assert search.entered[-1] == {}
+    assert search.report(1, 1, 0.6) == CONTINUE  # another process took it up
+
+
+def test_a_trial_that_diverged_stands_on_the_rung_as_the_worst() -> None:
+    search = Search(3)
+    assert search.report(1, 1, 0.6) == CONTINUE
+    assert search.report(2, 1, 0.0, ended={"outcome": "diverged", "error": "why"}, done=True) == STOP
+    assert search.entered[-1] == {1: 0.6, 2: 0.0}
+    assert search.reason(2) is None  # it ended by itself
+
+
+def test_a_full_disk_ends_the_search_in_good_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = Search(3)
+
+    def full(*decision: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Ledger, "decided", full)
+    assert search.report(1, 1, 0.6) == STOP
+    assert search.report(2, 2, 0.6) == STOP
+    assert (search.reason(1), search.reason(2)) == ("interrupted", "interrupted")
+    assert search.here.disk_full == "[Errno 28] No space left on device"
+    monkeypatch.undo()
+    assert search.decided == {0: [], 1: [], 2: []}  # nothing was decided that is not written
+
+
+def test_another_trouble_with_the_folder_is_no_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*decision: Any) -> None:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(Ledger, "decided", refuse)
+    with pytest.raises(PermissionError, match="not yours"):
+        Search(2).report(1, 1, 0.6)

@@ -11,15 +11,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline.tracking import DatasetReference, Tracker, TrackingError
+from pipeline.tracking import DatasetReference, Status, Tracker, TrackingError
 
 _numbers = itertools.count()
 
@@ -50,6 +51,13 @@ def runs_of(tracker: Tracker) -> dict[str, Run]:
 def steps_of(tracker: Tracker, key: str, metric: str) -> list[tuple[int, float]]:
     history = MlflowClient(tracker.uri).get_metric_history(tracker.run_id(key), metric)
     return [(each.step, each.value) for each in sorted(history, key=lambda each: each.step)]
+
+
+def picture_in(folder: Path) -> Path:
+    """The folder, with one file in a folder of its own."""
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures" / "curves.png").write_bytes(b"picture")
+    return folder
 
 
 def test_runs_nest_and_carry_tags_params_and_data(tracker: Tracker) -> None:
@@ -98,19 +106,37 @@ def test_a_run_ends_with_its_status(tracker: Tracker, status: str) -> None:
 
 
 def test_a_run_that_has_ended_takes_more_and_stays_ended(tracker: Tracker, tmp_path: Path) -> None:
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "curves.png").write_bytes(b"picture")
+    files = picture_in(tmp_path / "files")
     tracker.start_run("t", "trial")
     tracker.end_run("t", "KILLED")
-    tracker.log("t", {"test/accuracy": 0.75}, tags={"late": "yes"}, files=tmp_path)
+    tracker.log("t", {"test/accuracy": 0.75}, tags={"late": "yes"}, files=files)
     tracker.flush()
     run = runs_of(tracker)["trial"]
     assert run.info.status == "KILLED"
     assert (run.data.metrics, run.data.tags["late"]) == ({"test/accuracy": 0.75}, "yes")
-    client, folder = MlflowClient(tracker.uri), tmp_path / "read"
-    folder.mkdir()
-    copy = client.download_artifacts(run.info.run_id, "figures/curves.png", str(folder))
+    copy = MlflowClient(tracker.uri).download_artifacts(run.info.run_id, "figures/curves.png", str(tmp_path))
     assert Path(copy).read_bytes() == b"picture"
+    assert not files.exists()
+
+
+def test_files_stay_until_they_are_written(tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, write, seen = picture_in(tmp_path / "files"), tracker.client.log_artifacts, []
+
+    def write_at_the_second_try(run_id: str, folder: str) -> None:
+        seen.append(sorted(path.name for path in Path(folder).rglob("*.png")))
+        if len(seen) == 1:
+            raise ConnectionError("not now")
+        write(run_id, folder)
+
+    monkeypatch.setattr("pipeline.tracking.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(tracker.client, "log_artifacts", write_at_the_second_try)
+    tracker.start_run("t", "trial")
+    tracker.log("t", files=files)
+    tracker.log("t", files=files)  # told again: they are there
+    run_id = tracker.run_id("t")
+    assert seen == [["curves.png"], ["curves.png"]]
+    assert [file.path for file in MlflowClient(tracker.uri).list_artifacts(run_id, "figures")] == ["figures/curves.png"]
+    assert not files.exists()
 
 
 def test_artifacts_stand_beside_the_database_wherever_the_process_stands(tracker: Tracker, database: Path) -> None:
@@ -213,6 +239,159 @@ def test_a_second_tracker_finds_the_experiment(tracker: Tracker) -> None:
     again.start_run("t", "two")
     again.close()
     assert set(runs_of(tracker)) == {"one", "two"}
+
+
+# --- whoever takes over ---
+
+
+@pytest.fixture
+def owner(database: Path) -> Iterator[Callable[[str], Tracker]]:
+    """Opens a tracker of an owner, always of the same experiment."""
+    experiment, opened = f"experiment-{next(_numbers)}", []
+
+    def open_tracker(name: str) -> Tracker:
+        opened.append(Tracker(f"sqlite:///{database}", experiment, name))
+        return opened[-1]
+
+    yield open_tracker
+    for tracker in opened:
+        tracker.close(timeout=30)
+
+
+DATA = DatasetReference("digits", "sha256:" + "0" * 64, "scikit-learn")
+
+
+def begin(tracker: Tracker, **params: int) -> None:
+    """What both the first process and the one that takes over tell of a sweep with a trial."""
+    tracker.start_run("sweep", "sweep", None, {"pipeline.kind": "sweep"})
+    tracker.start_run("trial/1", "trial-01", "sweep", {"pipeline.kind": "trial"}, params, DATA)
+
+
+def history_of(tracker: Tracker, key: str, metric: str) -> list[tuple[int, int, float]]:
+    history = MlflowClient(tracker.uri).get_metric_history(tracker.run_id(key), metric)
+    return sorted((each.step, each.timestamp, each.value) for each in history)
+
+
+@pytest.mark.parametrize(
+    ("status", "tags"),
+    [
+        ("KILLED", {"pipeline.stopped": "interrupted"}),
+        ("FAILED", {"pipeline.error": "OSError: gone"}),
+        (None, {}),  # killed without a word
+    ],
+)
+def test_who_takes_over_goes_on_with_the_owners_runs(
+    owner: Callable[[str], Tracker], status: Status | None, tags: dict[str, str]
+) -> None:
+    first = owner("one")
+    begin(first, depth=3)
+    if status is not None:
+        first.end_open_runs(status, tags)
+    ids = {key: first.run_id(key) for key in ("sweep", "trial/1")}
+    first.close()
+
+    second = owner("one")
+    assert second.earlier_end("trial/1") == (status or "RUNNING", tags.get("pipeline.stopped"))
+    assert second.earlier_end("trial/2") == (None, None)
+    begin(second, depth=3)
+    second.start_run("trial/2", "trial-02", "sweep")
+    assert {key: second.run_id(key) for key in ids} == ids
+    runs = runs_of(second)
+    assert set(runs) == {"sweep", "trial-01", "trial-02"}
+    assert {run.info.status for run in runs.values()} == {"RUNNING"}
+    assert not any(name in run.data.tags for run in runs.values() for name in ("pipeline.stopped", "pipeline.error"))
+    assert runs["trial-01"].data.tags["pipeline.kind"] == "trial"
+    assert runs["trial-02"].data.tags["mlflow.parentRunId"] == ids["sweep"]
+
+    second.end_run("trial/1", "FINISHED")
+    second.flush()
+    assert runs_of(second)["trial-01"].info.status == "FINISHED"
+    assert second.earlier_end("trial/1")[0] == (status or "RUNNING")  # as it was found
+    assert owner("one").earlier_end("trial/1") == ("FINISHED", None)
+
+
+def test_what_is_told_again_counts_once(owner: Callable[[str], Tracker]) -> None:
+    def tell(tracker: Tracker, epochs: range) -> None:
+        begin(tracker, depth=3)
+        for epoch in epochs:
+            tracker.log("trial/1", {"val/loss": 1 / epoch, "val/accuracy": 0.5}, step=epoch, at=1000 * epoch)
+
+    first = owner("one")
+    tell(first, range(1, 4))
+    first.close()
+    second = owner("one")
+    tell(second, range(1, 6))
+    assert history_of(second, "trial/1", "val/loss") == [(epoch, 1000 * epoch, 1 / epoch) for epoch in range(1, 6)]
+    assert len(history_of(second, "trial/1", "val/accuracy")) == 5
+    inputs = runs_of(second)["trial-01"].inputs
+    assert inputs is not None
+    assert [each.dataset.name for each in inputs.dataset_inputs] == ["digits"]
+
+
+def test_params_that_changed_are_left_as_they_were(
+    owner: Callable[[str], Tracker], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = owner("one")
+    begin(first, depth=3, trials=2)
+    first.close()
+    second = owner("one")
+    with caplog.at_level(logging.WARNING, logger="pipeline.tracking"):
+        begin(second, depth=3, trials=4, heads=2)
+        second.flush(timeout=30)
+    assert runs_of(second)["trial-01"].data.params == {"depth": "3", "trials": "2", "heads": "2"}
+    assert caplog.messages == []
+
+
+def test_other_owners_runs_are_left_alone(owner: Callable[[str], Tracker]) -> None:
+    first = owner("one")
+    begin(first, depth=3)
+    first.end_run("trial/1", "KILLED", {"pipeline.stopped": "asha"})
+    first.close()
+    before = by_id(first)
+    for name in ("two", "on", "one2"):
+        other = owner(name)
+        assert other.earlier_end("trial/1") == (None, None)
+        other.start_run("trial/1", f"of {name}")
+        other.flush()
+        after = by_id(other)
+        assert other.run_id("trial/1") in after.keys() - before.keys()
+        assert {run_id: after[run_id] for run_id in before} == before
+
+
+def by_id(tracker: Tracker) -> dict[str, Any]:
+    """All that is known of each run of the tracker's experiment."""
+    return {run.info.run_id: run.to_dictionary() for run in runs_of(tracker).values()}
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_a_run_whose_making_went_unanswered_is_made_once(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    make, search, made, trouble = tracker.client.create_run, tracker.client.search_runs, [], itertools.count(1)
+
+    def make_unheard(*arguments: Any, **options: Any) -> Run:
+        made.append(make(*arguments, **options))
+        if len(made) == 1:
+            raise ConnectionError("the answer is lost")
+        return made[-1]
+
+    def search_at_last(*arguments: Any, **options: Any) -> Any:
+        if next(trouble) < lost:
+            raise ConnectionError("away for longer")
+        return search(*arguments, **options)
+
+    monkeypatch.setattr("pipeline.tracking.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(tracker.client, "create_run", make_unheard)
+    monkeypatch.setattr(tracker.client, "search_runs", search_at_last)
+    begin(tracker, depth=3)
+    tracker.log("trial/1", {"val/loss": 1.0})
+    tracker.flush(timeout=30)
+    assert len(made) == 2
+    assert {name: run.info.run_id for name, run in runs_of(tracker).items()} == {
+        "sweep": made[0].info.run_id,
+        "trial-01": made[1].info.run_id,
+    }
+    assert tracker.run_id("sweep") == made[0].info.run_id
 
 
 class Server:

@@ -37,6 +37,12 @@ def draws_of(count: int, flip: bool = False, angle: float = 0.0, shift: tuple[in
     return Draws(torch.full((count,), flip), torch.full((count,), angle), torch.tensor([shift]).repeat(count, 1))
 
 
+def test_no_images_stay_none() -> None:
+    """A worker's part of a batch that is smaller than the team."""
+    nothing = random_images(4, 8, 3)[2:2]
+    assert augment(nothing, draws_of(4)[2:2]).shape == (0, 8, 8, 3)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [8, 13, 32])
 @pytest.mark.parametrize(

@@ -1,19 +1,30 @@
 """Checkpoints: what is saved is loaded, what is broken is named, and no file's code ever runs."""
 
+import errno
 import io
 import pickle
 import re
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import torch
 from safetensors import safe_open
 
 from vit.augment import Normalisation
-from vit.checkpoint import CheckpointError, ModelCard, load_model, load_state, save_card, save_state, save_weights
+from vit.checkpoint import (
+    CheckpointError,
+    ModelCard,
+    load_model,
+    load_state,
+    remove_state,
+    save_card,
+    save_state,
+    save_weights,
+)
 from vit.model import VisionTransformer, ViTConfig
-from vit.storage import CONFIG_FILE, STATE_FILE, WEIGHTS_FILE, Folder
+from vit.storage import CONFIG_FILE, PREVIOUS_STATE_FILE, STATE_FILE, WEIGHTS_FILE, Folder
 
 CONFIG = ViTConfig(img_size=8, in_chans=1, num_classes=3, embed_dim=8, num_heads=2, depth=1, global_pool="avg")
 CARD = ModelCard(CONFIG, Normalisation((0.25,), (0.5,)), ("cat", "dog", "Übergang"))
@@ -41,15 +52,32 @@ def saved(tmp_path: Path) -> Folder:
     return folder
 
 
+def read_state(folder: Folder) -> tuple[dict[str, Any] | None, list[str]]:
+    """The state, and what was said of those that were refused."""
+    refused: list[CheckpointError] = []
+    state = load_state(folder, refused.append)
+    return state, [str(error) for error in refused]
+
+
+def epochs_of(state: dict[str, Any] | None) -> int | None:
+    return None if state is None else state["epochs_done"]
+
+
+def refuse_model(folder: Folder) -> str:
+    with pytest.raises(CheckpointError) as refused:
+        load_model(folder)
+    return str(refused.value)
+
+
 def test_state_comes_back_as_it_was(saved: Folder) -> None:
-    state = load_state(saved)
+    state, refused = read_state(saved)
     assert state is not None
     assert torch.equal(state.pop("model")["weight"], torch.arange(4.0))
-    assert state == {"epochs_done": 3, "averaged": None}
+    assert (state, refused) == ({"epochs_done": 3, "averaged": None}, [])
 
 
 def test_no_state_is_none_not_an_error(tmp_path: Path) -> None:
-    assert load_state(Folder(str(tmp_path / "new"))) is None
+    assert read_state(Folder(str(tmp_path / "new"))) == (None, [])
 
 
 @pytest.mark.parametrize("uri", ["{tmp}", "memory://test_checkpoint"])
@@ -70,27 +98,87 @@ def test_weights_tell_their_epoch(saved: Folder) -> None:
         assert file.metadata() == {"epoch": "12"}
 
 
-@pytest.mark.parametrize("keep", [0, 1, 100, -1])
-def test_a_truncated_state_is_refused_by_its_path(saved: Folder, keep: int) -> None:
-    saved.write(STATE_FILE, saved.read(STATE_FILE)[:keep])
-    with pytest.raises(CheckpointError, match=f"^{re.escape(saved.uri)}/{STATE_FILE} cannot be read"):
-        load_state(saved)
+def cut(folder: Folder, name: str, keep: float = 0.5) -> None:
+    """Leaves this part of the file: a share, a number of bytes, or all but the last."""
+    content = folder.read(name)
+    folder.write(name, content[: int(len(content) * keep) if isinstance(keep, float) else keep])
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, -1])
+@pytest.mark.parametrize("where", ["path", "memory"])
+def test_a_truncated_state_is_refused_by_its_path_and_the_one_before_is_used(
+    tmp_path: Path, where: str, keep: float
+) -> None:
+    folder = Folder(f"{tmp_path}/run" if where == "path" else f"memory://{uuid4()}/run")
+    for epoch in (1, 2, 3):
+        save_state(folder, {**STATE, "epochs_done": epoch})
+    cut(folder, STATE_FILE, keep)
+    state, [refused] = read_state(folder)
+    assert epochs_of(state) == 2
+    assert refused.startswith(f"{folder.uri}/{STATE_FILE} cannot be read: ")
+    save_state(folder, {**STATE, "epochs_done": 3})
+    assert epochs_of(read_state(folder)[0]) == 3
+
+
+def test_two_truncated_states_are_both_refused(saved: Folder) -> None:
+    save_state(saved, STATE)
+    cut(saved, STATE_FILE)
+    cut(saved, PREVIOUS_STATE_FILE)
+    state, refused = read_state(saved)
+    assert state is None
+    names = (STATE_FILE, PREVIOUS_STATE_FILE)
+    assert [line.partition(" cannot be read: ")[0] for line in refused] == [f"{saved.uri}/{name}" for name in names]
+
+
+def test_the_state_before_stands_while_the_new_one_is_written(saved: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(folder: Folder, name: str, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            save_state(saved, {**STATE, "epochs_done": 4})
+    state, refused = read_state(saved)
+    assert (epochs_of(state), refused) == (3, [])
+
+
+def test_a_folder_that_does_not_answer_is_not_taken_for_a_broken_state(
+    saved: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_state(saved, STATE)
+
+    def silent(folder: Folder, name: str) -> bytes:
+        raise PermissionError(f"{name}: not now")
+
+    monkeypatch.setattr(Folder, "read", silent)
+    refused: list[CheckpointError] = []
+    with pytest.raises(PermissionError, match=f"^{STATE_FILE}: not now"):
+        load_state(saved, refused.append)
+    assert refused == []
+
+
+def test_states_are_removed_and_the_rest_stays(saved: Folder, tmp_path: Path) -> None:
+    save_state(saved, STATE)
+    for _ in range(2):  # none is no error
+        remove_state(saved)
+        assert read_state(saved) == (None, [])
+        assert {path.name for path in (tmp_path / "run").iterdir()} == {CONFIG_FILE, WEIGHTS_FILE}
+    load_model(saved)
 
 
 @pytest.mark.parametrize("file", [CONFIG_FILE, WEIGHTS_FILE])
 @pytest.mark.parametrize("keep", [0, 20, -1])
 def test_a_truncated_model_is_refused_by_its_path(saved: Folder, file: str, keep: int) -> None:
-    saved.write(file, saved.read(file)[:keep])
-    with pytest.raises(CheckpointError, match=re.escape(saved.uri)):
-        load_model(saved)
+    cut(saved, file, keep)
+    assert saved.uri in refuse_model(saved)
 
 
 @pytest.mark.parametrize("garbage", [b"garbage", bytes(1000), b"[]", b'{"model": {"width": 3}}'])
 @pytest.mark.parametrize("file", [STATE_FILE, CONFIG_FILE, WEIGHTS_FILE])
 def test_garbage_is_refused_by_its_path(saved: Folder, file: str, garbage: bytes) -> None:
     saved.write(file, garbage)
-    with pytest.raises(CheckpointError, match=re.escape(saved.uri)):
-        load_state(saved) if file == STATE_FILE else load_model(saved)
+    [refused] = read_state(saved)[1] if file == STATE_FILE else [refuse_model(saved)]
+    assert saved.uri in refused
 
 
 def test_a_missing_model_is_refused_by_its_path(tmp_path: Path) -> None:
@@ -112,8 +200,7 @@ def test_code_in_a_file_is_refused_and_does_not_run(saved: Folder, tmp_path: Pat
     torch.save(TouchesAFile(trace), buffer)
     content = buffer.getvalue() if form == "torch" else pickle.dumps(TouchesAFile(trace), protocol=2)
     saved.write(file, content)
-    with pytest.raises(CheckpointError):
-        load_state(saved) if file == STATE_FILE else load_model(saved)
+    assert len(read_state(saved)[1]) == 1 if file == STATE_FILE else refuse_model(saved)
     assert not trace.exists()
     buffer.seek(0)
     torch.load(buffer, weights_only=False) if form == "torch" else pickle.loads(content)

@@ -235,12 +235,16 @@ def test_same_seed_same_weights_other_seed_others() -> None:
     assert not torch.equal(first["head.weight"], other["head.weight"])
 
 
+def read_state(folder: str) -> dict[str, Any]:
+    state = load_state(Folder(folder), lambda error: pytest.fail(str(error)))
+    assert state is not None
+    return state
+
+
 def continue_run(folder: str) -> None:
     """Takes the run in `folder` to its end; called in this process and in another."""
     fit = toy_fit(EVERYTHING, RANDOM_DEPTH)
-    state = load_state(Folder(folder))
-    assert state is not None
-    fit.load_state_dict(state)
+    fit.load_state_dict(read_state(folder))
     run(fit, EVERYTHING.epochs - fit.epochs_done)
     save_state(Folder(folder), fit.state_dict())
 
@@ -265,8 +269,7 @@ def test_a_resumed_run_ends_bit_for_bit_like_one_without_a_break(
     torch.manual_seed(99)
     continue_there(str(tmp_path))
 
-    resumed = load_state(Folder(str(tmp_path)))
-    assert resumed is not None
+    resumed = read_state(str(tmp_path))
     assert resumed["epochs_done"] == 4
     for part in ("model", "averaged", "optimizer", "generator"):
         torch.testing.assert_close(resumed[part], expected[part], atol=0, rtol=0)

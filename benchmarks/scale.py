@@ -1,0 +1,122 @@
+"""Claim: what the driver spends on a trial does not grow with the number of trials.
+
+    python -m benchmarks.scale
+
+Searches of 10, 100 and 1,000 trials that train next to nothing (the smallest ViT, 64 images, 2 epochs), through the
+same search, ledger, figures and MLflow records as a real sweep; each in a process of its own. So a trial's seconds are
+all overhead, and what grows with their number shows.
+"""
+
+import argparse
+import multiprocessing
+import sqlite3
+import tempfile
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from benchmarks.machine import machine_line
+from pipeline.tracking_server import prepare_mlflow
+
+EPOCHS = 2
+MEGABYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one search."""
+
+    trials: int
+    seconds: float
+    """From the first trial's start until every record is written."""
+    training_seconds: float
+    """The trials' own, added up."""
+    concurrent: int
+    driver_growth: int
+    """Bytes that the driver's resident memory grew by."""
+    rows: int
+    """Metrics, parameters, tags and runs in MLflow's database."""
+
+    @property
+    def line(self) -> str:
+        overhead = (self.seconds - self.training_seconds / self.concurrent) / self.trials
+        return (
+            f"{self.trials:5d} trials: {overhead:.3f} s of overhead a trial, driver +{self.driver_growth / MEGABYTE:.0f}"
+            f" MB ({self.driver_growth / self.trials / 1024:.0f} kB a trial), {self.rows / self.seconds:.0f} rows/s"
+            f" into MLflow ({self.rows / self.trials:.0f} a trial), {self.seconds:.0f} s in all"
+        )
+
+
+def measure(count: int, connection: Connection) -> None:
+    """Searches `count` trials and sends the `Cost`."""
+    prepare_mlflow()
+    import numpy as np
+    import psutil
+
+    from pipeline.artifacts import ArtifactMaker
+    from pipeline.cluster import allot, connected
+    from pipeline.config import TrialResources
+    from pipeline.rungs import Rungs
+    from pipeline.search import Search, run_search
+    from pipeline.tracking import DatasetReference, Tracker
+    from pipeline.training import TrainingContext, TrainingData
+    from pipeline.trial_runs import SWEEP_RUN, TrialRuns
+    from tune_spaces.space import TrialSpec
+    from vit.arrays import ImageArrays
+    from vit.augment import measure_normalisation
+    from vit.model import ViTConfig
+    from vit.recipes import Recipe
+
+    rng = np.random.default_rng(0)
+    images = ImageArrays(rng.integers(0, 256, (64, 8, 8, 1), dtype=np.uint8), rng.integers(0, 10, 64))
+    names = tuple(str(digit) for digit in range(10))
+    model = ViTConfig(img_size=8, patch_size=8, in_chans=1, num_classes=10, embed_dim=4, depth=1, num_heads=1)
+    specs = [TrialSpec(index, model, Recipe(epochs=EPOCHS, flip=False), seed=index) for index in range(count)]
+    with tempfile.TemporaryDirectory() as folder, connected(None):
+        trials = f"{folder}/trials"
+        tracker, artifacts = Tracker(f"sqlite:///{folder}/mlflow.db", "scale"), ArtifactMaker()
+        tracker.start_run(SWEEP_RUN, "scale")
+        tracker.flush()
+        runs = TrialRuns(tracker, artifacts, trials, DatasetReference("random", "sha256:0", "numpy"), names)
+        search = Search(
+            specs,
+            TrainingData(images, images, measure_normalisation(images.images), names),
+            TrainingContext(trials, "fp32", compile=False),
+            Rungs(EPOCHS, 3, EPOCHS),
+            allot(TrialResources()),
+            folder,
+        )
+        memory, started = psutil.Process().memory_info().rss, time.perf_counter()
+        records = run_search(search, [runs], lambda: False)
+        artifacts.finish()
+        tracker.close(timeout=3600)
+        seconds = time.perf_counter() - started
+        growth = psutil.Process().memory_info().rss - memory
+        artifacts.close()
+        training = sum(record.seconds for record in records)
+        connection.send(Cost(count, seconds, training, search.allotment.concurrent, growth, _rows(Path(folder))))
+
+
+def _rows(folder: Path) -> int:
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        tables = ("runs", "metrics", "params", "tags")
+        return sum(database.execute(f"select count(*) from {table}").fetchone()[0] for table in tables)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, nargs="+", default=[10, 100, 1000], help="numbers of trials")
+    counts = parser.parse_args().trials
+    print(machine_line())
+    for count in counts:
+        receiver, sender = multiprocessing.Pipe(duplex=False)
+        process = multiprocessing.get_context("spawn").Process(target=measure, args=(count, sender))
+        process.start()
+        cost: Cost = receiver.recv()
+        process.join()
+        print(cost.line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,337 @@
+"""Who holds what of the Ray cluster, and what waits for what: from Ray's own tables, without its dashboard."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import ray
+from ray._private.state import state as ray_state
+from ray.core.generated import common_pb2, gcs_pb2
+
+Resources = dict[str, float]
+Strategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
+
+ROLES = {"ResourceTrainable": "a trial", "RayTrainWorker": "a training's worker"}
+"""What a class of actors is here; Tune runs every trial's class under that name."""
+LIVING = ("ALIVE", "RESTARTING", "PENDING_CREATION", "DEPENDENCIES_UNREADY")
+# The contents of these modules are made as they are imported, where mypy cannot see them.
+COMMON: Any = common_pb2
+GCS: Any = gcs_pb2
+IN_A_GROUP = re.compile(r"(.+)_group_(?:\d+_)?[0-9a-f]{36}")
+"""What is taken out of a placement group, as Ray calls it: `CPU_group_0_<id>`."""
+LEAST = 0.001
+"""Ray's own markers are no smaller; sums of fractions may be off by less."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A living node."""
+
+    name: str
+    total: Resources
+    free: Resources
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What holds resources, or waits for them."""
+
+    owner: str
+    bundles: tuple[Resources, ...]
+    """Each on one node."""
+    strategy: Strategy = "PACK"
+    group: str | None = None
+    """The placement group out of which it is taken; else it is taken of the nodes themselves."""
+    driver: str | None = None
+    """Whose it is, where it is not this process's."""
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """The cluster at one moment."""
+
+    nodes: list[Node] = field(default_factory=list)
+    """The living ones; none where Ray does not tell what is free."""
+    held: list[Claim] = field(default_factory=list)
+    waiting: list[Claim] = field(default_factory=list)
+    dead: list[str] = field(default_factory=list)
+    """A line for each node that is no more."""
+    unread: list[str] = field(default_factory=list)
+    """A line for each table that could not be read."""
+
+    def sums(self, kind: str) -> tuple[float, float]:
+        """How much of a resource is held, and how much there is."""
+        total = sum(node.total.get(kind, 0) for node in self.nodes)
+        return total - sum(node.free.get(kind, 0) for node in self.nodes), total
+
+
+def visible(resources: Resources) -> Resources:
+    """Without what Ray keeps for itself, and without the ids of placement groups."""
+    found: Resources = {}
+    for key, amount in sorted(resources.items()):
+        group = IN_A_GROUP.fullmatch(key)
+        kind = group[1] if group else key
+        if kind not in ("bundle", "object_store_memory") and not kind.startswith("node:"):
+            found[kind] = amount
+    return found
+
+
+def prospect(claim: Claim, nodes: list[Node]) -> str:
+    """What stands between a claim and its resources. Exact where its bundles are equal, as this project's are."""
+    if claim.group is not None:
+        return f"within {claim.group}"
+    if not nodes:
+        return "nothing is known of the nodes"
+    units = [_sum(claim.bundles)] if claim.strategy == "STRICT_PACK" else list(claim.bundles)
+    apart = claim.strategy == "STRICT_SPREAD"
+    totals = [node.total for node in nodes]
+    if not all(_placed([unit], totals, apart) for unit in units):
+        return "no node of this cluster could ever hold it"
+    if not _placed(units, totals, apart):
+        return "all nodes together could never hold it"
+    if not _placed(units, [node.free for node in nodes], apart):
+        return "no room beside what is held"
+    return "by Ray's figures there is room"
+
+
+def _placed(units: list[Resources], places: list[Resources], apart: bool) -> bool:
+    """Whether all find a place, the largest first."""
+    left = [dict(place) for place in places]
+    for unit in sorted(units, key=lambda unit: sum(unit.values()), reverse=True):
+        place = next((place for place in left if _fits(unit, place)), None)
+        if place is None:
+            return False
+        if apart:
+            left.remove(place)
+        else:
+            for kind, amount in unit.items():
+                place[kind] = place.get(kind, 0) - amount
+    return True
+
+
+def _fits(unit: Resources, place: Resources) -> bool:
+    return all(place.get(kind, 0) > amount - LEAST / 2 for kind, amount in unit.items())
+
+
+def _sum(bundles: Iterable[Resources]) -> Resources:
+    total: Resources = defaultdict(float)
+    for bundle in bundles:
+        for kind, amount in bundle.items():
+            total[kind] += amount
+    return dict(total)
+
+
+def read_holdings() -> Holdings:
+    """Asks Ray. Not through its public functions, which would start a Ray where there is none any more."""
+    if not ray.is_initialized():
+        return Holdings(unread=["this process is not connected to Ray"])
+    job = ray._private.worker.global_worker.current_job_id.binary()
+    return holdings_of(ray_state._connect_and_get_accessor(), job)
+
+
+def holdings_of(accessor: Any, job: bytes) -> Holdings:
+    """What Ray's control store, behind `accessor`, knows; `job` is this process's own."""
+    tables = _Tables(accessor, job)
+    held = [*tables.groups_that_hold(), *tables.actors_that_hold(), *tables.held_by_others()]
+    waiting = [*tables.groups_that_wait(), *tables.actors_that_wait(), *tables.tasks_that_wait()]
+    return Holdings(tables.living_nodes(), held, waiting, tables.dead_nodes(), tables.unread)
+
+
+class _Tables:
+    """The control store's tables. What cannot be read is empty, and named."""
+
+    def __init__(self, accessor: Any, job: bytes) -> None:
+        self.unread: list[str] = []
+        self._nodes: list[dict[str, Any]] = self._read("nodes", lambda: accessor.get_node_table(), [])
+        self._free: dict[str, Resources] = self._read("free resources", lambda: _free(accessor), {})
+        self._actors: list[Any] = self._read(
+            "actors",
+            lambda: [
+                GCS.ActorTableData.FromString(row)
+                for condition in LIVING  # the table keeps the dead ones too, and they may be many
+                for row in accessor.get_actor_table(None, condition)
+            ],
+            [],
+        )
+        self._groups: list[Any] = self._read(
+            "placement groups",
+            lambda: [GCS.PlacementGroupTableData.FromString(row) for row in accessor.get_placement_group_table()],
+            [],
+        )
+        self._demands: list[Any] = self._read("waiting tasks", lambda: _demands(accessor), [])
+        self._drivers: dict[bytes, str] = self._read("drivers", lambda: _other_drivers(accessor, job), {})
+
+    def _read(self, what: str, read: Callable[[], Any], otherwise: Any) -> Any:
+        try:
+            return read()
+        except Exception as error:  # whatever it is: a report with a gap is better than none
+            self.unread.append(f"{what}: {type(error).__name__}: {error}")
+            return otherwise
+
+    def name(self, node_id: str) -> str:
+        """A node's address, with a piece of its id where several nodes stand there."""
+        addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in self._nodes}
+        address = addresses.get(node_id, "a node that is gone")
+        several = sum(other == address for other in addresses.values()) > 1
+        return f"{address} ({node_id[:8]})" if several else str(address)
+
+    def living_nodes(self) -> list[Node]:
+        if not self._free:
+            return []
+        return [
+            Node(self.name(node["NodeID"]), dict(node["Resources"]), self._free.get(node["NodeID"], {}))
+            for node in self._nodes
+            if node["Alive"]
+        ]
+
+    def dead_nodes(self) -> list[str]:
+        dead = (node for node in self._nodes if not node["Alive"])
+        return [f"{self.name(node['NodeID'])}: {node['DeathReasonMessage'] or 'no reason is known'}" for node in dead]
+
+    def groups_that_hold(self) -> list[Claim]:
+        """Placed bundles hold, whether the whole group stands or not."""
+        found = []
+        for group in self._living_groups():
+            bundles = [bundle for bundle in group.bundles if bundle.node_id]
+            if bundles:
+                places = Counter(self.name(bundle.node_id.hex()) for bundle in bundles)
+                inside = [_actor_name(actor) for actor in self._actors_in(group)]
+                owner = f"{_group_name(group)} on {', '.join(places)} with {_listed(inside) or 'no actor in it'}"
+                found.append(Claim(owner, _units(bundles), driver=self._drivers.get(group.creator_job_id)))
+        return found
+
+    def groups_that_wait(self) -> list[Claim]:
+        found = []
+        for group in self._living_groups():
+            bundles = [bundle for bundle in group.bundles if not bundle.node_id]
+            if bundles:
+                strategy, driver = (
+                    COMMON.PlacementStrategy.Name(group.strategy),
+                    self._drivers.get(group.creator_job_id),
+                )
+                found.append(Claim(_group_name(group), _units(bundles), strategy, driver=driver))
+        return found
+
+    def _living_groups(self) -> list[Any]:
+        return [group for group in self._groups if group.state != GCS.PlacementGroupTableData.REMOVED]
+
+    def _actors_in(self, group: Any) -> list[Any]:
+        inside = (actor for actor in self._actors if actor.placement_group_id == group.placement_group_id)
+        return [actor for actor in inside if _is_alive(actor) and visible(dict(actor.required_resources))]
+
+    def actors_that_hold(self) -> list[Claim]:
+        """Those outside of placement groups."""
+        return [
+            Claim(
+                f"{_actor_name(actor)} on {self.name(actor.node_id.hex())}",
+                (dict(actor.required_resources),),
+                driver=self._drivers.get(actor.job_id),
+            )
+            for actor in self._actors
+            if _is_alive(actor) and not actor.placement_group_id and visible(dict(actor.required_resources))
+        ]
+
+    def actors_that_wait(self) -> list[Claim]:
+        names = {group.placement_group_id: _group_name(group) for group in self._groups}
+        return [
+            Claim(
+                f"{_actor_name(actor)} ({_condition(actor)})",
+                (dict(actor.required_resources),),
+                group=names.get(actor.placement_group_id, "its group") if actor.placement_group_id else None,
+                driver=self._drivers.get(actor.job_id),
+            )
+            for actor in self._actors
+            if not _is_alive(actor)
+        ]
+
+    def tasks_that_wait(self) -> list[Claim]:
+        """What the nodes queue, less the actors among it. In a group that waits, it waits with the group."""
+        queued: Counter[frozenset[tuple[str, float]]] = Counter()
+        for demand in self._demands:
+            count = demand.num_ready_requests_queued + demand.num_infeasible_requests_queued + demand.backlog_size
+            queued[frozenset(demand.shape.items())] += count
+        queued -= Counter(frozenset(actor.required_resources.items()) for actor in self._actors if not _is_alive(actor))
+        return [
+            Claim("a task" if count == 1 else f"each of {count} tasks", (dict(shape),))
+            for shape, count in queued.items()
+            if not any(IN_A_GROUP.fullmatch(kind) for kind, _ in shape)
+        ]
+
+    def held_by_others(self) -> list[Claim]:
+        """What of each node is held neither by a placement group nor by an actor outside of one."""
+        if self.unread:
+            return []  # it would be too much
+        known = self._known_by_node()
+        found = []
+        for node in self._nodes:
+            if node["Alive"] and node["NodeID"] in self._free:
+                free, held = self._free[node["NodeID"]], _sum(known[node["NodeID"]])
+                rest = {
+                    kind: round(amount - free.get(kind, 0) - held.get(kind, 0), 4)
+                    for kind, amount in visible(node["Resources"]).items()
+                }
+                rest = {kind: amount for kind, amount in rest.items() if amount >= LEAST}
+                owner = f"tasks, or actors that are just starting, on {self.name(node['NodeID'])}"
+                found += [Claim(owner, (rest,))] if rest else []
+        return found
+
+    def _known_by_node(self) -> dict[str, list[Resources]]:
+        known: dict[str, list[Resources]] = defaultdict(list)
+        for group in self._living_groups():
+            for bundle in group.bundles:
+                known[bundle.node_id.hex()].append(dict(bundle.unit_resources))
+        for actor in self._actors:
+            if _is_alive(actor) and not actor.placement_group_id:
+                known[actor.node_id.hex()].append(dict(actor.required_resources))
+        return known
+
+
+def _free(accessor: Any) -> dict[str, Resources]:
+    """By node; a resource of which nothing is left is not among them."""
+    nodes = [GCS.AvailableResources.FromString(row) for row in accessor.get_all_available_resources()]
+    return {node.node_id.hex(): dict(node.resources_available) for node in nodes}
+
+
+def _demands(accessor: Any) -> list[Any]:
+    usage = accessor.get_all_resource_usage()
+    return list(GCS.ResourceUsageBatchData.FromString(usage).resource_load_by_shape.resource_demands)
+
+
+def _other_drivers(accessor: Any, own_job: bytes) -> dict[bytes, str]:
+    """By job: the processes that also work on the cluster."""
+    rows = accessor.get_job_table(skip_submission_job_info_field=True, skip_is_running_tasks_field=True)
+    jobs = [GCS.JobTableData.FromString(row) for row in rows]
+    return {
+        job.job_id: f"pid {job.driver_pid} on {job.driver_address.ip_address}" for job in jobs if job.job_id != own_job
+    }
+
+
+def _is_alive(actor: Any) -> bool:
+    return bool(actor.state == GCS.ActorTableData.ALIVE)
+
+
+def _condition(actor: Any) -> str:
+    state: str = GCS.ActorTableData.ActorState.Name(actor.state)
+    return state.lower().replace("_", " ")
+
+
+def _actor_name(actor: Any) -> str:
+    kind = actor.class_name.rpartition(".")[2]
+    known = ROLES.get(kind, f"actor {kind}")
+    name = f" {actor.name!r}" if actor.name else ""
+    return f"{known}{name}, pid {actor.pid}" if actor.pid else f"{known}{name}"
+
+
+def _group_name(group: Any) -> str:
+    return f"placement group {group.name or group.placement_group_id.hex()[:8]}"
+
+
+def _units(bundles: Iterable[Any]) -> tuple[Resources, ...]:
+    return tuple(dict(bundle.unit_resources) for bundle in bundles)
+
+
+def _listed(names: list[str], most: int = 8) -> str:
+    rest = f", and {len(names) - most} more" if len(names) > most else ""
+    return "; ".join(names[:most]) + rest

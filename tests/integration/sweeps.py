@@ -1,0 +1,93 @@
+"""What a sweep left: the trials' files in its folder, and its runs in MLflow."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pipeline.trial_folder import TrialHistory, TrialLedger
+from tests.integration.commands import client_of, runs_of
+from vit.storage import Folder
+
+STAGES = {"prepare", "search", "evaluate", "register", "report"}
+KEPT = ("config.json", "history.json", "model.safetensors", "trial.json")
+
+
+def trial_path(storage: Path, trial: int) -> Path:
+    """The folder of a trial of the only sweep below `storage`; it may not be there yet."""
+    sweep = next((path for path in storage.glob("sweep-*")), storage / "none")
+    return sweep / "trials" / f"{trial:05d}"
+
+
+def ledger_of(storage: Path, trial: int) -> TrialLedger | None:
+    return TrialLedger.read(Folder(str(trial_path(storage, trial))))
+
+
+def history_of(storage: Path, trial: int) -> TrialHistory:
+    return TrialHistory.read(Folder(str(trial_path(storage, trial))))
+
+
+def epochs_of(storage: Path, trial: int) -> int:
+    """How many epochs a trial has done."""
+    return len(history_of(storage, trial).epochs)
+
+
+def ended_trials(storage: Path) -> set[int]:
+    trials = {int(path.name) for path in storage.glob("sweep-*/trials/*")}
+    return {trial for trial in trials if (ledger := ledger_of(storage, trial)) and ledger.outcome}
+
+
+def stamps(storage: Path, trials: set[int]) -> dict[Path, tuple[int, int]]:
+    """Inode and time of what is kept of trials: whatever is written anew gets others."""
+    paths = (trial_path(storage, trial) / name for trial in trials for name in KEPT)
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
+
+
+def ends(runs: list[Run]) -> dict[str, int]:
+    """When each run that is over has ended."""
+    return {run.info.run_id: run.info.end_time for run in runs if run.info.status != "RUNNING"}
+
+
+def summary(folder: Path, name: str = "result.json") -> dict[str, Any]:
+    """What a sweep in `folder` wrote for `--json`."""
+    read: dict[str, Any] = json.loads((folder / name).read_text())
+    return read
+
+
+def results(told: dict[str, Any]) -> dict[str, Any]:
+    """All of a summary that the same sweep has again elsewhere."""
+    elsewhere = ("run_id", "training_seconds")
+    rows = [{name: value for name, value in row.items() if name not in elsewhere} for row in told["leaderboard"]]
+    return {"leaderboard": rows, **{name: told[name] for name in ("dataset", "winner", "baseline", "gain", "asha")}}
+
+
+def assert_recorded_once(where: str | Path, storage: Path, experiment: str = "vit-digits") -> None:
+    """A run for the sweep, one for each of its stages and trials, all over; each epoch once, as in the folder."""
+    runs, client = runs_of(where, experiment), client_of(where)
+    trials = {path.name for path in storage.glob("sweep-*/trials/*")}
+    expected = {"sweep", *STAGES, *(f"trial {int(name)}" for name in trials)}
+    assert Counter(_what(run) for run in runs) == Counter(expected)
+    assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}
+    assert {run.info.status for run in runs if run.data.tags["pipeline.kind"] != "trial"} == {"FINISHED"}
+    for run in runs:
+        if run.data.tags["pipeline.kind"] == "trial":
+            _assert_curves(client, run, history_of(storage, int(run.data.tags["pipeline.trial"])))
+
+
+def _what(run: Run) -> str:
+    tags = run.data.tags
+    return f"trial {tags['pipeline.trial']}" if "pipeline.trial" in tags else tags.get("pipeline.stage", "sweep")
+
+
+def _assert_curves(client: MlflowClient, run: Run, history: TrialHistory) -> None:
+    epochs = history.epochs
+    assert [entry["epoch"] for entry in epochs] == list(range(1, len(epochs) + 1))
+    for name in run.data.metrics:
+        told = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
+        if epochs and name in epochs[0]["metrics"]:
+            assert told == [(entry["epoch"], entry["metrics"][name]) for entry in epochs], (run.info.run_name, name)
+        else:  # of its best epoch, or of the test images
+            assert len(told) == 1, (run.info.run_name, name, told)

@@ -1,0 +1,111 @@
+"""A disk that is full: the sweep ends in one line, spoils nothing, and goes on when there is room."""
+
+import contextlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from tests.integration.commands import (
+    DEADLINE,
+    assert_gone,
+    processes_below,
+    run_to_end,
+    start,
+    trial_runs_of,
+    wait_until,
+)
+from tests.integration.sweeps import (
+    assert_recorded_once,
+    ended_trials,
+    epochs_of,
+    history_of,
+    ledger_of,
+    stamps,
+    summary,
+)
+from vit.checkpoint import CheckpointError, load_state
+from vit.storage import Folder
+
+pytestmark = pytest.mark.slow
+
+SWEEP = (
+    "--dataset", "digits", "--train-limit", "500", "--seed", "1", "--trials", "3", "--max-epochs", "8",
+    "--grace-epochs", "2", "--precision", "fp32", "--max-concurrent", "1", "--max-failures", "0",
+)  # fmt: skip
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """An empty disk with room for what this sweep writes, and little more."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(disk)], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a disk that is full takes one of its own, and mounting it is refused: {error}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_disk_that_fills_up_ends_the_sweep_which_goes_on_when_there_is_room(small_disk: Path, tmp_path: Path) -> None:
+    storage, filler = small_disk / "sweeps", small_disk / "filler"
+    command = (*SWEEP, "--storage", str(storage), "--json", "result.json")
+    with start("pipeline.sweep", tmp_path, *command) as process:
+        wait_until(lambda: epochs_of(storage, 1) >= 2, process)
+        below = processes_below(process)
+        _fill(filler)
+        stdout, stderr = process.communicate(timeout=DEADLINE)
+    (full,) = stderr.splitlines()
+    assert re.fullmatch(
+        f"error: no space left: {storage}/.*/00001/.*: make room, and run the same command again", full
+    ), full
+    assert (process.returncode, "Traceback" in stdout) == (1, False)
+    assert_gone(below)
+
+    assert ended_trials(storage) == {0}
+    _assert_loads(storage)
+    kept = stamps(storage, {0})
+    stopped = {run.info.status: run.data.tags.get("pipeline.stopped") for run in trial_runs_of(tmp_path)}
+    assert stopped == {"FINISHED": None, "KILLED": "interrupted"}
+
+    _fill(filler)  # what was freed meanwhile
+    again = run_to_end("pipeline.sweep", tmp_path, *command)
+    (sweep,) = storage.iterdir()
+    assert again.stderr == f"error: no space left: {sweep}/probe: make room, and run the same command again\n"
+    assert again.returncode == 1
+
+    filler.unlink()
+    done = run_to_end("pipeline.sweep", tmp_path, *command)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert "failed" not in {row["ended"] for row in summary(tmp_path)["leaderboard"]}
+    assert kept == stamps(storage, {0})
+    assert_recorded_once(tmp_path, storage)
+
+
+def _fill(path: Path) -> None:
+    """Takes all the room that there is."""
+    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(2**16)):
+            pass
+    assert shutil.disk_usage(path.parent).free < 2**16
+
+
+def _assert_loads(storage: Path) -> None:
+    """What stands on the disk can be read, each file as what it is."""
+    for path in storage.glob("sweep-*/trials/*"):
+        trial = int(path.name)
+        assert ledger_of(storage, trial) is not None
+        assert len(history_of(storage, trial).epochs) > 0
+        with safe_open(path / "model.safetensors", "pt") as weights:
+            assert len(weights.keys()) > 0
+        refused: list[CheckpointError] = []
+        state = load_state(Folder(str(path)), refused.append)
+        assert (state is None) == (trial in ended_trials(storage))
+        assert refused == []

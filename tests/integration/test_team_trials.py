@@ -1,0 +1,107 @@
+"""Trials of several workers on a cluster of four cores: ASHA stops them at an epoch's end, and nothing is left over."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+
+from pipeline.cluster import Allotment
+from pipeline.ledger import Ledger
+from pipeline.observers import Observer
+from pipeline.ranking import EpochRecord, TrialRecord
+from pipeline.rungs import Rungs
+from pipeline.search import Search, run_search
+from pipeline.training import TrainingContext, TrainingData
+from pipeline.trial_folder import TrialHistory, trial_folder
+from tests.integration.commands import wait_until
+from tune_spaces.space import TrialSpec
+from vit.augment import measure_normalisation
+from vit.data import DataConfig, load_dataset
+from vit.model import ViTConfig
+from vit.recipes import Recipe
+
+pytestmark = pytest.mark.slow
+
+RUNGS = Rungs(1, 2, 3)
+HOPELESS = (2, 3, 4, 5)
+MODEL = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=1, num_heads=2)
+RECIPE = Recipe(epochs=RUNGS.max_epochs, batch_size=32, flip=False)
+SPECS = [
+    TrialSpec(index, MODEL, replace(RECIPE, learning_rate=1e-9 if index in HOPELESS else 3e-3), seed=1)
+    for index in range(8)
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def four_cores() -> Iterator[None]:
+    """Logical ones; the dashboard is what Ray Train's own cleaning asks."""
+    ray.init(num_cpus=4, include_dashboard=True, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+class _KillsAWorker(Observer):
+    """When trial 0 has told of its first epoch."""
+
+    def __init__(self) -> None:
+        self.killed: list[int] = []
+
+    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+        if (spec.index, epoch.number) != (0, 1):
+            return
+        titles = ((process, " ".join(process.cmdline())) for process in psutil.Process().children(recursive=True))
+        worker = next(process for process, title in titles if re.match("ray::.*RayTrainWorker", title))
+        worker.kill()
+        self.killed.append(worker.pid)
+
+
+@pytest.mark.parametrize("disturbed", [False, True])
+def test_eight_trials_of_two_workers(tmp_path: Path, disturbed: bool) -> None:
+    killer = _KillsAWorker()
+    records = _search(tmp_path, [killer] if disturbed else [])
+    assert len(killer.killed) == disturbed
+    assert [record.index for record in records] == list(range(8))
+    outcomes = {record.index: record.outcome for record in records}
+    assert outcomes[0] == "finished"  # the baseline is never stopped
+    assert {outcomes[index] for index in HOPELESS} == {"asha"}
+    assert set(outcomes.values()) == {"finished", "asha"}
+    decisions = Ledger(str(tmp_path / "trials"), SPECS)
+    for record in records:
+        # The workers had not gone a step beyond the epoch at which they were stopped.
+        epochs = TrialHistory.read(trial_folder(str(tmp_path / "trials"), record.index)).epochs
+        assert [entry["epoch"] for entry in epochs] == [epoch.number for epoch in record.epochs]
+        assert len(epochs) == (RUNGS.max_epochs if record.outcome == "finished" else _stopped_at(decisions, record))
+    # What they held is free, and no group waits or holds.
+    wait_until(lambda: ray.available_resources().get("CPU") == 4)
+    assert {group["state"] for group in ray.util.placement_group_table().values()} == {"REMOVED"}
+    wait_until(lambda: not _alive_workers())
+
+
+def _stopped_at(ledger: Ledger, record: TrialRecord) -> int:
+    decision = ledger.decisions(record.index)[-1]
+    assert decision["go_on"] is False
+    epoch: int = decision["epoch"]
+    return epoch
+
+
+def _search(folder: Path, observers: list[Observer]) -> list[TrialRecord]:
+    dataset = load_dataset(DataConfig("digits"))
+    normalisation = measure_normalisation(dataset.train.images)
+    search = Search(
+        SPECS,
+        TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names),
+        TrainingContext(str(folder / "trials"), "fp32", compile=False),
+        RUNGS,
+        Allotment(cpus=1, gpus=0, concurrent=2, workers=2),
+        str(folder),
+    )
+    return run_search(search, observers, lambda: False)
+
+
+def _alive_workers() -> list[psutil.Process]:
+    below = psutil.Process().children(recursive=True)
+    return [process for process in below if "RayTrainWorker" in " ".join(process.cmdline())]

@@ -1,0 +1,203 @@
+"""`pipeline.train` on a cluster of two nodes: the same numbers as one process, whatever dies on the way."""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+from mlflow import MlflowClient
+from ray.cluster_utils import Cluster
+
+from pipeline.cluster import connected
+from pipeline.ddp import SharedData, Team, TeamTraining, run_training
+from pipeline.observers import Observer
+from pipeline.ranking import EpochRecord
+from pipeline.training import LoadedData, Training, TrainingContext, TrainingData
+from pipeline.trial_folder import TrialHistory
+from tests.integration.commands import assert_gone, free_port, processes_below, run_to_end, runs_of, start, wait_until
+from tune_spaces.space import TrialSpec
+from vit.augment import measure_normalisation
+from vit.data import DataConfig, Dataset, load_dataset
+from vit.fit import Runtime
+from vit.parallel import Workers
+from vit.recipes import published
+from vit.storage import Folder
+
+pytestmark = pytest.mark.slow
+
+EPOCHS = 8
+IMAGES = 320
+FAST_DEATHS = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 200_000_000}
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Two nodes with a core each, on this machine."""
+    head = {**NODE, "include_dashboard": True, "dashboard_port": free_port(), "_system_config": FAST_DEATHS}
+    nodes = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        nodes.add_node(**NODE)
+        nodes.wait_for_nodes()
+        yield nodes
+    finally:
+        nodes.shutdown()
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return load_dataset(DataConfig("digits", train_limit=IMAGES))
+
+
+@pytest.fixture(scope="module")
+def spec(dataset: Dataset) -> TrialSpec:
+    """What `pipeline.train --epochs 8` trains."""
+    model, recipe = published(dataset.shape, EPOCHS)
+    return TrialSpec(0, model, recipe, seed=0)
+
+
+@pytest.fixture(scope="module")
+def reference(dataset: Dataset, spec: TrialSpec, tmp_path_factory: pytest.TempPathFactory) -> TrialHistory:
+    """The same training in this very process, by itself and undisturbed."""
+    folder = str(tmp_path_factory.mktemp("reference"))
+    runtime = Runtime(precision="fp32")
+    data = LoadedData.of(_training_data(dataset), runtime.device)
+    training = Training(spec, data, TrainingContext(folder, "fp32", compile=False), runtime, Workers())
+    while not training.done:
+        training.run_epoch()
+    return training.history
+
+
+def test_whatever_dies_the_numbers_are_those_of_one_undisturbed_process(
+    cluster: Cluster, reference: TrialHistory, tmp_path: Path
+) -> None:
+    command = [
+        "pipeline.train", tmp_path, "--dataset", "digits", "--train-limit", str(IMAGES), "--epochs", str(EPOCHS),
+        "--workers", "2", "--precision", "fp32", "--register", "--address", cluster.address, "--json", "result.json",
+    ]  # fmt: skip
+    with start(*command) as driver:  # type: ignore[arg-type]
+        wait_until(lambda: _epochs_done(tmp_path) >= 1, driver)
+        workers = _workers()
+        assert len(workers) == 2
+        assert len({_raylet_of(worker) for worker in workers}) == 2  # spread over the nodes
+        workers[1].kill()
+        wait_until(lambda: _epochs_done(tmp_path) >= 4, driver)
+        assert not set(workers) & set(_workers())  # others took over
+        children = processes_below(driver)
+        driver.kill()
+    assert_gone(children)
+    wait_until(lambda: not _workers())  # those on the cluster end with the driver that they worked for
+    done_before = _epochs_done(tmp_path)
+    assert done_before < EPOCHS
+    done = run_to_end(*command)  # type: ignore[arg-type]
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    history = _history(tmp_path)
+    _assert_equal(history.epochs, reference.epochs)
+    assert result["val_accuracy"] == pytest.approx(reference.best_accuracy)
+    _assert_recorded(tmp_path, result, history)
+    with connected(cluster.address):
+        wait_until(lambda: ray.available_resources().get("CPU") == 2)  # nothing of it holds the cluster
+
+
+def _assert_recorded(folder: Path, result: dict[str, Any], history: TrialHistory) -> None:
+    (run,) = runs_of(folder)
+    assert (run.info.run_id, run.info.status) == (result["run_id"], "FINISHED")
+    assert run.data.tags["pipeline.kind"] == "train"
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    curve = [(entry.step, entry.value) for entry in client.get_metric_history(run.info.run_id, "val/loss")]
+    assert curve == [(entry["epoch"], entry["metrics"]["val/loss"]) for entry in history.epochs]
+    assert run.data.metrics["test/accuracy"] == result["test_accuracy"]
+    version = client.get_model_version_by_alias("vit-digits", "challenger")
+    assert (int(version.version), version.run_id) == (result["version"], run.info.run_id)
+    figures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
+    assert figures >= {"figures/curves.png", "figures/test_confusion_matrix.png"}
+
+
+class _AtEpoch(Observer):
+    """Does something once, when an epoch is told."""
+
+    def __init__(self, epoch: int, act: Any) -> None:
+        self._epoch, self._act = epoch, act
+
+    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+        if epoch.number == self._epoch:
+            self._act()
+
+
+@pytest.mark.parametrize("elastic", [True, False])
+def test_a_node_dies(
+    cluster: Cluster,
+    dataset: Dataset,
+    spec: TrialSpec,
+    reference: TrialHistory,
+    tmp_path: Path,
+    elastic: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Elastic workers go on with those that are left; fixed ones when the node is back. The numbers stay."""
+    # How long Ray Train waits for the workers that it counted on before it counts again; by itself a minute.
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
+    node = cluster.list_all_nodes()[-1]
+
+    def lose_the_node() -> None:
+        cluster.remove_node(node, allow_graceful=False)
+        if not elastic:
+            cluster.add_node(**NODE)
+
+    with connected(cluster.address):
+        training = TeamTraining(
+            spec,
+            SharedData.put(_training_data(dataset)),
+            TrainingContext(str(tmp_path), "fp32", compile=False),
+            Team(1 if elastic else 2, 2, cpus=1, gpus=0),
+            max_failures=3,
+        )
+        record = run_training(training, [_AtEpoch(2, lose_the_node)], lambda: False)
+        assert sum(alive["Alive"] for alive in ray.nodes()) == (1 if elastic else 2)
+    assert record.outcome == "finished"
+    _assert_equal(TrialHistory.read(Folder(f"{tmp_path}/00000")).epochs, reference.epochs)
+
+
+def _training_data(dataset: Dataset) -> TrainingData:
+    normalisation = measure_normalisation(dataset.train.images)
+    return TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names)
+
+
+def _assert_equal(epochs: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    """Each epoch once, in order, and the same but for rounding."""
+    assert [entry["epoch"] for entry in epochs] == [entry["epoch"] for entry in expected]
+    for entry, other in zip(epochs, expected, strict=True):
+        for name in ("train/loss", "val/loss", "val/accuracy", "learning_rate"):
+            assert entry["metrics"][name] == pytest.approx(other["metrics"][name], rel=1e-3), (entry["epoch"], name)
+
+
+def _history(folder: Path) -> TrialHistory:
+    (found,) = folder.glob("sweeps/train-digits-*/trials/00000")
+    return TrialHistory.read(Folder(str(found)))
+
+
+def _epochs_done(folder: Path) -> int:
+    return len(_history(folder).epochs) if list(folder.glob("sweeps/*/trials/00000/history.json")) else 0
+
+
+def _workers() -> list[psutil.Process]:
+    """Ray Train's workers on this machine."""
+    return [process for process in psutil.process_iter() if re.match("ray::.*RayTrainWorker", _title(process))]
+
+
+def _raylet_of(worker: psutil.Process) -> int:
+    parent = worker.parent()
+    assert parent is not None
+    return parent.pid
+
+
+def _title(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""

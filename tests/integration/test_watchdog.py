@@ -1,0 +1,163 @@
+"""The watchdog on a real Ray without a dashboard, on whose two cores somebody else sits."""
+
+import contextlib
+import logging
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.util import placement_group, remove_placement_group
+
+from pipeline.cluster import Allotment
+from pipeline.rungs import Rungs
+from pipeline.search import Search, run_search
+from pipeline.training import TrainingContext, TrainingData
+from pipeline.watchdog import Watchdog
+from tests.integration.commands import DEADLINE, start, wait_until
+from tune_spaces.space import TrialSpec
+from vit.augment import measure_normalisation
+from vit.data import DataConfig, load_dataset
+from vit.model import ViTConfig
+from vit.recipes import Recipe
+
+pytestmark = pytest.mark.slow
+
+SECOND = 1 / 60
+"""In minutes."""
+HOLDER = """
+import os, sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+@ray.remote
+class Holder:
+    def pid(self):
+        return os.getpid()
+holder = Holder.options(num_cpus=2, name="night job").remote()
+print(ray.get(holder.pid.remote()), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Of a Ray with two cores, to which this process is connected."""
+    context: Any = ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=200_000_000,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    try:
+        yield context.address_info["address"]
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def everything_held(address: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """Another process whose actor holds both cores until its stdin is closed; with the actor's pid."""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", HOLDER, address], text=True, **pipes) as driver:
+        assert driver.stdin is not None and driver.stdout is not None
+        try:
+            yield driver, int(driver.stdout.readline())
+        finally:
+            driver.stdin.close()
+
+
+@contextlib.contextmanager
+def at_last(end: Callable[[], None]) -> Iterator[None]:
+    """Calls `end` where the block takes too long, so that a silent watchdog fails and does not hang."""
+    timer = threading.Timer(DEADLINE, end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def test_it_names_who_holds_and_what_waits(address: str) -> None:
+    @ray.remote
+    class Holder:
+        def ready(self) -> bool:
+            return True
+
+    said: list[str] = []
+    holder = Holder.options(num_cpus=0.5, name="somebody").remote()  # type: ignore[attr-defined]
+    ray.get(holder.ready.remote())
+    waiting = [placement_group([{"CPU": 2}], name="too much now"), placement_group([{"CPU": 3}], name="too much ever")]
+    try:
+        with Watchdog(SECOND / 2, said.append):
+            wait_until(lambda: said and "CPU 0.5 of 2 held" in said[-1], deadline=DEADLINE)
+    finally:
+        ray.kill(holder)
+        for group in waiting:
+            remove_placement_group(group)
+    lines = said[-1].splitlines()
+    assert re.fullmatch(r"nothing has progressed for [\d.]+ seconds?: CPU 0\.5 of 2 held, GPU 0 of 0 held", lines[0])
+    assert re.fullmatch(r"  CPU 0\.5 held by actor Holder 'somebody', pid \d+ on [\d.]+", lines[1])
+    assert lines[2:] == [
+        "  placement group too much ever waits for CPU 3: no node of this cluster could ever hold it",
+        "  placement group too much now waits for CPU 2: no room beside what is held",
+        "  no trial is under way",
+    ]
+
+
+def test_a_search_that_finds_every_core_held_by_somebody_else(address: str, tmp_path: Path) -> None:
+    said: list[tuple[float, str]] = []
+    with everything_held(address) as (driver, holder):
+        assert driver.stdin is not None
+        release = driver.stdin.close
+
+        def say(text: str) -> None:
+            said.append((time.monotonic(), text))
+            if "placement group" in text:  # Tune has asked for a place
+                release()
+
+        with at_last(release), Watchdog(SECOND, say) as watchdog:
+            started = time.monotonic()
+            (record,) = run_search(_search(tmp_path), [watchdog], lambda: False)
+    assert record.outcome == "finished"
+    assert said and said[0][0] - started < 20
+    telling = [text.splitlines() for _, text in said if "placement group" in text]
+    assert telling, said
+    lines = telling[0]
+    assert lines[0].endswith(": CPU 2 of 2 held, GPU 0 of 0 held")
+    actor = rf"actor Holder 'night job', pid {holder} on (\S+)"
+    assert re.fullmatch(rf"  CPU 2 held by {actor}, of another driver \(pid {driver.pid} on \1\)", lines[1])
+    assert re.fullmatch(r"  placement group \w{8} waits for CPU 1: no room beside what is held", lines[2])
+    assert lines[-1] == "  no trial is under way"
+
+
+def _search(folder: Path) -> Search:
+    """One trial of one epoch on few digits."""
+    dataset = load_dataset(DataConfig("digits", train_limit=200))
+    model = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=1, num_heads=2)
+    normalisation = measure_normalisation(dataset.train.images)
+    return Search(
+        [TrialSpec(0, model, Recipe(epochs=1, flip=False), seed=0)],
+        TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names),
+        TrainingContext(f"{folder}/trials", "fp32", compile=False),
+        Rungs(1, 3, 1),
+        Allotment(1, 0, 1),
+        str(folder),
+    )
+
+
+@pytest.mark.parametrize("module", ["pipeline.sweep", "pipeline.train"])
+def test_the_commands_have_it_and_tell_it_of_their_trials(address: str, tmp_path: Path, module: str) -> None:
+    """A worker takes seconds to start and an epoch tenths of one: long against a tenth of a second."""
+    flags = ["--dataset", "digits", "--precision", "fp32", "--stall-minutes", "0.002", "--address", address]
+    with start(module, tmp_path, *flags) as command, at_last(command.kill):
+        assert command.stdout is not None
+        lines = iter(command.stdout.readline, "")
+        assert any(line.startswith("nothing has progressed for ") for line in lines)
+        assert any(re.match(r"  trial 0 (started|ended epoch) ", line) for line in lines)
