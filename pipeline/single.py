@@ -51,7 +51,8 @@ def train_and_report(session: TrainSession) -> dict[str, Any]:
 
 def _train(session: TrainSession) -> TrialRecord:
     config, data, spec, allotment = session.config, session.dataset, session.spec, session.allotment
-    precision = precision_of(session, spec.model, spec.recipe, allotment)
+    with Watchdog(config.stall_minutes, session.say):
+        precision = precision_of(session, spec.model, spec.recipe, allotment)
     fewest, most = config.workers.fewest, config.workers.most
     session.say(
         f"train: {data.name}, {len(data.train)} images, {spec.recipe.epochs} epochs, batch {spec.recipe.batch_size} "
@@ -90,7 +91,8 @@ class _Lines(Observer):
 
 def _test_and_register(session: TrainSession, best: EpochRecord) -> dict[str, Any]:
     data, run_id = session.dataset, session.tracker.run_id(trial_key(0))
-    (test,) = evaluate_on_test([0], session.trials_folder, data.test, session.allotment)
+    with Watchdog(session.config.stall_minutes, session.say):
+        (test,) = evaluate_on_test([0], session.trials_folder, data.test, session.allotment)
     record_test(session, test, session.name)
     version = register(
         session.tracker.client,

@@ -66,7 +66,8 @@ def prepare(session: SweepSession) -> Prepared:
 def search(session: SweepSession, prepared: Prepared) -> Searched:
     config, data, specs = session.config, session.dataset, session.specs
     model, recipe = published(data.shape, session.rungs.max_epochs)
-    precision = precision_of(session, model, recipe, session.allotment)
+    with Watchdog(config.stall_minutes, session.say):
+        precision = precision_of(session, model, recipe, session.allotment)
     session.say(
         f"search: {len(specs)} trials of space {session.space.name}, at most {session.rungs.max_epochs} epochs, rungs "
         f"{session.rungs.epochs}, {session.allotment.concurrent} at once, {precision}"
@@ -110,7 +111,8 @@ def evaluate(session: SweepSession, searched: Searched) -> Evaluated:
     indices = [searched.winner.index]
     if searched.baseline and searched.baseline is not searched.winner:
         indices.append(searched.baseline.index)
-    results = evaluate_on_test(indices, session.trials_folder, session.dataset.test, session.allotment)
+    with Watchdog(session.config.stall_minutes, session.say):
+        results = evaluate_on_test(indices, session.trials_folder, session.dataset.test, session.allotment)
     for result in results:
         record_test(session, result, f"trial {result.trial}")
     return Evaluated(results[0], results[-1] if searched.baseline else None)

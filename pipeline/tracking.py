@@ -23,6 +23,7 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.tracking.context.registry import resolve_tags
 
 from pipeline.exits import PipelineError
+from pipeline.tracking_server import alone_at_the_database
 
 Status = Literal["FINISHED", "KILLED", "FAILED"]
 RETRY_SECONDS = 1.0
@@ -97,8 +98,9 @@ class Tracker:
         self._timeout = timeout
         self.uri = uri
         self.experiment = experiment
-        self.client = MlflowClient(tracking_uri=uri)
-        self._experiment_id = self._open_experiment(experiment)
+        with alone_at_the_database(uri):
+            self.client = MlflowClient(tracking_uri=uri)
+            self._experiment_id = self._open_experiment(experiment)
         # Who started it, from which program and commit, as MLflow's own fluent interface says it.
         self._origin: dict[str, str] = resolve_tags()
         self._earlier = {run.data.tags[RECORD_TAG].partition("/")[2]: run for run in self._find("%")}

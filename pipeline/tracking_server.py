@@ -1,10 +1,13 @@
 """Before MLflow is asked for anything: its settings, and whether the tracking store is there and answers."""
 
+import fcntl
 import logging
 import os
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +88,20 @@ def open_client(uri: str) -> "MlflowClient":
         return mlflow.MlflowClient(uri)
     except Exception as error:  # each database driver has errors of its own
         raise PipelineError(f"MLflow cannot open {uri}: {error}") from error
+
+
+@contextmanager
+def alone_at_the_database(uri: str) -> Iterator[None]:
+    """Two processes that make the same new SQLite database at once would both fail; this lets one wait."""
+    if not uri.startswith(_SQLITE):
+        yield
+        return
+    folder = os.open(_database_path(uri).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)  # and so lets go
 
 
 def _refuse_silent_server(uri: str) -> None:

@@ -3,12 +3,14 @@
 import os
 import sys
 from collections.abc import Iterator
+from urllib.request import Request, urlopen
 
 import pytest
 
 from pipeline.tracking_server import prepare_mlflow
 
 VARIABLE = "MLFLOW_TRACKING_URI"
+S3_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "anyone", "AWS_SECRET_ACCESS_KEY": "anything"}
 
 prepare_mlflow()
 os.environ.pop(VARIABLE, None)
@@ -28,3 +30,26 @@ def _undo_tracking_uri() -> Iterator[None]:
 
 _undo_after_module = pytest.fixture(scope="module", autouse=True)(_undo_tracking_uri)
 _undo_after_test = pytest.fixture(autouse=True)(_undo_tracking_uri)
+
+
+@pytest.fixture(scope="module")
+def s3_bucket() -> Iterator[str]:
+    """The URI of an empty bucket on an S3 server of this machine; the environment names it as a user would."""
+    from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+        cloudless = {"AWS_EC2_METADATA_DISABLED": "true"}
+        for name, value in {**S3_CREDENTIALS, **nowhere, **cloudless, "AWS_ENDPOINT_URL": endpoint}.items():
+            patch.setenv(name, value)
+        urlopen(Request(f"{endpoint}/sweeps", method="PUT")).close()
+        S3FileSystem.clear_instance_cache()  # an instance keeps the environment that it first met
+        yield "s3://sweeps"
+        S3FileSystem.clear_instance_cache()
+    server.stop()

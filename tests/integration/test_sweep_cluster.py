@@ -1,4 +1,4 @@
-"""On a cluster of two nodes: a whole sweep with a tracking server; trials that diverge, or whose process dies."""
+"""On a cluster of two nodes: a whole sweep with a tracking server; trials that diverge, are too large, or killed."""
 
 import contextlib
 import json
@@ -115,38 +115,41 @@ class _KillsTheProcess(Observer):
         process.send_signal(signal.SIGKILL)
 
 
-def test_trials_that_diverge_or_lose_their_process(cluster: str, tmp_path: Path) -> None:
+def test_trials_that_diverge_find_no_memory_or_lose_their_process(cluster: str, tmp_path: Path) -> None:
     model = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=2)
     recipe = Recipe(epochs=EPOCHS, batch_size=32, flip=False)
     diverging = TrialSpec(0, model, replace(recipe, learning_rate=1e30), seed=0)
+    too_large = TrialSpec(1, replace(model, embed_dim=2**22), recipe, seed=0)  # 200 TB for one weight
     # Equal but for the number, so that what the kill does to the one is seen by the other.
-    killed, whole = (TrialSpec(index, model, recipe, seed=7) for index in (1, 2))
+    killed, whole = (TrialSpec(index, model, recipe, seed=7) for index in (2, 3))
     tracker, artifacts = Tracker(f"sqlite:///{tmp_path}/mlflow.db", "vit-x"), ArtifactMaker()
-    killer = _KillsTheProcess(trial=1, epoch=2)
+    killer = _KillsTheProcess(trial=2, epoch=2)
     with connected(cluster), contextlib.closing(artifacts):
         tracker.start_run(SWEEP_RUN, "sweep")
         dataset = DatasetReference("x", "sha256:0", "nowhere")
         digits = tuple(str(digit) for digit in range(10))
         runs = TrialRuns(tracker, artifacts, f"{tmp_path}/trials", dataset, digits)
-        records = _search([diverging, killed, whole], tmp_path, [runs, killer])
+        records = _search([diverging, too_large, killed, whole], tmp_path, [runs, killer])
         artifacts.finish()
         tracker.close()
     assert len(killer.killed) == 1
-    assert [record.outcome for record in records] == ["diverged", "finished", "finished"]
+    assert [record.outcome for record in records] == ["diverged", "failed", "finished", "finished"]
     assert records[0].error == "the training loss is not finite in epoch 1"
+    assert str(records[1].error).startswith("out of memory: ")
     epochs = [[(epoch.number, epoch.loss, epoch.accuracy) for epoch in record.epochs] for record in records]
-    assert epochs[0] == []
-    assert [number for number, _, _ in epochs[1]] == list(range(1, EPOCHS + 1))
-    assert epochs[1] == epochs[2]
+    assert epochs[:2] == [[], []]
+    assert [number for number, _, _ in epochs[2]] == list(range(1, EPOCHS + 1))
+    assert epochs[2] == epochs[3]
 
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    first, second, third = (client.get_run(tracker.run_id(trial_key(index))) for index in range(3))
+    first, second, *others = (client.get_run(tracker.run_id(trial_key(index))) for index in range(4))
     assert (first.info.status, first.data.tags["pipeline.stopped"]) == ("KILLED", "diverged")
     assert first.data.tags["pipeline.error"] == records[0].error
-    for run in (second, third):
+    assert (second.info.status, second.data.tags["pipeline.error"]) == ("FAILED", records[1].error)
+    for run in others:
         assert run.info.status == "FINISHED"
         history = client.get_metric_history(run.info.run_id, "val/loss")
-        assert [(entry.step, entry.value) for entry in history] == [(number, loss) for number, loss, _ in epochs[1]]
+        assert [(entry.step, entry.value) for entry in history] == [(number, loss) for number, loss, _ in epochs[2]]
 
 
 class _Told(Observer):

@@ -152,12 +152,18 @@ def _search(folder: Path) -> Search:
     )
 
 
-@pytest.mark.parametrize("module", ["pipeline.sweep", "pipeline.train"])
-def test_the_commands_have_it_and_tell_it_of_their_trials(address: str, tmp_path: Path, module: str) -> None:
+def test_the_commands_have_it_and_tell_it_of_their_trials(address: str, tmp_path: Path) -> None:
     """A worker takes seconds to start and an epoch tenths of one: long against a tenth of a second."""
     flags = ["--dataset", "digits", "--precision", "fp32", "--stall-minutes", "0.002", "--address", address]
-    with start(module, tmp_path, *flags) as command, at_last(command.kill):
-        assert command.stdout is not None
-        lines = iter(command.stdout.readline, "")
-        assert any(line.startswith("nothing has progressed for ") for line in lines)
-        assert any(re.match(r"  trial 0 (started|ended epoch) ", line) for line in lines)
+    with contextlib.ExitStack() as both:
+        commands: dict[str, subprocess.Popen[str]] = {}
+        for module in ("pipeline.train", "pipeline.sweep"):
+            folder = tmp_path / module
+            folder.mkdir()
+            commands[module] = both.enter_context(start(module, folder, *flags))
+        for module, command in commands.items():
+            with at_last(command.kill):
+                assert command.stdout is not None
+                lines = iter(command.stdout.readline, "")
+                assert any(line.startswith("nothing has progressed for ") for line in lines), module
+                assert any(re.match(r"  trial 0 (started|ended epoch) ", line) for line in lines), module

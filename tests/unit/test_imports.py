@@ -26,7 +26,9 @@ def _run(command: str, *arguments: str) -> tuple[int, set[str], str]:
     return told["status"], set(told["modules"]), done.stdout
 
 
-@pytest.mark.parametrize("command", ["pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.doctor", "pipeline.ui"])
+@pytest.mark.parametrize(
+    "command", ["pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.doctor", "pipeline.ui"]
+)
 def test_help_needs_no_framework(command: str) -> None:
     status, modules, printed = _run(command, "--help")
     assert status == 0

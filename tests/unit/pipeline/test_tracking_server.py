@@ -2,6 +2,8 @@
 
 import http.server
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -110,3 +112,12 @@ def test_a_database_to_read_must_exist(folder: Path) -> None:
     with pytest.raises(UsageError, match=f"--tracking-uri is {missing}, but there is no such database"):
         refuse_missing_database(missing)
     assert not (folder / "none.db").exists()
+
+
+def test_processes_that_open_a_new_database_at_once_all_succeed(tmp_path: Path) -> None:
+    code = "import sys; from pipeline.tracking_server import prepare_mlflow; prepare_mlflow();"
+    code += "from pipeline.tracking import Tracker; Tracker(sys.argv[1], 'vit-x').close()"
+    command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/mlflow.db"]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    ended = [(process.communicate(timeout=120)[1], process.returncode) for process in started]
+    assert [status for _, status in ended] == [0, 0, 0], ended

@@ -1,19 +1,17 @@
 """Folders in an S3 bucket, by a real client against a server on this machine."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from threading import Event, Thread
-from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import fsspec
 import pytest
 import torch
-from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
+from tests.conftest import S3_CREDENTIALS
 from vit.augment import Normalisation
 from vit.checkpoint import CheckpointError, ModelCard, load_model, load_state, save_card, save_state, save_weights
 from vit.model import VisionTransformer, ViTConfig
@@ -21,38 +19,17 @@ from vit.storage import Folder
 
 CONFIG = ViTConfig(img_size=8, in_chans=1, num_classes=3, embed_dim=8, num_heads=2, depth=1, global_pool="avg")
 CARD = ModelCard(CONFIG, Normalisation((0.25,), (0.5,)), ("cat", "dog", "Übergang"))
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "anyone", "AWS_SECRET_ACCESS_KEY": "anything"}
 WRITE = "import sys; from vit.storage import Folder; Folder(sys.argv[1]).write(sys.argv[2], sys.argv[3].encode())"
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """The URI of an empty bucket, on a server that the environment names as a user would name it."""
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    endpoint = "http://{}:{}".format(*server.get_host_and_port())
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-        cloudless = {"AWS_EC2_METADATA_DISABLED": "true"}
-        for name, value in {**CREDENTIALS, **nowhere, **cloudless, "AWS_ENDPOINT_URL": endpoint}.items():
-            patch.setenv(name, value)
-        urlopen(Request(f"{endpoint}/sweeps", method="PUT")).close()
-        S3FileSystem.clear_instance_cache()  # an instance keeps the environment that it first met
-        yield "s3://sweeps"
-        S3FileSystem.clear_instance_cache()
-    server.stop()
+@pytest.fixture
+def folder(s3_bucket: str) -> Folder:
+    return Folder(f"{s3_bucket}/{uuid4()}")
 
 
 @pytest.fixture
-def folder(bucket: str) -> Folder:
-    return Folder(f"{bucket}/{uuid4()}")
-
-
-@pytest.fixture
-def _no_credentials(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in CREDENTIALS:
+def _no_credentials(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in S3_CREDENTIALS:
         monkeypatch.delenv(name)
     S3FileSystem.clear_instance_cache()
     yield
@@ -186,7 +163,7 @@ def test_a_model_comes_back_ready_to_use(folder: Folder) -> None:
     assert card == CARD
 
 
-def test_a_missing_bucket_holds_nothing_and_takes_nothing(bucket: str) -> None:
+def test_a_missing_bucket_holds_nothing_and_takes_nothing(s3_bucket: str) -> None:
     folder = Folder("s3://missing/run")
     assert not folder.exists("a.bin")
     for action in (lambda: folder.read("a.bin"), lambda: folder.write("a.bin", b"1")):

@@ -1,0 +1,90 @@
+"""A tracking server that goes away, and a trial that loses its process meanwhile: nothing is lost, nothing doubled."""
+
+import re
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow.entities import Run
+
+from tests.integration.commands import (
+    DEADLINE,
+    TrackingServer,
+    client_of,
+    processes_below,
+    run_to_end,
+    start,
+    trial_runs_of,
+    wait_until,
+)
+from tests.integration.sweeps import assert_recorded_once, ended_trials, epochs_of, ledger_of, stamps, summary
+
+pytestmark = pytest.mark.slow
+
+SWEEP = (
+    "--dataset", "digits", "--train-limit", "500", "--seed", "1", "--trials", "3", "--max-epochs", "8",
+    "--grace-epochs", "2", "--precision", "fp32", "--max-concurrent", "1", "--max-failures", "0",
+    "--tracking-timeout", "5", "--json", "result.json",
+)  # fmt: skip
+ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+"""MLflow gives up soon, and the tracker asks again: so the server is not back for long before it is noticed."""
+
+
+def test_a_server_that_comes_back_gets_all_and_one_that_does_not_ends_the_sweep(
+    tracking_server: TrackingServer, tmp_path: Path
+) -> None:
+    work, uri = tmp_path / "work", tracking_server.uri
+    sweeps = work / "sweeps"
+    work.mkdir()
+    with start("pipeline.sweep", work, *SWEEP, "--tracking-uri", uri, env=ENVIRONMENT) as process:
+        wait_until(lambda: epochs_of(sweeps, 0) >= 2, process)
+        tracking_server.stop()
+        wait_until(lambda: epochs_of(sweeps, 1) >= 2, process)  # training goes on
+        trial = _training_process(process)
+        trial.suspend()  # an epoch that takes long, so that the sweep is not over before the server is back
+        tracking_server.start()
+        done = epochs_of(sweeps, 1)
+        wait_until(lambda: _epochs_told(uri, 0) == 8 and _epochs_told(uri, 1) >= done - 1, process)
+        tracking_server.stop()
+        trial.kill()
+        wait_until(lambda: ended_trials(sweeps) == {0, 1, 2}, process)
+        searched = time.monotonic()
+        stdout, stderr = process.communicate(timeout=DEADLINE)
+        assert time.monotonic() - searched < 90  # evaluating, twice the five seconds, and closing
+    assert process.returncode == 1
+    assert "Traceback" not in stdout + stderr
+    error = stderr.splitlines()[-1]
+    assert re.match(rf"error: \d+ records could not be written to {uri}: ", error), stderr
+    failed = ledger_of(sweeps, 1)
+    assert failed is not None
+    assert (failed.outcome, epochs_of(sweeps, 2)) == ("failed", 8)  # and the sweep goes on
+    kept = stamps(sweeps, {0, 1, 2})
+
+    tracking_server.start()
+    command = shlex.split(stdout.splitlines()[-1].removeprefix("to go on: "))
+    again = run_to_end(command[2], work, *command[3:])
+    assert (again.returncode, again.stderr) == (0, ""), again.stdout + again.stderr
+    assert stamps(sweeps, {0, 1, 2}) == kept
+    assert_recorded_once(uri, sweeps)
+    (run,) = _runs_of_trial(uri, 1)
+    assert (run.info.status, run.data.tags["pipeline.error"]) == ("FAILED", failed.error)
+    (row,) = (row for row in summary(work)["leaderboard"] if row["trial"] == 1)
+    assert (row["ended"], row["error"], row["epochs_run"]) == ("failed", failed.error, epochs_of(sweeps, 1))
+
+
+def _training_process(sweep: subprocess.Popen[str]) -> psutil.Process:
+    """The only process that trains, at work or between two epochs."""
+    (found,) = (child for child in processes_below(sweep) if re.match("ray::(Trial|ResourceTrainable)", child.name()))
+    return found
+
+
+def _epochs_told(uri: str, trial: int) -> int:
+    history = client_of(uri).get_metric_history
+    return sum(len(history(run.info.run_id, "val/loss")) for run in _runs_of_trial(uri, trial))
+
+
+def _runs_of_trial(uri: str, trial: int) -> list[Run]:
+    return [run for run in trial_runs_of(uri) if run.data.tags["pipeline.trial"] == str(trial)]
