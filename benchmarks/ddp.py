@@ -4,8 +4,8 @@
 
 The published model on random images of 32x32, the global batch of 128 split over the workers, a core each, gloo. Three
 kinds in turn, so that noise falls on all alike: one worker, two workers, and two workers that skip the all-reduce
-(DDP's `no_sync`; they learn nonsense, and only the time counts). One worker of two with a core each is compared with one
-worker on one core: twice the speed is an efficiency of 100%.
+(DDP's `no_sync`; they learn nonsense, and only the time counts). One worker of two with a core each is compared with
+one worker on one core: twice the speed is an efficiency of 100%.
 """
 
 import argparse
@@ -79,7 +79,8 @@ def main() -> None:
     for precision in ("fp32", "bf16"):
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
-            multiprocessing.spawn(_work, (2, arguments.rounds, precision, folder), nprocs=2)  # type: ignore[no-untyped-call]
+            task = (2, arguments.rounds, precision, folder)
+            multiprocessing.spawn(_work, task, nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
             speeds = {name: statistics.median(each) for name, each in torch.load(f"{folder}/speeds.pt").items()}
         one, two, silent = speeds.values()
         print(

@@ -41,8 +41,9 @@ class Cost:
     @property
     def line(self) -> str:
         overhead = (self.seconds - self.training_seconds / self.concurrent) / self.trials
+        growth = self.driver_growth / MEGABYTE
         return (
-            f"{self.trials:5d} trials: {overhead:.3f} s of overhead a trial, driver +{self.driver_growth / MEGABYTE:.0f}"
+            f"{self.trials:5d} trials: {overhead:.3f} s of overhead a trial, driver +{growth:.0f}"
             f" MB ({self.driver_growth / self.trials / 1024:.0f} kB a trial), {self.rows / self.seconds:.0f} rows/s"
             f" into MLflow ({self.rows / self.trials:.0f} a trial), {self.seconds:.0f} s in all"
         )

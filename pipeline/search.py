@@ -257,12 +257,15 @@ class _Events(tune.Callback):
         return [self._ended[index] for index in sorted(self._ended)]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        spec = self._spec(trial)
-        if spec.index not in self._epochs:  # else it starts again after a crash
-            self._epochs[spec.index] = []
-            self._here.write(lambda ledger: ledger.started(spec))
-            for observer in self._here.observers:
-                observer.trial_started(spec)
+        self._begin(self._spec(trial))
+
+    def _begin(self, spec: TrialSpec) -> None:
+        if spec.index in self._epochs:
+            return  # it starts again after a crash
+        self._epochs[spec.index] = []
+        self._here.write(lambda ledger: ledger.started(spec))
+        for observer in self._here.observers:
+            observer.trial_started(spec)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -301,7 +304,8 @@ class _Events(tune.Callback):
         spec = self._spec(trial)
         if spec.index in self._ended:
             return
-        record = TrialRecord(spec, outcome, tuple(self._epochs.get(spec.index, ())), error)
+        self._begin(spec)  # its process may never have come up
+        record = TrialRecord(spec, outcome, tuple(self._epochs[spec.index]), error)
         if not self._here.write(lambda ledger: ledger.end(record)):
             record = replace(record, outcome="interrupted", error=None)  # the next driver will not know of its end
         self._ended[spec.index] = record

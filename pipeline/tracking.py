@@ -155,10 +155,12 @@ class Tracker:
         self._open.pop(key, None)
         self._events.put(LogRun(key, at or _now(), tags=tags or {}, status=status))
 
-    def earlier_end(self, key: str) -> tuple[str | None, str | None]:
-        """Status and tag `pipeline.stopped` of the run when this tracker was opened; Nones where there was none."""
+    def earlier_end(self, key: str) -> tuple[str | None, dict[str, str]]:
+        """Status of the run when this tracker was opened, None where there was none; and what its end was tagged."""
         run = self._earlier.get(key)
-        return (run.info.status, run.data.tags.get("pipeline.stopped")) if run else (None, None)
+        if run is None:
+            return None, {}
+        return run.info.status, {name: run.data.tags[name] for name in ENDING_TAGS if name in run.data.tags}
 
     def end_open_runs(self, status: Status, tags: Mapping[str, str]) -> None:
         """Ends what is still open, children first, so that no run stays RUNNING when nothing runs."""

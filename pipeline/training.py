@@ -3,7 +3,6 @@
 The same under a trial in its Tune actor and under each worker of Ray Train; knows neither.
 """
 
-import errno
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -144,7 +143,3 @@ def counts_metrics(split: str, counts: Counts, class_names: tuple[str, ...]) -> 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the model was too large for the device or the machine, which trying again does not change."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def is_disk_full(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

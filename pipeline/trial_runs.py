@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.artifacts import ArtifactMaker, make_trial_artifacts
 from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord, Outcome, TrialRecord
-from pipeline.tracking import DatasetReference, Status, Tracker
+from pipeline.tracking import LONGEST_TAG, DatasetReference, Status, Tracker
 from pipeline.trial_folder import trial_folder
 from tune_spaces.space import TrialSpec
 from vit.checkpoint import remove_state
@@ -65,15 +65,10 @@ class TrialRuns(Observer):
 
     def trial_ended(self, record: TrialRecord) -> None:
         key, folder = trial_key(record.index), trial_folder(self.trials_folder, record.index)
-        tags: dict[str, str] = {}
-        if STATUS[record.outcome] == "KILLED":
-            tags["pipeline.stopped"] = record.outcome
-        if record.error is not None:
-            tags["pipeline.error"] = record.error
         if record.outcome != "interrupted":
             remove_state(folder)  # the trial is over: its best weights are what is kept
         at = int(time.time() * 1000)
-        end = partial(self.tracker.end_run, key, STATUS[record.outcome], tags, at)
+        end = partial(self.tracker.end_run, key, STATUS[record.outcome], _ending_tags(record), at)
         best = record.best
         if best is None:
             end()
@@ -91,13 +86,22 @@ class TrialRuns(Observer):
 
     def trial_restored(self, record: TrialRecord) -> None:
         """Tells it all again where its run is not whole: the process before died with the news."""
-        stopped = record.outcome if STATUS[record.outcome] == "KILLED" else None
-        if self.tracker.earlier_end(trial_key(record.index)) == (STATUS[record.outcome], stopped):
+        if self.tracker.earlier_end(trial_key(record.index)) == (STATUS[record.outcome], _ending_tags(record)):
             return
         self.trial_started(record.spec)
         for epoch in record.epochs:
             self.epoch_done(record.spec, epoch)
         self.trial_ended(record)
+
+
+def _ending_tags(record: TrialRecord) -> dict[str, str]:
+    """By name, of `pipeline.tracking.ENDING_TAGS`."""
+    tags: dict[str, str] = {}
+    if STATUS[record.outcome] == "KILLED":
+        tags["pipeline.stopped"] = record.outcome
+    if record.error is not None:
+        tags["pipeline.error"] = record.error[:LONGEST_TAG]
+    return tags
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,20 @@
 
 import json
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from tests.integration.commands import run_to_end
+from tests.integration.commands import ROOT, run_to_end
 
 COPY = Path(os.environ.get("VIT_DATA_DIR") or "~/.cache/vit").expanduser() / "cifar10"
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
+README = (ROOT / "README.md").read_text()
 TEST_IMAGES = 1000
 """All 10,000 would take most of a minute on two cores, and show nothing more."""
 
@@ -35,10 +38,13 @@ def data_dir(tmp_path: Path) -> Path:
     return folder.parent
 
 
-def test_sweep(tmp_path: Path, data_dir: Path) -> None:
-    limits = ("--train-limit", "300", "--trials", "2", "--max-epochs", "1")
-    arguments = ("--dataset", "cifar10", *limits, "--json", "result.json")
-    done = run_to_end("pipeline.sweep", tmp_path, *arguments, env={"VIT_DATA_DIR": str(data_dir)})
+def test_the_readmes_command(tmp_path: Path, data_dir: Path) -> None:
+    command = re.search(r"^python -m (pipeline\.sweep) (.*--dataset cifar10.*)$", README, re.MULTILINE)
+    assert command is not None
+    module, flags = command.groups()
+    limits = ("--train-limit", "300", "--trials", "2", "--max-epochs", "1")  # the last of a flag counts
+    arguments = (*shlex.split(flags), *limits, "--json", "result.json")
+    done = run_to_end(module, tmp_path, *arguments, env={"VIT_DATA_DIR": str(data_dir)})
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     sizes = f"300 train, 75 validation, {TEST_IMAGES} test images of 32x32x3, 10 classes"

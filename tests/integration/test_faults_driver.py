@@ -21,6 +21,7 @@ from tests.integration.sweeps import (
     ended_trials,
     ends,
     epochs_of,
+    history_of,
     ledger_of,
     results,
     stamps,
@@ -60,26 +61,28 @@ def test_a_driver_that_is_killed_twice_and_a_torn_checkpoint_change_no_result(
     sweeps = tmp_path / "sweeps"
     ray_agents += _kill_driver(tmp_path, lambda: epochs_of(sweeps, 2) >= 1)
     assert ended_trials(sweeps) == {0, 1}
-    first_two = stamps(sweeps, {0, 1})
+    first_two, third = stamps(sweeps, {0, 1}), history_of(sweeps, 2).epochs
 
     # The second driver also writes the ends that the first one had no time for.
     ray_agents += _kill_driver(tmp_path, lambda: len(ends(trial_runs_of(tmp_path))) >= 2 and epochs_of(sweeps, 4) >= 2)
     assert ended_trials(sweeps) == {0, 1, 2, 3}
-    first_four, ended_runs = stamps(sweeps, {0, 1, 2, 3}), ends(trial_runs_of(tmp_path))
+    first_four, fifth, over = stamps(sweeps, {0, 1, 2, 3}), history_of(sweeps, 4).epochs, ends(trial_runs_of(tmp_path))
     assert first_two.items() <= first_four.items()
-    torn = _tear_newest_checkpoint(trial_path(sweeps, 4))
+    assert history_of(sweeps, 2).epochs[: len(third)] == third  # gone on with, not begun again
+    torn = _tear_checkpoint(trial_path(sweeps, 4))
 
     done = run_to_end("pipeline.sweep", tmp_path, *SWEEP, "--json", "result.json")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     assert f"warning: trial 4 goes on from an earlier checkpoint: {torn} cannot be read" in done.stdout
+    assert history_of(sweeps, 4).epochs[: len(fifth) - 1] == fifth[:-1]
     assert results(summary(tmp_path)) == results(summary(undisturbed))
     for trial in range(5):
         assert _decisions(sweeps, trial) == _decisions(undisturbed / "sweeps", trial)
     assert stamps(sweeps, {0, 1, 2, 3}) == first_four
     assert_recorded_once(tmp_path, sweeps)
-    assert ended_runs.items() <= ends(trial_runs_of(tmp_path)).items()
-    refused = {run.data.tags["pipeline.trial"]: run.data.tags.get("pipeline.refused_checkpoint", "") for run in
-               trial_runs_of(tmp_path)}  # fmt: skip
+    assert over.items() <= ends(trial_runs_of(tmp_path)).items()
+    runs = {run.data.tags["pipeline.trial"]: run for run in trial_runs_of(tmp_path)}
+    refused = {trial: run.data.tags.get("pipeline.refused_checkpoint", "") for trial, run in runs.items()}
     assert refused.pop("4").startswith(f"{torn} cannot be read")
     assert set(refused.values()) == {""}
 
@@ -123,12 +126,13 @@ def _kill_driver(folder: Path, condition: Callable[[], bool]) -> list[psutil.Pro
     return agents
 
 
-def _tear_newest_checkpoint(trial: Path) -> Path:
-    """Cuts it in half, as a disk that failed would leave it."""
-    latest, previous = trial / "latest.pt", trial / "previous.pt"
-    torn = latest if latest.exists() else previous  # the process may have died between two names
-    torn.write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])
-    return torn
+def _tear_checkpoint(trial: Path) -> Path:
+    """Leaves half of the last one, as a disk that failed would."""
+    latest = trial / "latest.pt"
+    # The process may have died between moving the one before away and writing the next.
+    whole = (latest if latest.exists() else trial / "previous.pt").read_bytes()
+    latest.write_bytes(whole[: len(whole) // 2])
+    return latest
 
 
 def _decisions(sweeps: Path, trial: int) -> tuple[object, ...]:

@@ -24,7 +24,6 @@ from pipeline.rungs import Rungs
 from pipeline.search import Search, run_search
 from pipeline.tracking import DatasetReference, Tracker
 from pipeline.training import TrainingContext, TrainingData
-from pipeline.trial_folder import LEDGER_FILE, TrialHistory, trial_folder
 from pipeline.trial_runs import SWEEP_RUN, TrialRuns, trial_key
 from tests.integration.commands import TrackingServer, run_to_end
 from tune_spaces.space import TrialSpec
@@ -169,24 +168,6 @@ class _Told(Observer):
 
     def trial_restored(self, record: TrialRecord) -> None:
         self.news.append(f"restored {record.outcome}")
-
-
-def test_epochs_that_the_driver_never_heard_of_are_told_again(cluster: str, tmp_path: Path) -> None:
-    """As if the process had died after it saved its last epoch, before it told: no epoch is lost, none is too many."""
-    model = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=1, num_heads=2)
-    spec = TrialSpec(0, model, Recipe(epochs=2, flip=False), seed=0)
-    folder, told = trial_folder(f"{tmp_path}/trials", 0), [_Told() for _ in range(3)]
-    with connected(cluster):
-        first = _search([spec], tmp_path, [told[0]])
-        history = TrialHistory.read(folder)
-        folder.remove(LEDGER_FILE)  # the driver knows of nothing, the folder has the last epoch's state
-        second = _search([spec], tmp_path, [told[1]])
-        third = _search([spec], tmp_path, [told[2]])
-    assert [epoch.number for epoch in first[0].epochs] == [1, 2]
-    assert third == second == first
-    assert TrialHistory.read(folder) == history  # no epoch was trained again: the times are the same, too
-    whole = ["started", "epoch 1", "epoch 2", "finished"]
-    assert [each.news for each in told] == [whole, whole, ["restored finished"]]
 
 
 def _search(specs: list[TrialSpec], folder: Path, observers: list[Observer]) -> list[TrialRecord]:

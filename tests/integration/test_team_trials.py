@@ -1,5 +1,6 @@
 """Trials of several workers on a cluster of four cores: ASHA stops them at an epoch's end, and nothing is left over."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -53,17 +54,15 @@ class _KillsAWorker(Observer):
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         if (spec.index, epoch.number) != (0, 1):
             return
-        titles = ((process, " ".join(process.cmdline())) for process in psutil.Process().children(recursive=True))
-        worker = next(process for process, title in titles if re.match("ray::.*RayTrainWorker", title))
+        worker = _alive_workers()[0]
         worker.kill()
         self.killed.append(worker.pid)
 
 
-@pytest.mark.parametrize("disturbed", [False, True])
-def test_eight_trials_of_two_workers(tmp_path: Path, disturbed: bool) -> None:
+def test_eight_trials_of_two_workers_one_of_which_is_killed(tmp_path: Path) -> None:
     killer = _KillsAWorker()
-    records = _search(tmp_path, [killer] if disturbed else [])
-    assert len(killer.killed) == disturbed
+    records = _search(tmp_path, [killer])
+    assert len(killer.killed) == 1
     assert [record.index for record in records] == list(range(8))
     outcomes = {record.index: record.outcome for record in records}
     assert outcomes[0] == "finished"  # the baseline is never stopped
@@ -104,4 +103,10 @@ def _search(folder: Path, observers: list[Observer]) -> list[TrialRecord]:
 
 def _alive_workers() -> list[psutil.Process]:
     below = psutil.Process().children(recursive=True)
-    return [process for process in below if "RayTrainWorker" in " ".join(process.cmdline())]
+    return [process for process in below if re.match("ray::.*RayTrainWorker", _title(process))]
+
+
+def _title(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):  # it has ended, and nobody has asked how
+        return " ".join(process.cmdline())
+    return ""

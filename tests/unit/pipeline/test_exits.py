@@ -1,10 +1,13 @@
 """How a command ends, as a caller sees it: the exit status and one line on stderr."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from pipeline.exits import disk_full
 
 ROOT = Path(__file__).parents[3]
 
@@ -75,3 +78,50 @@ def test_help_shows_the_defaults_there_are() -> None:
     assert done.returncode == 0
     assert "how many (default: 32)" in done.stdout
     assert "None" not in done.stdout
+
+
+def test_a_device_that_is_really_full() -> None:
+    with pytest.raises(OSError) as failed:
+        Path("/dev/full").write_bytes(b"no room for this")
+    assert disk_full(failed.value) == "no space left: make room, and run the same command again"
+
+
+class WrappedByRayError(Exception):
+    """Ray keeps what a worker raised in `cause`."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__("the worker failed")
+        self.cause = cause
+
+
+def raised_from(error: Exception) -> Exception:
+    wrapper = RuntimeError("the checkpoint was not written")
+    wrapper.__cause__ = error
+    return wrapper
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device", "/data/latest.pt")
+
+
+@pytest.mark.parametrize("error", [FULL, raised_from(FULL), WrappedByRayError(raised_from(WrappedByRayError(FULL)))])
+def test_a_full_disk_is_told_with_its_path_whatever_is_around_it(error: Exception) -> None:
+    assert disk_full(error) == "no space left: /data/latest.pt: make room, and run the same command again"
+
+
+def test_a_quota_that_is_used_up_is_a_full_disk() -> None:
+    assert disk_full(OSError(errno.EDQUOT, "Disk quota exceeded")) is not None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        None,
+        ValueError("No space left on device"),
+        OSError(errno.EACCES, "Permission denied"),
+        OSError("s3://bucket/x: a reason without a number"),
+        raised_from(PermissionError("not yours")),
+        WrappedByRayError(ValueError("bad")),
+    ],
+)
+def test_other_trouble_is_no_full_disk(error: Exception | None) -> None:
+    assert disk_full(error) is None

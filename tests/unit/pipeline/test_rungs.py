@@ -315,7 +315,7 @@ def test_a_full_disk_ends_the_search_in_good_order(monkeypatch: pytest.MonkeyPat
     assert search.report(1, 1, 0.6) == STOP
     assert search.report(2, 2, 0.6) == STOP
     assert (search.reason(1), search.reason(2)) == ("interrupted", "interrupted")
-    assert search.here.disk_full == "[Errno 28] No space left on device"
+    assert search.here.disk_full == "no space left: make room, and run the same command again"
     monkeypatch.undo()
     assert search.decided == {0: [], 1: [], 2: []}  # nothing was decided that is not written
 

@@ -291,8 +291,8 @@ def test_who_takes_over_goes_on_with_the_owners_runs(
     first.close()
 
     second = owner("one")
-    assert second.earlier_end("trial/1") == (status or "RUNNING", tags.get("pipeline.stopped"))
-    assert second.earlier_end("trial/2") == (None, None)
+    assert second.earlier_end("trial/1") == (status or "RUNNING", tags)
+    assert second.earlier_end("trial/2") == (None, {})
     begin(second, depth=3)
     second.start_run("trial/2", "trial-02", "sweep")
     assert {key: second.run_id(key) for key in ids} == ids
@@ -307,7 +307,7 @@ def test_who_takes_over_goes_on_with_the_owners_runs(
     second.flush()
     assert runs_of(second)["trial-01"].info.status == "FINISHED"
     assert second.earlier_end("trial/1")[0] == (status or "RUNNING")  # as it was found
-    assert owner("one").earlier_end("trial/1") == ("FINISHED", None)
+    assert owner("one").earlier_end("trial/1") == ("FINISHED", {})
 
 
 def test_what_is_told_again_counts_once(owner: Callable[[str], Tracker]) -> None:
@@ -326,6 +326,39 @@ def test_what_is_told_again_counts_once(owner: Callable[[str], Tracker]) -> None
     inputs = runs_of(second)["trial-01"].inputs
     assert inputs is not None
     assert [each.dataset.name for each in inputs.dataset_inputs] == ["digits"]
+
+
+def test_a_curve_has_one_point_a_step_though_epochs_were_trained_again(owner: Callable[[str], Tracker]) -> None:
+    """As from a checkpoint that could not be read: other times, and perhaps other figures."""
+
+    def tell(tracker: Tracker, epochs: range, later: int) -> None:
+        begin(tracker, depth=3)
+        for epoch in epochs:
+            metrics = {"val/loss": epoch + later, "val/accuracy": 0.5}
+            tracker.log("trial/1", metrics, step=epoch, at=1000 * epoch + later, once=True)
+
+    first = owner("one")
+    tell(first, range(1, 4), later=0)
+    first.close()
+    second = owner("one")
+    tell(second, range(2, 6), later=7)
+    second.start_run("trial/2", "trial-02", "sweep")
+    second.log("trial/2", {"val/loss": 1.0}, step=1, at=1, once=True)
+    expected = [(1, 1000, 1), (2, 2000, 2), (3, 3000, 3), (4, 4007, 11), (5, 5007, 12)]
+    assert history_of(second, "trial/1", "val/loss") == expected
+    assert [step for step, _, _ in history_of(second, "trial/1", "val/accuracy")] == [1, 2, 3, 4, 5]
+    assert history_of(second, "trial/2", "val/loss") == [(1, 1, 1.0)]
+
+
+def test_a_run_tells_by_which_command_it_goes_on(owner: Callable[[str], Tracker]) -> None:
+    first = owner("one")
+    first.start_run("sweep", "sweep", tags={"pipeline.command": "sweep --trials 2", "kept": "yes"})
+    first.close()
+    second = owner("one")
+    second.start_run("sweep", "sweep", tags={"pipeline.command": "sweep --trials 4"})
+    second.flush()
+    tags = runs_of(second)["sweep"].data.tags
+    assert (tags["pipeline.command"], tags["kept"]) == ("sweep --trials 4", "yes")
 
 
 def test_params_that_changed_are_left_as_they_were(
@@ -350,7 +383,7 @@ def test_other_owners_runs_are_left_alone(owner: Callable[[str], Tracker]) -> No
     before = by_id(first)
     for name in ("two", "on", "one2"):
         other = owner(name)
-        assert other.earlier_end("trial/1") == (None, None)
+        assert other.earlier_end("trial/1") == (None, {})
         other.start_run("trial/1", f"of {name}")
         other.flush()
         after = by_id(other)

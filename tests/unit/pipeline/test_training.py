@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from pipeline.training import LoadedData, Training, TrainingContext, TrainingData, is_disk_full, is_out_of_memory
+from pipeline.training import LoadedData, Training, TrainingContext, TrainingData, is_out_of_memory
 from pipeline.trial_folder import HISTORY_FILE, TrialHistory, trial_folder
 from tune_spaces.space import TrialSpec
 from vit.arrays import ImageArrays
@@ -273,23 +273,3 @@ def test_out_of_memory(fail: Callable[[], None], is_it: bool) -> None:
     with pytest.raises(Exception) as failed:
         fail()
     assert is_out_of_memory(failed.value) == is_it
-
-
-def write_to_a_full_device() -> None:
-    Path("/dev/full").write_bytes(b"no room for this")
-
-
-@pytest.mark.parametrize(
-    ("fail", "is_it"),
-    [
-        (write_to_a_full_device, True),
-        (fail_with(OSError(errno.EDQUOT, "Disk quota exceeded")), True),
-        (fail_with(OSError(errno.EACCES, "Permission denied")), False),
-        (fail_with(OSError("s3://bucket/x: a reason without a number")), False),
-        (fail_with(ValueError("No space left on device")), False),
-    ],
-)
-def test_disk_full(fail: Callable[[], None], is_it: bool) -> None:
-    with pytest.raises(Exception) as failed:
-        fail()
-    assert is_disk_full(failed.value) == is_it
