@@ -18,6 +18,7 @@ from vit.fit import Epoch, Fit, Runtime, Split
 from vit.metrics import Counts
 from vit.parallel import Workers
 from vit.precision import Precision
+from vit.storage import STATE_FILE
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Training:
             self.history = TrialHistory(**state["history"])
         self.history.refused += refused
         if self._writes:
+            if refused:
+                self._folder.remove(STATE_FILE)  # or the next save would put it in the place of the one that was good
             self._make_whole(ModelCard(spec.model, data.normalisation, data.class_names))
 
     def _make_whole(self, card: ModelCard) -> None:

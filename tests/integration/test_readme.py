@@ -88,7 +88,7 @@ def test_sweep_then_promote_then_look_back(tmp_path: Path) -> None:
         result = run_to_end(module, tmp_path, *arguments)
         # Other tests' Rays on this machine are a finding.
         assert (result.returncode in (0, 1), result.stderr) == (True, "")
-        assert re.search(r"^(nothing|\d+) found", result.stdout.splitlines()[-1])
+        assert re.search(r"^(nothing was|\d+) found", result.stdout.splitlines()[-1])
 
 
 def test_train(tmp_path: Path) -> None:

@@ -185,6 +185,29 @@ def test_a_broken_state_costs_one_epoch(undisturbed: Ended, tmp_path: Path, epoc
     undisturbed.assert_same(tmp_path, refused=1)
 
 
+def test_a_broken_state_never_takes_the_place_of_a_good_one(
+    undisturbed: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = open_training(tmp_path, undisturbed.spec)
+    for _ in range(2):
+        training.run_epoch()
+    folder = trial_folder(str(tmp_path), 3)
+    folder.write(STATE_FILE, folder.read(STATE_FILE)[:1000])
+    again = open_training(tmp_path, undisturbed.spec)
+    write = Folder.write
+
+    def dies_at_the_state(self: Folder, name: str, content: bytes) -> None:
+        if name == STATE_FILE:
+            raise Killed
+        write(self, name, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write", dies_at_the_state)
+        with pytest.raises(Killed):
+            again.run_epoch()
+    assert len(open_training(tmp_path, undisturbed.spec).history.epochs) == 1  # not from the beginning
+
+
 def test_a_full_disk_leaves_what_stood_there(
     undisturbed: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
