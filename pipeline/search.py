@@ -274,7 +274,9 @@ class _Events(tune.Callback):
         if "ended" in result:
             self._endings[spec.index] = result["ended"]
             return
-        for reason in set(result["refused"]) - self._refused:
+        for reason in result["refused"]:
+            if reason in self._refused:
+                continue
             self._refused.add(reason)
             for observer in self._here.observers:
                 observer.checkpoint_refused(spec, reason)

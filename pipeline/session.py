@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+from mlflow.exceptions import MlflowException
 from rich.console import Console
 
 from pipeline.artifacts import ArtifactMaker
@@ -21,7 +22,7 @@ from pipeline.config import CommandConfig, experiment_name, resolve_tracking_uri
 from pipeline.exits import PipelineError, UsageError, disk_full
 from pipeline.interrupt import Interrupt
 from pipeline.lock import locked
-from pipeline.tracking import DatasetReference, Tracker
+from pipeline.tracking import DatasetReference, Tracker, TrackingError
 from pipeline.tracking_server import refuse_unreachable
 from vit.data import Dataset, load_dataset
 from vit.storage import Folder
@@ -158,6 +159,8 @@ def under_way(session: Session[Any], dashboard: bool = False) -> Iterator[None]:
                 _mark_unfinished(session, error)
                 if not isinstance(error, UsageError):  # the same command would be refused again
                     session.say(f"to go on: {session.command_line}")
+                if isinstance(error, MlflowException):  # of a question that did not go through the tracker's queue
+                    raise TrackingError(f"{session.tracker.uri} fails: {error}") from error
                 raise
 
 

@@ -8,7 +8,6 @@ import shlex
 import subprocess
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -351,26 +350,3 @@ def test_the_printed_command_promotes_once(sweep: Sweep, promotions: list[subpro
         "error: vit-digits has no challenger to promote (version 1 is the champion): run a sweep to get one\n"
     )
     assert sweep.client.get_registered_model("vit-digits").aliases == {"champion": 1}
-
-
-def test_a_second_sweep_in_the_same_folder(sweep: Sweep, promotions: list[subprocess.CompletedProcess[str]]) -> None:
-    second = run_sweep(sweep.folder, "--trials", "2", "--max-epochs", "1", "--seed", "0")
-    assert second.aliases == {"champion": 1, "challenger": 2}
-    champion = sweep.result["winner"]["test_accuracy"]
-    assert second.result["registry"] == {
-        "model": "vit-digits",
-        "version": 2,
-        "aliases": ["challenger"],
-        "champion_version": 1,
-        "champion_test_accuracy": champion,
-    }
-    assert (
-        f"registry: vit-digits version 2 is the challenger; champion: version 1, test {champion:.2%}"
-    ) in second.stdout.splitlines()
-    assert second.stderr == ""
-    assert second.result["asha"] == {"rungs": [1], "epochs": 2, "full_grid_epochs": 2, "share": 1.0}
-    sweeps = second.client.search_runs([second.run.info.experiment_id], "tags.`pipeline.kind` = 'sweep'")
-    assert {run.info.run_id for run in sweeps} == {sweep.run.info.run_id, second.run.info.run_id}
-    assert len(sweep.client.search_runs([second.run.info.experiment_id])) == 2 + 2 * len(STAGES) + TRIALS + 2
-    ends = [sweep.run.info.end_time, second.run.info.start_time, second.run.info.end_time]
-    assert all(earlier <= later for earlier, later in pairwise(ends))

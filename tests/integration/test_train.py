@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,16 @@ from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord
 from pipeline.training import LoadedData, Training, TrainingContext, TrainingData
 from pipeline.trial_folder import TrialHistory
-from tests.integration.commands import assert_gone, free_port, processes_below, run_to_end, runs_of, start, wait_until
+from tests.integration.commands import (
+    ROOT,
+    assert_gone,
+    free_port,
+    processes_below,
+    run_to_end,
+    runs_of,
+    start,
+    wait_until,
+)
 from tune_spaces.space import TrialSpec
 from vit.augment import measure_normalisation
 from vit.data import DataConfig, Dataset, load_dataset
@@ -76,11 +86,11 @@ def reference(dataset: Dataset, spec: TrialSpec, tmp_path_factory: pytest.TempPa
 def test_whatever_dies_the_numbers_are_those_of_one_undisturbed_process(
     cluster: Cluster, reference: TrialHistory, tmp_path: Path
 ) -> None:
-    command = [
-        "pipeline.train", tmp_path, "--dataset", "digits", "--train-limit", str(IMAGES), "--epochs", str(EPOCHS),
-        "--workers", "2", "--precision", "fp32", "--register", "--address", cluster.address, "--json", "result.json",
-    ]  # fmt: skip
-    with start(*command) as driver:
+    line = re.search(r"^python -m (pipeline\.train) (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert line is not None
+    flags = [*shlex.split(line[2]), "--train-limit", str(IMAGES), "--epochs", str(EPOCHS), "--precision", "fp32"]
+    flags += ["--register", "--address", cluster.address, "--json", "result.json"]
+    with start(line[1], tmp_path, *flags) as driver:
         wait_until(lambda: _epochs_done(tmp_path) >= 1, driver)
         workers = _workers()
         assert len(workers) == 2
@@ -94,7 +104,7 @@ def test_whatever_dies_the_numbers_are_those_of_one_undisturbed_process(
     wait_until(lambda: not _workers())  # those on the cluster end with the driver that they worked for
     done_before = _epochs_done(tmp_path)
     assert done_before < EPOCHS
-    done = run_to_end(*command)
+    done = run_to_end(line[1], tmp_path, *flags)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((tmp_path / "result.json").read_text())
     history = _history(tmp_path)
