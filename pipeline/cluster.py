@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
-from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
 from pipeline.config import TrialResources
 from pipeline.exits import UsageError
@@ -32,9 +31,6 @@ def connected(address: str | None, dashboard: bool = False) -> Iterator[None]:
         return
     if address is not None:
         _refuse_silent(address)
-        # Ray shows its token (docs.ray.io/en/latest/ray-security/token-auth.html) to a cluster that it finds by itself,
-        # not to one that is named; one that wants none takes no offence.
-        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:
         ray.init(
             address=address or "local",
@@ -45,7 +41,9 @@ def connected(address: str | None, dashboard: bool = False) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         if address is None:
             raise
-        raise UsageError(f"--address is {address}, but no Ray cluster answers there") from error
+        raise UsageError(
+            f"--address is {address}, but no Ray cluster answers there (one that wants a token: set RAY_AUTH_MODE=token)"
+        ) from error
     try:
         yield
     finally:

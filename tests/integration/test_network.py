@@ -17,7 +17,7 @@ PORT = 6390
 RAY = str(Path(sys.executable).with_name("ray"))
 # The names of these hosts resolve to nothing that they have, so gloo is told its interface. All nodes of a cluster must
 # agree on whether there is a token.
-HOST = {"GLOO_SOCKET_IFNAME": "eth0", "RAY_AUTH_TOKEN": "t" * 64}
+HOST = {"GLOO_SOCKET_IFNAME": "eth0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t" * 64}
 
 pytestmark = [
     pytest.mark.slow,
@@ -73,7 +73,7 @@ def test_two_workers_on_two_hosts(hosts: None, tmp_path: Path) -> None:
         for name, address in NAMESPACES.items():
             role = ["--head", "--port", str(PORT)] if address == first else ["--address", f"{first}:{PORT}"]
             command = [RAY, "start", *role, "--node-ip-address", address, *common]
-            processes.append(_on(name, *command, log=logs[name], environment={**HOST, "RAY_AUTH_MODE": "token"}))
+            processes.append(_on(name, *command, log=logs[name], environment=HOST))
             wait_until(lambda name=name: "--block" in logs[name].read_text())  # type: ignore[misc]
         train = _on(
             "vit1", sys.executable, "-m", "pipeline.train", "--dataset", "digits", "--train-limit", "300",
