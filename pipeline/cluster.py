@@ -42,7 +42,7 @@ def connected(address: str | None, dashboard: bool = False) -> Iterator[None]:
         if address is None:
             raise
         raise UsageError(
-            f"--address is {address}, but no Ray cluster answers there (one that wants a token: set RAY_AUTH_MODE=token)"
+            f"--address is {address}, but no Ray cluster answers there (if it wants a token: RAY_AUTH_MODE=token)"
         ) from error
     try:
         yield
