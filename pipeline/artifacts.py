@@ -40,7 +40,7 @@ class ArtifactMaker:
 
     def finish(self) -> None:
         """Waits for all jobs and what follows them; raises what the first failed one raised."""
-        for job in self._jobs:
+        for job in list(self._jobs):  # other threads may submit more
             job.result()
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ def check_versions(client: MlflowClient) -> Iterator[Finding]:
     for name, aliases in _models(client):
         versions = client.search_model_versions(f"name='{name}'")
         for version in sorted(versions, key=lambda version: int(version.version)):
-            problem = _missing(client, str(version.source))
+            problem = missing_files(client, str(version.source))
             if problem is not None:
                 yield _finding(version, aliases.get(int(version.version), []), problem)
 
@@ -39,7 +39,7 @@ def _models(client: MlflowClient) -> Iterator[tuple[str, dict[int, list[str]]]]:
             return
 
 
-def _missing(client: MlflowClient, source: str) -> str | None:
+def missing_files(client: MlflowClient, source: str) -> str | None:
     """What is not there of a model, given where it is (models:/..., runs:/..., or a place); None if nothing is."""
     try:
         repository = get_artifact_repository(source, tracking_uri=client.tracking_uri)

@@ -48,6 +48,11 @@ class CommandConfig:
     stall_minutes: float = 10.0
     """Minutes without progress after which the command says what holds what and what waits."""
 
+    @property
+    def forced(self) -> str | None:
+        """The flags, if any, by which earlier results do not count."""
+        return None
+
     def __post_init__(self) -> None:
         _at_least("--seed", self.seed, 0)
         _at_least("--max-failures", self.max_failures, 0)
@@ -74,10 +79,33 @@ class SweepConfig(CommandConfig):
     workers_per_trial: int = 1
     """Processes that train one trial together; `resources` says what each takes."""
     resources: TrialResources = field(default_factory=TrialResources)
+    finalists: int = 2
+    """The best trials that are trained again, to their full length, before one of them is believed."""
+    seeds: int = 2
+    """Trainings of each finalist, and of the published configuration."""
+    audit: int = 0
+    """Trials that ASHA stopped and that are trained on, to see whether it was right."""
+    cache: bool = True
+    """Whether stages that have finished before, with all the same, need not run."""
+    from_stage: str | None = None
+    """The first stage to run again whatever has finished before."""
+    until_stage: str | None = None
+    """The last stage to run."""
+
+    @property
+    def forced(self) -> str | None:
+        if not self.cache:
+            return "--no-cache"
+        return None if self.from_stage is None else f"--from {self.from_stage}"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _at_least("--trials", self.trials, 1)
+        _at_least("--finalists", self.finalists, 1)
+        _at_least("--seeds", self.seeds, 1)
+        _at_least("--audit", self.audit, 0)
+        if not self.cache and self.from_stage is not None:
+            raise UsageError(f"--from is {self.from_stage!r}, but with --no-cache all stages run: give one of the two")
         _at_least("--max-epochs", self.max_epochs, 1)
         _at_least("--grace-epochs", self.grace_epochs, 1)
         _at_least("--reduction-factor", self.reduction_factor, 2)

@@ -1,5 +1,6 @@
-"""Reading the test images: once, for the winner and for the published baseline."""
+"""Reading the test images, and what is recorded of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,6 @@ from pipeline.artifacts import make_test_artifacts
 from pipeline.cluster import Allotment
 from pipeline.session import Session
 from pipeline.training import counts_metrics
-from pipeline.trial_folder import trial_folder
-from pipeline.trial_runs import trial_key
 from vit.arrays import ImageArrays
 from vit.checkpoint import load_model
 from vit.fit import Runtime, Split, predict
@@ -22,40 +21,37 @@ from vit.storage import Folder
 
 @dataclass(frozen=True)
 class TestResult:
-    """A trial's best weights on the test images, in fp32."""
+    """A model on the test images, in fp32."""
 
     __test__ = False  # not a test of pytest's
 
-    trial: int
     counts: Counts
     predicted: list[int]
     """The predicted class of each test image, in the data set's order."""
 
 
-def evaluate_on_test(
-    trials: list[int], trials_folder: str, test: ImageArrays, allotment: Allotment
-) -> list[TestResult]:
-    """Evaluates trials on the cluster, side by side."""
+def evaluate_on_test(weights: Sequence[Folder], test: ImageArrays, allotment: Allotment) -> list[TestResult]:
+    """Evaluates models on the cluster, side by side, given the folders of their weights."""
     images = ray.put(test)
     task: Any = ray.remote(_evaluate).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
-    return list(ray.get([task.remote(trial, trial_folder(trials_folder, trial).uri, images) for trial in trials]))
+    return list(ray.get([task.remote(folder.uri, images) for folder in weights]))
 
 
-def _evaluate(trial: int, folder_uri: str, test: ImageArrays) -> TestResult:
+def _evaluate(folder_uri: str, test: ImageArrays) -> TestResult:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, card = load_model(Folder(folder_uri))
     split = Split.of(test, device)
     logits = predict(model.to(device), split.images, card.normalisation, Runtime(device))
     counter = Counter(card.model.num_classes, device)
     counter.add(logits, split.labels)
-    return TestResult(trial, counter.counts(), logits.argmax(dim=1).cpu().numpy().astype(np.int64).tolist())
+    return TestResult(counter.counts(), logits.argmax(dim=1).cpu().numpy().astype(np.int64).tolist())
 
 
-def record_test(session: Session[Any], result: TestResult, title: str) -> None:
-    """Adds test metrics, figures and predictions to the trial's run."""
-    key, names, labels = trial_key(result.trial), session.dataset.class_names, session.dataset.test.labels.tolist()
+def record_test(session: Session[Any], run_id: str, result: TestResult, title: str) -> None:
+    """Adds test metrics, figures and predictions to the run that trained the model, whichever command began it."""
+    key, names, labels = session.tracker.adopt(run_id), session.dataset.class_names, session.dataset.test.labels
     session.tracker.log(key, counts_metrics("test", result.counts, names), once=True)
     session.artifacts.submit(
-        make_test_artifacts, title, names, result.counts.confusion.tolist(), labels, result.predicted,
+        make_test_artifacts, title, names, result.counts.confusion.tolist(), labels.tolist(), result.predicted,
         then=lambda files: session.tracker.log(key, files=files),
     )  # fmt: skip

@@ -1,10 +1,12 @@
 """What the driver decided of each trial: on disk before it takes effect, so that a new driver goes on from there."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from dataclasses import asdict
+from typing import cast
 
 from pipeline.exits import PipelineError
 from pipeline.ranking import EpochRecord, Outcome, TrialRecord
+from pipeline.rungs import Decision
 from pipeline.trial_folder import TrialHistory, TrialLedger, trial_folder
 from tune_spaces.space import TrialSpec
 
@@ -44,11 +46,12 @@ class Ledger:
     def _record(self, spec: TrialSpec) -> TrialRecord:
         ledger, history = self._trials[spec.index], TrialHistory.read(trial_folder(self._folder, spec.index))
         epochs = tuple(EpochRecord.of(entry) for entry in history.epochs)
-        return TrialRecord(spec, cast(Outcome, ledger.outcome), epochs, ledger.error)
+        return TrialRecord(spec, cast(Outcome, ledger.outcome), epochs, ledger.error, self.decisions(spec.index))
 
-    def decisions(self, index: int) -> list[dict[str, Any]]:
+    def decisions(self, index: int) -> tuple[Decision, ...]:
         """ASHA's decisions of a trial, in order."""
-        return self._trials[index].decisions if index in self._trials else []
+        told = self._trials[index].decisions if index in self._trials else []
+        return tuple(Decision(**decision) for decision in told)
 
     @property
     def begun(self) -> list[int]:
@@ -60,8 +63,8 @@ class Ledger:
             self._trials[spec.index] = TrialLedger(spec.to_dict())
             self._write(spec.index)
 
-    def decided(self, index: int, epoch: int, accuracy: float, go_on: bool) -> None:
-        self._trials[index].decisions.append({"epoch": epoch, "accuracy": accuracy, "go_on": go_on})
+    def decided(self, index: int, decision: Decision) -> None:
+        self._trials[index].decisions.append(asdict(decision))
         self._write(index)
 
     def end(self, record: TrialRecord) -> None:

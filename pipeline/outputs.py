@@ -1,9 +1,9 @@
-"""What the stages of a sweep give each other."""
+"""What the stages of a sweep give each other: small, and kept as JSON; what is big is referred to."""
 
 from dataclasses import dataclass
 
-from pipeline.evaluation import TestResult
-from pipeline.ranking import TrialRecord
+from pipeline.confirmation import ConfirmedModel
+from pipeline.ranking import TrialResult
 from vit.augment import Normalisation
 from vit.precision import Precision
 
@@ -21,22 +21,49 @@ class Prepared:
 class Searched:
     """The trials, best first; at least one has completed an epoch."""
 
-    ranked: list[TrialRecord]
+    ranked: tuple[TrialResult, ...]
     precision: Precision
 
-    @property
-    def winner(self) -> TrialRecord:
-        return self.ranked[0]
+
+@dataclass(frozen=True)
+class Confirmed:
+    """The finalists and the published configuration at full length, best first."""
+
+    models: tuple[ConfirmedModel, ...]
 
     @property
-    def baseline(self) -> TrialRecord | None:
-        """The published configuration, trial 0, if it came to anything."""
-        return next((trial for trial in self.ranked if trial.index == 0 and trial.epochs), None)
+    def winner(self) -> ConfirmedModel:
+        return self.models[0]
+
+    @property
+    def published(self) -> ConfirmedModel:
+        return next(model for model in self.models if model.is_published)
+
+
+@dataclass(frozen=True)
+class TestScore:
+    """A model on the test images."""
+
+    __test__ = False  # not a test of pytest's
+
+    run_id: str
+    """The run that trained it."""
+    correct: int
+    total: int
+    loss: float
+    class_accuracy: tuple[float | None, ...]
+    """In the order of the class names; None for a class without test images."""
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.total
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The winner and the baseline on the test images; the same result where the baseline won."""
+    """The confirmed models on the test images, each run once."""
 
-    winner: TestResult
-    baseline: TestResult | None
+    scores: dict[str, TestScore]
+    """By the run that trained the model."""
+    openings: int
+    """How often these test images have been read in this tracking store, this time included."""

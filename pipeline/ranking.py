@@ -1,8 +1,10 @@
 """From trial records to a leaderboard. Pure functions; selection sees validation figures only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipeline.rungs import Decision
 from tune_spaces.space import TrialSpec
 from vit.model import count_parameters
 
@@ -41,6 +43,8 @@ class TrialRecord:
     outcome: Outcome
     epochs: tuple[EpochRecord, ...]
     error: str | None = None
+    decisions: tuple[Decision, ...] = ()
+    """ASHA's, lowest rung first."""
 
     @property
     def index(self) -> int:
@@ -61,6 +65,57 @@ class TrialRecord:
         return sum(epoch.metrics["epoch_seconds"] for epoch in self.epochs)
 
 
+@dataclass(frozen=True)
+class BestEpoch:
+    """The epoch of a trial whose weights count, in short."""
+
+    number: int
+    accuracy: float
+    """Fraction, of the validation images."""
+    loss: float
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a trial came to, in short: small enough to stand in what a stage gives out."""
+
+    spec: TrialSpec
+    outcome: Outcome
+    best: BestEpoch | None
+    """None where it completed no epoch."""
+    epochs_run: int
+    seconds: float
+    """Pure training and validation time of all its epochs."""
+    decisions: tuple[Decision, ...]
+    """ASHA's, lowest rung first."""
+    run_id: str
+    """Its run in MLflow."""
+    error: str | None = None
+
+    @property
+    def index(self) -> int:
+        return self.spec.index
+
+    @property
+    def num_parameters(self) -> int:
+        return count_parameters(self.spec.model)
+
+    @staticmethod
+    def of(record: TrialRecord, run_id: str) -> "TrialResult":
+        best = record.best
+        kept = None if best is None else BestEpoch(best.number, best.accuracy, best.loss)
+        return TrialResult(
+            record.spec,
+            record.outcome,
+            kept,
+            len(record.epochs),
+            record.seconds,
+            record.decisions,
+            run_id,
+            record.error,
+        )
+
+
 def leaderboard(trials: list[TrialRecord]) -> list[TrialRecord]:
     """Best first: by validation accuracy, then by loss, then the smaller model, then the earlier trial.
 
@@ -76,6 +131,6 @@ def _rank_key(trial: TrialRecord) -> tuple[bool, float, float, int, int]:
     return (False, -best.accuracy, best.loss, trial.num_parameters, trial.index)
 
 
-def epochs_share(trials: list[TrialRecord], max_epochs: int) -> float:
+def epochs_share(trials: Sequence[TrialResult], max_epochs: int) -> float:
     """Epochs run, as a share of what the full grid would have run."""
-    return sum(len(trial.epochs) for trial in trials) / (len(trials) * max_epochs)
+    return sum(trial.epochs_run for trial in trials) / (len(trials) * max_epochs)

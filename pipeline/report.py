@@ -3,22 +3,29 @@
 import csv
 import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.audit_verdict import AuditVerdict, audit_lines
+from pipeline.boxes import Box
 from pipeline.cluster import cluster_cores
-from pipeline.evaluation import TestResult
-from pipeline.figures import draw_leaderboard
-from pipeline.outputs import Evaluated, Searched
-from pipeline.ranking import TrialRecord, epochs_share
+from pipeline.confirmation import ConfirmedModel, spread
+from pipeline.edges import edge_warnings
+from pipeline.figures import draw_graph, draw_importance, draw_ladder, draw_leaderboard
+from pipeline.html_report import render_report
+from pipeline.importance import importance, importance_lines
+from pipeline.outputs import Confirmed, Evaluated, Searched
+from pipeline.ranking import TrialResult, epochs_share
 from pipeline.registry import CHAMPION, list_versions
+from pipeline.rungs import Decision
 from pipeline.sweep_session import SweepSession
-from pipeline.trial_runs import SWEEP_RUN, trial_key
-from vit.storage import Folder
+from pipeline.trial_runs import SWEEP_RUN
 
 LEADERBOARD_COLUMNS = {
     "rank": "rank",
@@ -34,19 +41,61 @@ LEADERBOARD_COLUMNS = {
     "num_parameters": "params",
 }
 SHOWN_ROWS = 10
-SUMMARY_FILE = "summary.json"
+SUMMARY_FILE, REPORT_FILE = "summary.json", "report.html"
 
 
-def summarise(session: SweepSession, searched: Searched, evaluated: Evaluated, version: int) -> dict[str, Any]:
+def summarise(
+    session: SweepSession,
+    searched: Searched,
+    confirmed: Confirmed,
+    evaluated: Evaluated,
+    version: int,
+    audit: AuditVerdict | None,
+) -> dict[str, Any]:
     """All that the command says at its end, ready for JSON. Accuracies are fractions, times are seconds."""
+    trials = searched.ranked
+    names = session.dataset.class_names
+    models = [_model(model, evaluated, names) for model in confirmed.models]
+    winner, published = models[0], next(model for model in models if model["published"])
+    found = importance(session.space.domains(session.dataset.shape), trials)
+    summary = {
+        **describe_search(session, searched),
+        "confirm": {"seeds": session.config.seeds, "epochs": session.rungs.max_epochs, "models": models},
+        "winner": winner,
+        "baseline": published,
+        "gain": {
+            "val_accuracy": winner["val_mean"] - published["val_mean"],
+            "test_accuracy": winner["test_mean"] - published["test_mean"],
+        },
+        "test_openings": evaluated.openings,
+        "registry": _registry(session, version),
+        "edges": edge_warnings(session.space.domains(session.dataset.shape), trials),
+        "importance": asdict(found) if found else None,
+        "importance_lines": importance_lines(found),
+        "audit": {**asdict(audit), "lines": audit_lines(audit)} if audit else None,
+        "stages": _stages(session),
+        "seconds": {
+            "stages": session.seconds,
+            "training": sum(trial.seconds for trial in trials),
+            "concurrent_trials": session.allotment.concurrent,
+            "cluster_cores": cluster_cores(),
+        },
+        "next": _next_commands(session),
+    }
+    return {**summary, "lines": summary_lines(summary)}
+
+
+def describe_search(session: SweepSession, searched: Searched) -> dict[str, Any]:
+    """What is known once the search is over."""
     trials, rungs = searched.ranked, session.rungs
     return {
         "sweep": {
             "name": session.name,
-            "run_id": session.tracker.run_id(SWEEP_RUN),
+            "run_id": session.tracker.find_run_id(SWEEP_RUN),
             "experiment": session.tracker.experiment,
             "tracking_uri": session.tracker.uri,
             "folder": session.folder,
+            "command": session.command_line,
             "seed": session.config.seed,
             "space": session.space.name,
             "precision": searched.precision,
@@ -59,28 +108,17 @@ def summarise(session: SweepSession, searched: Searched, evaluated: Evaluated, v
             "validation_images": len(session.dataset.validation),
             "test_images": len(session.dataset.test),
         },
-        "leaderboard": [_row(session, rank, trial) for rank, trial in enumerate(trials, start=1)],
-        "winner": _measured(session, searched.winner, evaluated.winner),
-        "baseline": _measured(session, searched.baseline, evaluated.baseline),
-        "gain": _gain(searched, evaluated),
+        "leaderboard": [_row(rank, trial) for rank, trial in enumerate(trials, start=1)],
         "asha": {
             "rungs": [*rungs.epochs, rungs.max_epochs],
-            "epochs": sum(len(trial.epochs) for trial in trials),
+            "epochs": sum(trial.epochs_run for trial in trials),
             "full_grid_epochs": len(trials) * rungs.max_epochs,
             "share": epochs_share(trials, rungs.max_epochs),
         },
-        "registry": _registry(session, version),
-        "seconds": {
-            "stages": session.seconds,
-            "training": sum(trial.seconds for trial in trials),
-            "concurrent_trials": session.allotment.concurrent,
-            "cluster_cores": cluster_cores(),
-        },
-        "next": _next_commands(session),
     }
 
 
-def _row(session: SweepSession, rank: int, trial: TrialRecord) -> dict[str, Any]:
+def _row(rank: int, trial: TrialResult) -> dict[str, Any]:
     best = trial.best
     return {
         "rank": rank,
@@ -88,38 +126,55 @@ def _row(session: SweepSession, rank: int, trial: TrialRecord) -> dict[str, Any]
         "val_accuracy": best.accuracy if best else None,
         "val_loss": best.loss if best else None,
         "best_epoch": best.number if best else None,
-        "epochs_run": len(trial.epochs),
+        "epochs_run": trial.epochs_run,
         "ended": trial.outcome,
         "error": trial.error,
         "num_parameters": trial.num_parameters,
         "training_seconds": trial.seconds,
-        "run_id": session.tracker.run_id(trial_key(trial.index)),
+        "run_id": trial.run_id,
+        "decisions": [asdict(decision) for decision in trial.decisions],
         **asdict(trial.spec.model),
         **asdict(trial.spec.recipe),
     }
 
 
-def _measured(session: SweepSession, trial: TrialRecord | None, test: TestResult | None) -> dict[str, Any] | None:
-    if trial is None or trial.best is None or test is None:
-        return None
-    names = session.dataset.class_names
+def _model(model: ConfirmedModel, evaluated: Evaluated, class_names: Sequence[str]) -> dict[str, Any]:
+    """A confirmed model; what would be registered of it is its best run on validation."""
+    scores = [evaluated.scores[run.run_id] for run in model.runs]
+    kept = evaluated.scores[model.best_run.run_id] if model.runs else None
+    tested = [score.accuracy for score in scores]
     return {
-        "trial": trial.index,
-        "val_accuracy": trial.best.accuracy,
-        "test_accuracy": test.counts.accuracy,
-        "test_correct": test.counts.correct,
-        "test_class_accuracy": dict(zip(names, test.counts.class_accuracy, strict=True)),
+        "name": "published" if model.is_published else f"trial {model.index}",
+        "trial": model.index,
+        "published": model.is_published,
+        "error": model.error,
+        "search_accuracy": model.search_accuracy,
+        "val_accuracies": model.val_accuracies,
+        "val_mean": mean(model.val_accuracies) if model.runs else None,
+        "val_spread": spread(model.val_accuracies),
+        "shrinkage": model.shrinkage,
+        "test_accuracies": tested,
+        "test_mean": mean(tested) if tested else None,
+        "test_spread": spread(tested),
+        "run_ids": [run.run_id for run in model.runs],
+        "best_seed": model.best_run.seed if model.runs else None,
+        "val_accuracy": model.best_run.best.accuracy if model.runs else None,
+        "test_accuracy": kept.accuracy if kept else None,
+        "test_correct": kept.correct if kept else None,
+        "test_class_accuracy": dict(zip(class_names, kept.class_accuracy, strict=True)) if kept else None,
     }
 
 
-def _gain(searched: Searched, evaluated: Evaluated) -> dict[str, float] | None:
-    baseline = searched.baseline
-    if baseline is None or evaluated.baseline is None or baseline.best is None or searched.winner.best is None:
-        return None
-    return {
-        "val_accuracy": searched.winner.best.accuracy - baseline.best.accuracy,
-        "test_accuracy": evaluated.winner.counts.accuracy - evaluated.baseline.counts.accuracy,
-    }
+def _stages(session: SweepSession) -> list[dict[str, Any]]:
+    """The graph; the report itself is not over yet."""
+    return [
+        {
+            **asdict(story),
+            "seconds": session.seconds.get(story.name),
+            "run_id": story.run_id or session.tracker.run_id(session.stage_key(story.name)),
+        }
+        for story in session.story.values()
+    ]
 
 
 def _registry(session: SweepSession, version: int) -> dict[str, Any]:
@@ -145,59 +200,80 @@ def _next_commands(session: SweepSession) -> dict[str, str]:
 
 
 def record_summary(session: SweepSession, summary: dict[str, Any]) -> None:
-    """Puts the summary into the sweep's run: metrics, a description, the leaderboard as CSV and as a figure."""
-    winner, rows = summary["winner"], summary["leaderboard"]
+    """Puts the summary into the sweep's run: metrics, a description, the report, the leaderboard, the figures."""
+    winner = summary["winner"]
     metrics = {
-        "best/val_accuracy": winner["val_accuracy"],
-        "test/accuracy": winner["test_accuracy"],
+        "best/val_accuracy": winner["val_mean"],
+        "best/search_accuracy": summary["leaderboard"][0]["val_accuracy"],
+        "test/accuracy": winner["test_mean"],
         "epochs_share": summary["asha"]["share"],
         "training_seconds": summary["seconds"]["training"],
+        **{f"gain/{name}": value for name, value in summary["gain"].items()},
     }
-    for name, value in (summary["gain"] or {}).items():
-        metrics[f"gain/{name}"] = value
-    tags = {"mlflow.note.content": "\n\n".join(summary_lines(summary)), "pipeline.winner": str(winner["trial"])}
+    tags = {"mlflow.note.content": "\n\n".join(summary["lines"]), "pipeline.winner": str(winner["trial"])}
     files = Path(tempfile.mkdtemp(prefix="vit-summary-"))
     (files / SUMMARY_FILE).write_text(json.dumps(summary, indent=2))
-    _write_csv(files / "leaderboard.csv", rows)
+    _write_csv(files / "leaderboard.csv", summary["leaderboard"])
+    figures = _draw_figures(files, summary)
+    (files / REPORT_FILE).write_text(render_report(summary, figures))
+    session.tracker.log(SWEEP_RUN, metrics, tags=tags, files=files)
+
+
+def _draw_figures(folder: Path, summary: Mapping[str, Any]) -> dict[str, Path]:
+    """The sweep's figures, by name."""
+    title, rows = summary["sweep"]["name"], summary["leaderboard"]
+    paths = {name: folder / f"{name}.png" for name in ("graph", "ladder", "leaderboard")}
+    draw_graph(str(paths["graph"]), f"{title}: stages", stage_boxes(summary["stages"]))
+    decisions = {row["trial"]: [Decision(**each) for each in row["decisions"]] for row in rows}
+    full = summary["asha"]["rungs"][-1]
+    finals = {row["trial"]: row["val_accuracy"] for row in rows if row["epochs_run"] == full}
+    draw_ladder(str(paths["ladder"]), f"{title}: ASHA", decisions, finals, full, summary["winner"]["trial"])
     draw_leaderboard(
-        str(files / "leaderboard.png"),
-        session.name,
+        str(paths["leaderboard"]),
+        title,
         [f"trial {row['trial']}" for row in rows],
         [row["val_accuracy"] for row in rows],
         [row["num_parameters"] for row in rows],
         [row["ended"] for row in rows],
         baseline_index=next(place for place, row in enumerate(rows) if row["trial"] == 0),
     )
-    session.tracker.log(SWEEP_RUN, metrics, tags=tags, files=files)
+    found = summary["importance"]
+    if found is not None:
+        paths["importance"] = folder / "importance.png"
+        note = f"of {found['target']}, {found['trials']} trials, out-of-bag R2 {found['score']:.2f}"
+        draw_importance(str(paths["importance"]), f"{title}: hyperparameters", found["shares"], note)
+    return paths
 
 
-def keep_summary(session: SweepSession, summary: dict[str, Any]) -> None:
-    """For the same command, when it is given again."""
-    Folder(session.folder).write(SUMMARY_FILE, json.dumps(summary).encode())
+def stage_boxes(stages: Sequence[Mapping[str, Any]]) -> list[Box]:
+    """The stages of a summary as boxes with their times."""
+    return [Box(stage["name"], tuple(stage["inputs"]), stage["outcome"], _note(stage)) for stage in stages]
 
 
-def earlier_summary(session: SweepSession) -> dict[str, Any] | None:
-    """What the same command said when it finished before; None where there is work left."""
-    folder = Folder(session.folder)
-    if session.tracker.earlier_end(SWEEP_RUN)[0] != "FINISHED" or not folder.exists(SUMMARY_FILE):
-        return None
-    summary: dict[str, Any] = json.loads(folder.read(SUMMARY_FILE))
-    return summary if len(summary["leaderboard"]) == session.config.trials else None
+def _note(stage: Mapping[str, Any]) -> str:
+    if stage["outcome"] == "cached":
+        return f"from run {stage['run_id'][:8]}"
+    return "" if stage["seconds"] is None else f"{stage['seconds']:.0f} s"
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        columns = [name for name in rows[0] if name != "decisions"]  # they have a table of their own
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
 
 
 def print_summary(console: Console, summary: dict[str, Any]) -> None:
-    console.print(_table(summary["leaderboard"]))
-    for line in summary_lines(summary):
+    print_leaderboard(console, summary["leaderboard"])
+    for line in summary["lines"]:
         console.out(line, highlight=False)
     console.out(f"view the runs:   {summary['next']['view']}", highlight=False)
     console.out(f"promote:         {summary['next']['promote']}", highlight=False)
+
+
+def print_leaderboard(console: Console, rows: list[dict[str, Any]]) -> None:
+    console.print(_table(rows))
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
@@ -219,28 +295,45 @@ def _cell(name: str, value: Any) -> str:
     return f"{value:,}" if name == "num_parameters" else str(value)
 
 
-def summary_lines(summary: dict[str, Any]) -> list[str]:
+def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     """The result in words."""
     winner, baseline, gain = summary["winner"], summary["baseline"], summary["gain"]
-    images, registry, asha = summary["dataset"]["test_images"], summary["registry"], summary["asha"]
+    seeds, asha, registry = summary["confirm"]["seeds"], summary["asha"], summary["registry"]
+    name = "the published configuration" if winner["published"] else f"trial {winner['trial']}"
     lines = [
-        f"winner: trial {winner['trial']}, validation {winner['val_accuracy']:.2%}, "
-        f"test {winner['test_accuracy']:.2%} ({winner['test_correct']} of {images})"
+        f"winner: {name}, trained anew with {seeds} {'seed' if seeds == 1 else 'seeds'}: validation "
+        f"{_spread(winner, 'val')}, test {_spread(winner, 'test')}"
     ]
-    if baseline is None or gain is None:
-        lines.append("published configuration: trial 0 completed no epoch, so there is no gain to state")
-    elif baseline["trial"] == winner["trial"]:
-        lines.append("published configuration: it won; no trial was better")
+    if winner["shrinkage"] is not None:
+        lines.append(
+            f"the search had promised {winner['search_accuracy']:.2%} on validation: {-winner['shrinkage']:+.2%} now"
+        )
+    if winner["published"]:
+        lines.append("no finalist was better than the published configuration")
     else:
         lines.append(
-            f"published configuration: validation {baseline['val_accuracy']:.2%}, test "
-            f"{baseline['test_accuracy']:.2%}; gain {gain['val_accuracy']:+.2%} and {gain['test_accuracy']:+.2%}"
+            f"published configuration: validation {_spread(baseline, 'val')}, test {_spread(baseline, 'test')}; gain "
+            f"{gain['val_accuracy']:+.2%} and {gain['test_accuracy']:+.2%}"
         )
+    lines += [f"not in the running: {model['error']}" for model in summary["confirm"]["models"] if model["error"]]
     lines.append(f"ASHA: {asha['epochs']} of {asha['full_grid_epochs']} epochs of the full grid ({asha['share']:.1%})")
+    lines += [*summary["importance_lines"], *(f"edge: {line}" for line in summary["edges"])]
+    lines += summary["audit"]["lines"] if summary["audit"] else []
+    times = summary["test_openings"]
+    lines.append(f"test images: read {'once' if times == 1 else f'{times} times'} so far in this tracking store")
     champion = "there is no champion yet"
     if registry["champion_version"] is not None:
         accuracy = registry["champion_test_accuracy"]
         known = f", test {accuracy:.2%}" if accuracy is not None else ""
         champion = f"champion: version {registry['champion_version']}{known}"
-    lines.append(f"registry: {registry['model']} version {registry['version']} is the challenger; {champion}")
+    images = summary["dataset"]["test_images"]
+    lines.append(
+        f"registry: {registry['model']} version {registry['version']} is the challenger (seed {winner['best_seed']}, "
+        f"test {winner['test_correct']} of {images}); {champion}"
+    )
     return lines
+
+
+def _spread(model: Mapping[str, Any], split: str) -> str:
+    deviation = model[f"{split}_spread"]
+    return f"{model[f'{split}_mean']:.2%}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")

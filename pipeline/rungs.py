@@ -6,6 +6,23 @@ from pipeline.exits import UsageError
 
 
 @dataclass(frozen=True)
+class Decision:
+    """What ASHA decided of a trial at a rung, and by what."""
+
+    epoch: int
+    """The rung."""
+    accuracy: float
+    """Of the trial there, on the validation images: a fraction."""
+    cutoff: float | None
+    """What it had to reach; None for the first trial at a rung, which always goes on."""
+    rank: int
+    """Its place among the `of` trials that had reached the rung by then, itself included; 1 is the best."""
+    of: int
+    go_on: bool
+    """The published configuration goes on whatever its accuracy."""
+
+
+@dataclass(frozen=True)
 class Rungs:
     """ASHA's ladder: at each of these epochs, one trial in `reduction_factor` goes on."""
 

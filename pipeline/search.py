@@ -17,7 +17,7 @@ from pipeline.exits import PipelineError, disk_full
 from pipeline.ledger import Ledger
 from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord, Outcome, TrialRecord
-from pipeline.rungs import Rungs
+from pipeline.rungs import Decision, Rungs
 from pipeline.team_trial import TeamTrial
 from pipeline.training import TrainingContext, TrainingData
 from pipeline.trial import ACCURACY, Trial
@@ -141,6 +141,11 @@ class _Here:
             return False
         return True
 
+    def decisions(self, index: int) -> tuple[Decision, ...]:
+        """ASHA's of a trial so far."""
+        assert self.ledger is not None  # it is only missing from what was pickled
+        return self.ledger.decisions(index)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _nowhere, ()
 
@@ -197,8 +202,8 @@ class _Asha(AsyncHyperBandScheduler):
         """Puts an earlier driver's results on the rungs, and keeps to its decisions."""
         for index in ledger.begun:
             for decision in ledger.decisions(index):
-                self._judge(index, decision["epoch"], decision["accuracy"])
-                self._decided[index, decision["epoch"]] = decision["go_on"]
+                self._judge(index, decision.epoch, decision.accuracy)
+                self._decided[index, decision.epoch] = decision.go_on
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Nothing to prepare: a trial is entered when it reaches its first rung."""
@@ -226,10 +231,24 @@ class _Asha(AsyncHyperBandScheduler):
         if epoch not in self._rung_epochs or result.get("ended", {}).get("outcome") in ("failed", "interrupted"):
             return True
         if (index, epoch) not in self._decided:
-            go_on = self._judge(index, epoch, accuracy) or index == 0
-            self._decided[index, epoch] = go_on
-            self._here.write(lambda ledger: ledger.decided(index, epoch, accuracy, go_on))
+            decision = self._decide(index, epoch, accuracy)
+            self._decided[index, epoch] = decision.go_on
+            self._here.write(lambda ledger: ledger.decided(index, decision))
         return self._decided[index, epoch]
+
+    def _decide(self, index: int, epoch: int, accuracy: float) -> Decision:
+        rung = self._rung(epoch)
+        cutoff: Any = self._brackets[0].cutoff(rung)  # of those before it
+        passes = self._judge(index, epoch, accuracy)
+        better = sum(value > accuracy for value in rung.values())
+        known = None if cutoff is None else float(cutoff)
+        return Decision(epoch, accuracy, known, rank=better + 1, of=len(rung), go_on=passes or index == 0)
+
+    def _rung(self, epoch: int) -> dict[int, float]:
+        """The accuracies of the trials that have reached a rung, by index."""
+        rungs: Any = self._brackets[0]._rungs
+        found: dict[int, float] = next(recorded for milestone, recorded in rungs if milestone == epoch)
+        return found
 
     def _judge(self, index: int, epoch: int, accuracy: float) -> bool:
         """Enters a result at its rung; says whether it passes."""
@@ -307,7 +326,7 @@ class _Events(tune.Callback):
         if spec.index in self._ended:
             return
         self._begin(spec)  # its process may never have come up
-        record = TrialRecord(spec, outcome, tuple(self._epochs[spec.index]), error)
+        record = TrialRecord(spec, outcome, tuple(self._epochs[spec.index]), error, self._here.decisions(spec.index))
         if not self._here.write(lambda ledger: ledger.end(record)):
             record = replace(record, outcome="interrupted", error=None)  # the next driver will not know of its end
         self._ended[spec.index] = record

@@ -5,6 +5,7 @@ import json
 import shlex
 import socket
 import sys
+import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
@@ -50,8 +51,10 @@ class Session(ABC, Generic[C]):
         self.interrupt = Interrupt()
         self.model_name = experiment_name(dataset.name)
         self._memory = self._recall()
+        self._lock = threading.RLock()
+        """Over what stages side by side would do twice."""
         uri = resolve_tracking_uri(config.tracking_uri)
-        self.tracker = Tracker(uri, self.model_name, self._memory["id"], config.tracking_timeout)
+        self.tracker = Tracker(uri, self.model_name, self.owner, config.tracking_timeout)
         self.artifacts = ArtifactMaker()
         self.seconds: dict[str, float] = {}
         """Wall time of each stage so far, and of Ray's start."""
@@ -76,6 +79,11 @@ class Session(ABC, Generic[C]):
     @abstractmethod
     def end_run(self) -> None:
         """Ends it: all went well."""
+
+    @property
+    def owner(self) -> str:
+        """The random id of this folder's runs."""
+        return str(self._memory["id"])
 
     @property
     def trials_folder(self) -> str:
@@ -108,7 +116,7 @@ class Session(ABC, Generic[C]):
         if folder.exists(SESSION_FILE):
             memory: dict[str, Any] = json.loads(folder.read(SESSION_FILE))
             return memory
-        memory = {"id": uuid.uuid4().hex}
+        memory = {"id": uuid.uuid4().hex, "forced": self.config.forced}
         folder.write(SESSION_FILE, json.dumps(memory).encode())
         return memory
 
@@ -118,8 +126,9 @@ class Session(ABC, Generic[C]):
 
     def remember(self, name: str, value: Any) -> None:
         """Keeps a plain value for the next command over this folder."""
-        self._memory[name] = value
-        Folder(self.folder).write(SESSION_FILE, json.dumps(self._memory).encode())
+        with self._lock:
+            self._memory[name] = value
+            Folder(self.folder).write(SESSION_FILE, json.dumps(self._memory).encode())
 
 
 @contextmanager
@@ -133,7 +142,7 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
     dataset = load_dataset(config.data)
     identity = {**kind.identity(config, dataset), "digest": dataset.digest}
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    folder = f"{_absolute(config.storage)}/{kind.kind}-{dataset.name}-{fingerprint}"
+    folder = _newest(f"{_absolute(config.storage)}/{kind.kind}-{dataset.name}-{fingerprint}", config.forced)
     with locked(folder):
         _refuse_unusable(folder)
         session = kind(config, console, dataset, folder)
@@ -141,6 +150,25 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
             yield session
         finally:
             session.artifacts.close()
+
+
+def _newest(folder: str, forced: str | None) -> str:
+    """The folder to go on in: the newest of its name, or a new one where all is to be computed anew.
+
+    What was begun anew, and has not finished, goes on as well.
+    """
+    number, memory = 0, None
+    while (found := Folder(_numbered(folder, number + 1))).exists(SESSION_FILE):
+        number, memory = number + 1, json.loads(found.read(SESSION_FILE))
+    if memory is None:
+        return folder
+    if forced is None or (memory["forced"] == forced and not memory.get("finished")):
+        return _numbered(folder, number)
+    return _numbered(folder, number + 1)
+
+
+def _numbered(folder: str, number: int) -> str:
+    return folder if number == 1 else f"{folder}-{number}"
 
 
 @contextmanager
@@ -155,6 +183,7 @@ def under_way(session: Session[Any], dashboard: bool = False) -> Iterator[None]:
                 yield
                 session.end_run()
                 session.tracker.close()
+                session.remember("finished", True)
             except BaseException as error:
                 _mark_unfinished(session, error)
                 if not isinstance(error, UsageError):  # the same command would be refused again

@@ -8,6 +8,7 @@ from pipeline.ddp import SharedData, Team, TeamTraining, run_training
 from pipeline.evaluation import evaluate_on_test, record_test
 from pipeline.exits import InterruptedCommandError, PipelineError
 from pipeline.observers import Observer
+from pipeline.openings import OPENED_TAG
 from pipeline.precision import precision_of
 from pipeline.ranking import EpochRecord, TrialRecord
 from pipeline.registry import Measured, register
@@ -91,9 +92,11 @@ class _Lines(Observer):
 
 def _test_and_register(session: TrainSession, best: EpochRecord) -> dict[str, Any]:
     data, run_id = session.dataset, session.tracker.run_id(trial_key(0))
+    session.tracker.log(trial_key(0), tags={OPENED_TAG: data.test_digest})
+    session.tracker.flush()
     with Watchdog(session.config.stall_minutes, session.say):
-        (test,) = evaluate_on_test([0], session.trials_folder, data.test, session.allotment)
-    record_test(session, test, session.name)
+        (test,) = evaluate_on_test([trial_folder(session.trials_folder, 0)], data.test, session.allotment)
+    record_test(session, run_id, test, session.name)
     version = register(
         session.tracker.client,
         session.model_name,

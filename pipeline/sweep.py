@@ -5,9 +5,19 @@ python -m pipeline.sweep --trials 32
 
 import json
 from argparse import Namespace
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from pipeline.config import SweepConfig, TrialResources, refuse_unwritable
+from pipeline.boxes import Box
+from pipeline.config import (
+    SweepConfig,
+    TrialResources,
+    experiment_name,
+    refuse_unwritable,
+    resolve_tracking_uri,
+)
+from pipeline.drawing import refuse_graph_suffix
 from pipeline.exits import Parser, run_command
 from pipeline.flags import add_shared_flags, shared_values
 
@@ -23,6 +33,23 @@ def build_parser() -> Parser:
         "--reduction-factor", type=int, default=defaults.reduction_factor, help="one in this many passes a rung"
     )
     search.add_argument("--space", help="search space by name; default: by the image size")
+    final = parser.add_argument_group("confirmation")
+    final.add_argument(
+        "--finalists", type=int, default=defaults.finalists, help="best trials to train again before one is believed"
+    )
+    final.add_argument("--seeds", type=int, default=defaults.seeds, help="trainings of each of them")
+    final.add_argument(
+        "--audit", type=int, default=defaults.audit, metavar="K",
+        help="train K of the trials that ASHA stopped to their full length, to see whether it was right",
+    )  # fmt: skip
+    stages = parser.add_argument_group("stages")
+    stages.add_argument("--no-cache", action="store_true", help="run all stages, whatever has finished before")
+    stages.add_argument("--from", dest="from_stage", metavar="STAGE", help="run this stage and what rests on it anew")
+    stages.add_argument("--until", dest="until_stage", metavar="STAGE", help="run this stage and what it rests on only")
+    stages.add_argument("--graph", metavar="FILE", type=Path, help="draw the stages as .svg, .mmd or .txt; run nothing")
+    stages.add_argument(
+        "--why", metavar="TRIAL", type=int, help="say why a trial of the newest sweep ended; run nothing"
+    )
     run = parser.add_argument_group("resources")
     run.add_argument(
         "--workers-per-trial", type=int, default=defaults.workers_per_trial, help="processes that train one trial"
@@ -46,6 +73,12 @@ def config_of(flags: Namespace) -> SweepConfig:
         space=flags.space,
         workers_per_trial=flags.workers_per_trial,
         resources=TrialResources(flags.cpus_per_trial, flags.gpus_per_trial, flags.max_concurrent),
+        finalists=flags.finalists,
+        seeds=flags.seeds,
+        audit=flags.audit,
+        cache=not flags.no_cache,
+        from_stage=flags.from_stage,
+        until_stage=flags.until_stage,
     )
 
 
@@ -53,28 +86,73 @@ def main() -> None:
     flags = build_parser().parse_args()
     config = config_of(flags)
     refuse_unwritable("--json", flags.json)
-    # Only now: these take seconds to import, and bad usage should not wait for them.
+    refuse_unwritable("--graph", flags.graph)
+    if flags.graph is not None:
+        refuse_graph_suffix(flags.graph)
+    # Only now: it takes seconds to import, and bad usage should not wait for it.
     from pipeline.tracking_server import prepare_mlflow
 
     prepare_mlflow()
+    if flags.why is not None:
+        print_why(config, flags.why)
+        return
+    result = print_graph(config, flags.graph) if flags.graph is not None else sweep(config)
+    if flags.json is not None:
+        Path(flags.json).write_text(json.dumps(result, indent=2))
+
+
+def sweep(config: SweepConfig) -> dict[str, Any]:
+    """Runs the stages that need to run; prints and gives the result."""
     from pipeline.console import plain_or_live
-    from pipeline.report import earlier_summary, keep_summary, print_summary
+    from pipeline.orchestration import plan, run_stages
+    from pipeline.report import describe_search, print_leaderboard, print_summary
     from pipeline.session import open_session, under_way
-    from pipeline.stages import execute, sweep_graph
+    from pipeline.stages import sweep_graph
     from pipeline.sweep_session import SweepSession
 
     with open_session(SweepSession, config, plain_or_live()) as session:
-        summary = earlier_summary(session)
-        if summary is None:
-            with under_way(session, dashboard=config.workers_per_trial > 1):
-                outputs = sweep_graph(session).run(lambda stage, inputs: execute(session, stage, inputs))
-                summary = outputs["report"]
-                keep_summary(session, summary)
+        planned = plan(session, sweep_graph(session))
+        outputs = planned.outputs
+        if planned.is_finished:
+            for name, verdict in planned.verdicts.items():
+                session.say(f"{name}: {verdict.reason}")
         else:
-            session.say(f"{session.name} has finished before; nothing is computed again")
-        print_summary(session.console, summary)
-    if flags.json is not None:
-        Path(flags.json).write_text(json.dumps(summary, indent=2))
+            with under_way(session, dashboard=config.workers_per_trial > 1):
+                outputs = run_stages(session, planned)
+        if "report" in outputs:
+            print_summary(session.console, outputs["report"])
+            return dict(outputs["report"])
+        result = describe_search(session, outputs["search"]) if "search" in outputs else {}
+        if result:
+            print_leaderboard(session.console, result["leaderboard"])
+        return result
+
+
+def print_graph(config: SweepConfig, file: Path) -> dict[str, Any]:
+    """Draws the stages."""
+    from pipeline.console import plain_or_live
+    from pipeline.drawing import write_graph
+    from pipeline.session import open_session
+    from pipeline.stages import sweep_graph
+    from pipeline.sweep_session import SweepSession
+
+    with open_session(SweepSession, config, plain_or_live()) as session:
+        boxes = [Box(stage.name, stage.inputs) for stage in sweep_graph(session)]
+        session.say(f"the stages are drawn in {write_graph(file, boxes)}")
+    return {"stages": [asdict(box) for box in boxes]}
+
+
+def print_why(config: SweepConfig, trial: int) -> None:
+    """Says why a trial of the data set's newest sweep ended."""
+    from pipeline.decisions import explain
+    from pipeline.tracking_server import open_client, refuse_missing_database, refuse_unreachable
+    from vit.data import load_dataset
+
+    uri = resolve_tracking_uri(config.tracking_uri)
+    refuse_unreachable(uri)
+    refuse_missing_database(uri)
+    name = load_dataset(config.data).name
+    print("\n".join(explain(open_client(uri), experiment_name(name), trial)))
 
 
 if __name__ == "__main__":

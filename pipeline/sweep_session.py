@@ -1,22 +1,42 @@
 """A sweep's session: its space, its trials, and what each may take."""
 
-from dataclasses import asdict
+import math
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from rich.console import Console
 
+from pipeline.boxes import StageOutcome
 from pipeline.cluster import Allotment, allot
+from pipeline.code_digest import code_digests
 from pipeline.config import SweepConfig
+from pipeline.dag import Plain
 from pipeline.exits import UsageError
+from pipeline.precision import precision_of
 from pipeline.rungs import Rungs
 from pipeline.session import Session
 from pipeline.trial_runs import SWEEP_RUN
+from pipeline.watchdog import Watchdog
 from tune_spaces import SPACES, space_for
-from tune_spaces.space import Space, TrialSpec, draw_trials
+from tune_spaces.space import Space, describe, draw_trials
 from vit.data import Dataset
+from vit.precision import Precision
+from vit.recipes import published
 
-DRAWS_THAT_TELL = 16
-"""A space whose code has changed draws other trials; these many first ones show it."""
+SEARCH_CODE = ("pipeline.ranking", "pipeline.rungs", "pipeline.search", "pipeline.training")
+"""What decides a trial's numbers and its end."""
+
+
+@dataclass(frozen=True)
+class StageStory:
+    """A stage, as the report tells of it."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outcome: StageOutcome
+    reason: str
+    seconds: float | None
+    run_id: str | None
 
 
 class SweepSession(Session[SweepConfig]):
@@ -27,27 +47,50 @@ class SweepSession(Session[SweepConfig]):
         super().__init__(config, console, dataset, folder)
         self.space = space_of(config, dataset)
         self.rungs = rungs_of(config, self.space)
-        self.specs = trials_of(config, dataset, config.trials)
+        self.specs = draw_trials(self.space, dataset.shape, config.trials, self.rungs.max_epochs, config.seed)
+        self.watchdog = Watchdog(config.stall_minutes, self.say)
+        self.story: dict[str, StageStory] = {}
+        """What becomes of each stage, as far as it is known."""
+        self.stage_keys: dict[str, str] = {}
         self._allotment: Allotment | None = None
+        self._precision: Precision | None = None
 
     @classmethod
     def identity(cls, config: SweepConfig, dataset: Dataset) -> dict[str, Any]:
-        """The number of trials is not in it: a longer list begins with the shorter one."""
-        if config.space is not None and config.space not in SPACES:
-            raise UsageError(f"--space is {config.space!r}, but must be one of {', '.join(sorted(SPACES))}")
-        return {
-            "trials": [spec.to_dict() for spec in trials_of(config, dataset, DRAWS_THAT_TELL)],
-            "rungs": asdict(rungs_of(config, space_of(config, dataset))),
-            "precision": config.precision,
-            "compile": config.compile,
-        }
+        """What the search computes; the number of trials is not in it: a longer list begins with the shorter one."""
+        reads = search_reads(config, dataset)
+        del reads["trials"]
+        return {"reads": reads, "code": code_digests(*SEARCH_CODE)}
 
     @property
     def allotment(self) -> Allotment:
         """What a trial takes of the cluster that the session is connected to."""
-        if self._allotment is None:
-            self._allotment = allot(self.config.resources, self.config.workers_per_trial)
-        return self._allotment
+        with self._lock:
+            if self._allotment is None:
+                self._allotment = allot(self.config.resources, self.config.workers_per_trial)
+            return self._allotment
+
+    @property
+    def final_allotment(self) -> Allotment:
+        """What a training of Ray Train's takes: the same, but whole GPUs, which its workers do not share."""
+        allotment, resources = self.allotment, self.config.resources
+        if allotment.gpus == math.ceil(allotment.gpus):
+            return allotment
+        whole = replace(resources, gpus_per_trial=float(math.ceil(allotment.gpus)))
+        return allot(whole, self.config.workers_per_trial)
+
+    @property
+    def precision(self) -> Precision:
+        """One choice for all that the command trains."""
+        with self._lock:
+            if self._precision is None:
+                model, recipe = published(self.dataset.shape, self.rungs.max_epochs)
+                self._precision = precision_of(self, model, recipe, self.allotment)
+            return self._precision
+
+    def stage_key(self, name: str) -> str:
+        """By which the tracker knows a stage's run."""
+        return self.stage_keys[name]
 
     def start_run(self) -> None:
         config, allotment = self.config, self.allotment
@@ -58,6 +101,7 @@ class SweepSession(Session[SweepConfig]):
             "validation_images": len(self.dataset.validation), "test_images": len(self.dataset.test),
             "workers_per_trial": allotment.workers, "cpus_per_trial": allotment.cpus,
             "gpus_per_trial": allotment.gpus, "max_concurrent": allotment.concurrent,
+            "finalists": config.finalists, "seeds": config.seeds,
         }  # fmt: skip
         self.tracker.start_run(SWEEP_RUN, self.name, None, self.run_tags, params, self.dataset_reference)
 
@@ -65,14 +109,35 @@ class SweepSession(Session[SweepConfig]):
         self.tracker.end_run(SWEEP_RUN, "FINISHED")
 
 
+def search_reads(config: SweepConfig, dataset: Dataset) -> dict[str, Plain]:
+    """All that decides the trials and their ends, besides code and data.
+
+    Raises:
+        UsageError: there is no such space, or the rungs do not fit.
+    """
+    space = space_of(config, dataset)
+    rungs = rungs_of(config, space)
+    ranges: dict[str, Plain] = {
+        f"{name} range": describe(domain) for name, domain in sorted(space.domains(dataset.shape).items())
+    }
+    return {
+        "trials": config.trials,
+        "seed": config.seed,
+        "space": space.name,
+        "full length": rungs.max_epochs,
+        "grace epochs": rungs.grace_epochs,
+        "reduction factor": rungs.reduction_factor,
+        "precision": config.precision,
+        "compile": config.compile,
+        **ranges,
+    }
+
+
 def space_of(config: SweepConfig, dataset: Dataset) -> Space:
+    if config.space is not None and config.space not in SPACES:
+        raise UsageError(f"--space is {config.space!r}, but must be one of {', '.join(sorted(SPACES))}")
     return SPACES[config.space] if config.space else space_for(dataset.img_size)
 
 
 def rungs_of(config: SweepConfig, space: Space) -> Rungs:
     return Rungs.of(config.max_epochs or space.max_epochs, config.grace_epochs, config.reduction_factor)
-
-
-def trials_of(config: SweepConfig, dataset: Dataset, count: int) -> list[TrialSpec]:
-    space = space_of(config, dataset)
-    return draw_trials(space, dataset.shape, count, rungs_of(config, space).max_epochs, config.seed)

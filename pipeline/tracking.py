@@ -172,6 +172,19 @@ class Tracker:
         self.flush()
         return self._run_ids[key]
 
+    def find_run_id(self, key: str) -> str | None:
+        """The same; None where the owner has no such run."""
+        self.flush()
+        return self._run_ids.get(key)
+
+    def adopt(self, run_id: str) -> str:
+        """Takes up a run of anybody's, so that something can be added to it; gives the key for it."""
+        key = f"run/{run_id}"
+        if key not in self._run_ids:
+            self._earlier[key] = self.client.get_run(run_id)
+            self._run_ids[key] = run_id
+        return key
+
     def flush(self, timeout: float | None = None) -> None:
         """Waits until all events so far are written.
 

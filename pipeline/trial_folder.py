@@ -53,7 +53,7 @@ class TrialLedger:
 
     spec: dict[str, Any]
     decisions: list[dict[str, Any]] = field(default_factory=list)
-    """ASHA's, each `{"epoch": rung, "accuracy": value, "go_on": bool}`, in order."""
+    """ASHA's, each with the fields of `pipeline.rungs.Decision`, in order."""
     outcome: str | None = None
     """None while it is not over; an interrupted trial is not."""
     error: str | None = None

@@ -1,7 +1,8 @@
 """The trials' runs in MLflow: what happens to a trial becomes a run with metrics by epoch, figures and weights."""
 
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -10,11 +11,14 @@ from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord, Outcome, TrialRecord
 from pipeline.tracking import LONGEST_TAG, DatasetReference, Status, Tracker
 from pipeline.trial_folder import trial_folder
+from pipeline.weights import lost_weights
 from tune_spaces.space import TrialSpec
 from vit.checkpoint import remove_state
 from vit.model import count_parameters
 
 SWEEP_RUN = "sweep"
+DECISIONS_TAG = "pipeline.decisions"
+"""ASHA's decisions of a trial as JSON: a list of `pipeline.rungs.Decision`."""
 STATUS: dict[Outcome, Status] = {
     "finished": "FINISHED",
     "asha": "KILLED",
@@ -38,6 +42,10 @@ class TrialRuns(Observer):
     dataset: DatasetReference
     class_names: tuple[str, ...]
 
+    def key(self, spec: TrialSpec) -> str:
+        """By which the tracker knows its run."""
+        return trial_key(spec.index)
+
     def run_name(self, spec: TrialSpec) -> str:
         return f"trial-{spec.index:02d}"
 
@@ -53,20 +61,23 @@ class TrialRuns(Observer):
         return SWEEP_RUN
 
     def trial_started(self, spec: TrialSpec) -> None:
-        key, tags = trial_key(spec.index), {**self.tags(spec), "pipeline.data_digest": self.dataset.digest}
+        key, tags = self.key(spec), {**self.tags(spec), "pipeline.data_digest": self.dataset.digest}
         params = {**spec.params, "num_parameters": count_parameters(spec.model)}
         self.tracker.start_run(key, self.run_name(spec), self.parent, tags, params, self.dataset)
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
-        self.tracker.log(trial_key(spec.index), epoch.metrics, step=epoch.number, at=epoch.at, once=True)
+        self.tracker.log(self.key(spec), epoch.metrics, step=epoch.number, at=epoch.at, once=True)
 
     def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
-        self.tracker.log(trial_key(spec.index), tags={"pipeline.refused_checkpoint": reason})
+        self.tracker.log(self.key(spec), tags={"pipeline.refused_checkpoint": reason})
 
     def trial_ended(self, record: TrialRecord) -> None:
-        key, folder = trial_key(record.index), trial_folder(self.trials_folder, record.index)
+        key, folder = self.key(record.spec), trial_folder(self.trials_folder, record.index)
         if record.outcome != "interrupted":
             remove_state(folder)  # the trial is over: its best weights are what is kept
+        if record.decisions:
+            told = json.dumps([asdict(decision) for decision in record.decisions])
+            self.tracker.log(key, tags={DECISIONS_TAG: told})
         at = int(time.time() * 1000)
         end = partial(self.tracker.end_run, key, STATUS[record.outcome], _ending_tags(record), at)
         best = record.best
@@ -85,9 +96,12 @@ class TrialRuns(Observer):
         self.artifacts.submit(make_trial_artifacts, folder.uri, title, self.class_names, then=complete)
 
     def trial_restored(self, record: TrialRecord) -> None:
-        """Tells it all again where its run is not whole: the process before died with the news."""
-        if self.tracker.earlier_end(trial_key(record.index)) == (STATUS[record.outcome], _ending_tags(record)):
-            return
+        """Tells it all again where its run is not whole: the process before died with the news, or files are lost."""
+        key = self.key(record.spec)
+        if self.tracker.earlier_end(key) == (STATUS[record.outcome], _ending_tags(record)):
+            run_id = self.tracker.run_id(key)
+            if record.best is None or lost_weights(self.tracker.client, [run_id]) is None:
+                return
         self.trial_started(record.spec)
         for epoch in record.epochs:
             self.epoch_done(record.spec, epoch)
@@ -120,3 +134,34 @@ class TrainRuns(TrialRuns):
     @property
     def parent(self) -> str | None:
         return None
+
+
+@dataclass(frozen=True)
+class FinalistRuns(TrialRuns):
+    """Runs of chosen configurations to their full length, with one of several seeds."""
+
+    seed: int
+    """Which of them, from 0."""
+
+    def key(self, spec: TrialSpec) -> str:
+        return f"finalist/{spec.index}/{self.seed}"
+
+    def run_name(self, spec: TrialSpec) -> str:
+        return f"{'published' if spec.index == 0 else super().run_name(spec)}-seed-{self.seed}"
+
+    def tags(self, spec: TrialSpec) -> dict[str, str]:
+        return {**super().tags(spec), "pipeline.kind": "finalist", "pipeline.confirm_seed": str(self.seed)}
+
+
+@dataclass(frozen=True)
+class AuditRuns(TrialRuns):
+    """Runs of trials that ASHA had stopped, trained to their full length after all."""
+
+    def key(self, spec: TrialSpec) -> str:
+        return f"audit/{spec.index}"
+
+    def run_name(self, spec: TrialSpec) -> str:
+        return f"audit-{spec.index:02d}"
+
+    def tags(self, spec: TrialSpec) -> dict[str, str]:
+        return {**super().tags(spec), "pipeline.kind": "audit"}

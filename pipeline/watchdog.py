@@ -45,7 +45,7 @@ class Watchdog(Observer):
         self._say, self._read, self._clock, self._patience = say, read, clock, patience
         self._news = clock()
         self._due = self._news + self._period
-        self._running: dict[int, _Running] = {}
+        self._running: dict[tuple[int, int], _Running] = {}
         self._lock = threading.Lock()
         """Over the three above."""
         self._over = threading.Event()
@@ -54,8 +54,7 @@ class Watchdog(Observer):
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> "Watchdog":
-        with self._lock:
-            self._progressed()
+        self.progressed()
         self._thread.start()
         return self
 
@@ -67,23 +66,26 @@ class Watchdog(Observer):
     def trial_started(self, spec: TrialSpec) -> None:
         with self._lock:
             self._progressed()
-            self._running[spec.index] = _Running(spec.recipe.epochs, self._news)
+            self._running[spec.index, spec.seed] = _Running(spec.recipe.epochs, self._news)
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         with self._lock:
             self._progressed()
-            self._running[spec.index] = _Running(spec.recipe.epochs, self._news, epoch)
+            self._running[spec.index, spec.seed] = _Running(spec.recipe.epochs, self._news, epoch)
 
     def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
-        with self._lock:
-            self._progressed()
+        self.progressed()
 
     def trial_ended(self, record: TrialRecord) -> None:
         with self._lock:
             self._progressed()
-            self._running.pop(record.index, None)
+            self._running.pop((record.spec.index, record.spec.seed), None)
 
     def trial_restored(self, record: TrialRecord) -> None:
+        self.progressed()
+
+    def progressed(self) -> None:
+        """Tells of any other progress than a trial's."""
         with self._lock:
             self._progressed()
 
@@ -165,10 +167,10 @@ def _waiting_line(claim: Claim, nodes: list[Node]) -> str:
     return f"{_whose(claim)} waits for {_asked(claim)}: {prospect(claim, nodes)}"
 
 
-def _trial_lines(running: dict[int, _Running], now: float) -> list[str]:
+def _trial_lines(running: dict[tuple[int, int], _Running], now: float) -> list[str]:
     if not running:
         return ["no trial is under way"]
-    return _capped([_trial_line(index, trial, now - trial.since) for index, trial in sorted(running.items())])
+    return _capped([_trial_line(index, trial, now - trial.since) for (index, _), trial in sorted(running.items())])
 
 
 def _trial_line(index: int, trial: _Running, ago: float) -> str:

@@ -1,13 +1,15 @@
 """What a search space is, and how its trials are drawn."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+from ray import tune
 from ray.tune.search.sample import Domain
 
-from vit.data import DataShape
+from vit.arrays import DataShape
 from vit.model import ViTConfig
 from vit.recipes import Recipe, published
 
@@ -92,3 +94,51 @@ def patch_sizes(img_size: int, fewest: int, most: int) -> list[int]:
     """Patch sizes that divide the image and give from `fewest` to `most` patches, smallest first."""
     divisors = [size for size in range(1, img_size + 1) if img_size % size == 0]
     return [size for size in divisors if fewest <= (img_size // size) ** 2 <= most]
+
+
+def drawn_value(spec: TrialSpec, name: str) -> Any:
+    """What a trial has of a hyperparameter that a space names.
+
+    Raises:
+        KeyError: no model and no recipe has such a field.
+    """
+    return spec.model.embed_dim // spec.model.num_heads if name == "head_width" else spec.params[name]
+
+
+def is_log(domain: Domain) -> bool:
+    """Whether a domain draws evenly by the logarithm."""
+    return isinstance(domain.get_sampler(), tune.search.sample.LogUniform)
+
+
+def bounds(domain: Domain) -> tuple[float, float] | None:
+    """The ends of a range of floats or integers, both within it; None for a choice and every other domain."""
+    sample = tune.search.sample
+    if not isinstance(domain.get_sampler(), (sample.Uniform, sample.LogUniform)):
+        return None
+    if isinstance(domain, sample.Integer):
+        return domain.lower, domain.upper - 1  # Ray leaves the upper end out
+    return (float(domain.lower), float(domain.upper)) if isinstance(domain, sample.Float) else None
+
+
+def describe(domain: Domain) -> str:
+    """A domain in one short text: `3e-4..5e-3 (log)`, `2..6` (both ends within it), `2, 4, 8`.
+
+    What is neither a range nor a choice (normal, quantised) is told in Ray's words.
+    """
+    if isinstance(domain, tune.search.sample.Categorical):
+        return ", ".join(short(option) for option in domain.categories)
+    ends = bounds(domain)
+    if ends is None:
+        return str(domain.domain_str)
+    return "..".join(short(end) for end in ends) + (" (log)" if is_log(domain) else "")
+
+
+def short(value: Any, digits: int = 6) -> str:
+    """A value in few characters: a float in the shorter of plain and scientific form, all else as it is.
+
+    `digits` are the significant ones of a float.
+    """
+    if not isinstance(value, float) or not math.isfinite(value):
+        return str(value)
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    return min(f"{value:.{digits}g}", f"{float(mantissa):g}e{int(exponent)}", key=len)

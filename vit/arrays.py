@@ -1,4 +1,4 @@
-"""What every reader of images hands on: arrays of one split, and the splits as they come from a source."""
+"""What every reader of images hands on: arrays of one split, the splits as they come from a source, their shape."""
 
 from dataclasses import dataclass
 
@@ -39,3 +39,14 @@ class Splits:
     """Whether a mirrored image keeps its label."""
     source: str
     """Where the images came from, for the records."""
+
+
+@dataclass(frozen=True)
+class DataShape:
+    """What a model must know of a data set."""
+
+    img_size: int
+    in_chans: int
+    num_classes: int
+    mirror_safe: bool
+    """Whether a mirrored image keeps its label; digits and letters do not, and are never flipped."""

@@ -6,22 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vit.arrays import DataError, ImageArrays
+from vit.arrays import DataError, DataShape, ImageArrays
 from vit.sources import read_splits
 from vit.stratify import pick, stratified_counts
 
 __all__ = ["DataConfig", "DataError", "Dataset", "ImageArrays", "duplicates_across_splits", "load_dataset"]
-
-
-@dataclass(frozen=True)
-class DataShape:
-    """What a model must know of a data set."""
-
-    img_size: int
-    in_chans: int
-    num_classes: int
-    mirror_safe: bool
-    """Whether a mirrored image keeps its label; digits and letters do not, and are never flipped."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vit.augment import Normalisation, augment, draw
-from vit.data import ImageArrays
+from vit.arrays import ImageArrays
 from vit.metrics import Counter, Counts
 from vit.model import VisionTransformer, ViTConfig
 from vit.optim import build_optimizer, learning_rate_at

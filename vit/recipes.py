@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from vit.data import DataShape
+from vit.arrays import DataShape
 from vit.model import ViTConfig
 
 

@@ -3,22 +3,31 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.boxes import FILLS, Box, StageOutcome
 from pipeline.figures import (
+    GREEN,
     HEIGHT,
     OUTCOME_STYLES,
+    RED,
     WIDTH,
     draw_class_accuracy,
     draw_confusion_matrix,
     draw_curves,
+    draw_graph,
+    draw_importance,
+    draw_ladder,
     draw_leaderboard,
     largest_confusion,
 )
+from pipeline.rungs import Decision
 
 LARGEST_FILE = 300_000
 """Bytes: three figures for each of dozens of trials go to the tracking server."""
@@ -204,10 +213,83 @@ def test_dollars_in_names_are_no_formula(draw: Callable[..., np.ndarray]) -> Non
 def test_importing_the_figures_stays_light() -> None:
     code = (
         "import sys, pipeline.figures\n"
-        "heavy = {'torch', 'ray', 'mlflow', 'pandas', 'matplotlib.pyplot'} & set(sys.modules)\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'pandas', 'pyarrow', 'matplotlib.pyplot'} & set(sys.modules)\n"
         "assert 'matplotlib.figure' in sys.modules\n"
         "print(sorted(heavy))"
     )
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def stages(*outcomes: StageOutcome | None) -> list[Box]:
+    """A chain, the last of which reads all before it."""
+    names = [f"stage{number}" for number in range(len(outcomes))]
+    inputs = [tuple(names[max(place - 1, 0) : place]) for place in range(len(names) - 1)]
+    return [
+        Box(name, before, outcome, "42 s")
+        for name, before, outcome in zip(names, [*inputs, tuple(names[:-1])], outcomes, strict=True)
+    ]
+
+
+def test_the_graph_shows_each_outcome_in_its_colour(draw: Callable[..., np.ndarray]) -> None:
+    pixels = draw(draw_graph, stages("run", "cached", "failed", "skipped"))[:-60]
+    for outcome in get_args(StageOutcome):
+        assert ink(pixels, FILLS[outcome]) > 1000, outcome
+    bare = draw(draw_graph, stages(None, None, None, None))
+    # The greys of a line's soft edge may hit one of them.
+    assert sum(ink(bare, fill) for outcome, fill in FILLS.items() if outcome) < 100
+
+
+@pytest.mark.parametrize("count", [1, 3, 24])
+def test_a_graph_of_one_and_of_many_stages(draw: Callable[..., np.ndarray], count: int) -> None:
+    outcomes: list[StageOutcome] = ["run"] * count
+    assert ink(draw(draw_graph, stages(*outcomes))[:-60], FILLS["run"]) > 1000
+
+
+def ladder(count: int) -> tuple[dict[int, list[Decision]], dict[int, float]]:
+    """Of `count` trials every third goes on, at the epochs 3 and 9; the full length is 27."""
+    made: dict[int, list[Decision]] = {}
+    alive = list(range(count))
+    for epoch in (3, 9):
+        for place, trial in enumerate(alive, start=1):
+            go_on, cutoff = trial % 3 ** (2 if epoch == 9 else 1) == 0, None if place == 1 else 0.5
+            decision = Decision(epoch, 0.3 + 0.4 * go_on + epoch / 90, cutoff, rank=1, of=place, go_on=go_on)
+            made.setdefault(trial, []).append(decision)
+        alive = [trial for trial in alive if made[trial][-1].go_on]
+    return made, {trial: 0.9 + trial / 100 / count for trial in alive}
+
+
+@pytest.mark.parametrize("count", [1, 3, 32, 1000])
+def test_the_ladder_shows_the_winner_and_the_published(draw: Callable[..., np.ndarray], count: int) -> None:
+    decisions, finals = ladder(count)
+    winner = max(finals, key=lambda trial: finals[trial])
+    pixels = draw(draw_ladder, decisions, finals, 27, winner)
+    assert ink(pixels, RED) > 100
+    # Where the published configuration won there is one line for both.
+    assert (ink(pixels, GREEN) > 100) == (winner != 0)
+
+
+def test_the_ladder_marks_who_went_on_and_where_the_cutoff_was(draw: Callable[..., np.ndarray]) -> None:
+    decisions, finals = ladder(9)
+    stopped = {trial: [replace(one, go_on=False) for one in made] for trial, made in decisions.items()}
+    uncut = {trial: [replace(one, cutoff=None) for one in made] for trial, made in decisions.items()}
+    pixels, hollow, bare = (draw(draw_ladder, made, finals, 27, 0)[60:-80] for made in (decisions, stopped, uncut))
+    assert ink(hollow, RED) < ink(pixels, RED)
+    assert ink(bare, "#333333") < ink(pixels, "#333333")
+
+
+def test_a_ladder_without_rungs(draw: Callable[..., np.ndarray]) -> None:
+    pixels = draw(draw_ladder, {0: [], 1: []}, {0: 0.5, 1: 0.6}, 1, winner=1)
+    assert ink(pixels, RED) > 0
+
+
+def test_importance_bars_are_as_long_as_the_share(draw: Callable[..., np.ndarray]) -> None:
+    pixels = draw(draw_importance, {"stem": 0.2, "depth": 0.8}, "of 32 trials")
+    upper, lower = ink(pixels[: HEIGHT // 2], BLUE), ink(pixels[HEIGHT // 2 :], BLUE)
+    assert lower == pytest.approx(upper / 4, rel=0.05)
+
+
+@pytest.mark.parametrize("count", [1, 25])
+def test_importance_of_one_and_of_many(draw: Callable[..., np.ndarray], count: int) -> None:
+    assert ink(draw(draw_importance, {f"$parameter {n}$": 1 / count for n in range(count)}, ""), BLUE) > 1000

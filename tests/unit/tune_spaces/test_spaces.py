@@ -10,7 +10,7 @@ import pytest
 
 from tune_spaces import SPACES, space_for
 from tune_spaces.space import Space, TrialSpec, draw_trials, patch_sizes
-from vit.data import DataShape
+from vit.arrays import DataShape
 from vit.model import ViTConfig, count_parameters
 from vit.recipes import Recipe
 
@@ -89,7 +89,7 @@ def test_the_learning_rate_is_drawn_evenly_by_its_logarithm(space: Space) -> Non
 def test_another_process_draws_the_same_trials(space: Space) -> None:
     program = (
         "import json; from tune_spaces import SPACES; from tune_spaces.space import draw_trials\n"
-        "from vit.data import DataShape\n"
+        "from vit.arrays import DataShape\n"
         f"trials = draw_trials(SPACES[{space.name!r}], {shape(32)!r}, 8, {EPOCHS}, 5)\n"
         "print(json.dumps([trial.to_dict() for trial in trials]))"
     )

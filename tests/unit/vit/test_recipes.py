@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vit.data import DataShape
+from vit.arrays import DataShape
 from vit.recipes import PUBLISHED_RECIPE, Recipe, published, published_patch_size
 
 

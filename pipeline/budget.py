@@ -1,0 +1,95 @@
+"""`--budget`: reading a length of time, and the largest sweep that is expected to fit into it."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pipeline.exits import UsageError
+
+WORTHWHILE_TRIALS = 8
+"""Fewer are no search: epochs and images are given up before."""
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(f"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a sweep is."""
+
+    trials: int
+    max_epochs: int
+    train_images: int
+
+    def __str__(self) -> str:
+        sizes = ((self.trials, "trial"), (self.max_epochs, "epoch"), (self.train_images, "image"))
+        return ", ".join(f"{count} {unit}" if count == 1 else f"{count} {unit}s" for count, unit in sizes)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `90s`, `30m`, `1.5h` or `2h30m`."""
+    match = _DURATION.fullmatch(text)
+    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
+    total = 3600 * hours + 60 * minutes + seconds
+    if not 0 < total < math.inf:
+        raise UsageError(f"--budget is {text!r}, but must be a time above 0 such as 90s, 30m, 1.5h or 2h30m")
+    return total
+
+
+def duration_text(seconds: float) -> str:
+    """As `parse_duration` reads it, in the largest units: `2h30m`."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
+    return "".join(f"{value:g}{unit}" for value, unit in parts if value) or "0s"
+
+
+def fit_budget(seconds: float, most: Size, least_images: int, estimate: Callable[[Size], float]) -> Size:
+    """The largest sweep that is expected to end within `seconds`.
+
+    Gives up what costs the result least first: trials, down to 8; then epochs, down to a third; then training
+    images, down to a tenth; then trials down to one, and epochs down to one.
+
+    Args:
+        seconds: the budget.
+        most: what would run without one.
+        least_images: fewer training images than these are never tried, unless `most` has fewer.
+        estimate: expected seconds of a sweep; a larger one takes longer.
+
+    Raises:
+        UsageError: even the smallest does not fit.
+    """
+    size = most
+    if estimate(size) <= seconds:
+        return size
+    for name, low in _concessions(most, least_images):
+        size = replace(size, **{name: low})
+        if estimate(size) <= seconds:
+            return _largest(size, name, getattr(most, name), lambda each: estimate(each) <= seconds)
+    raise UsageError(
+        f"--budget is {duration_text(seconds)}, but the smallest sweep ({size}) is expected to take "
+        f"{math.ceil(estimate(size))} s"
+    )
+
+
+def _concessions(most: Size, least_images: int) -> list[tuple[str, int]]:
+    """What is given up, first to last: a field of `Size` and how far down it goes."""
+    return [
+        ("trials", min(WORTHWHILE_TRIALS, most.trials)),
+        ("max_epochs", math.ceil(most.max_epochs / 3)),
+        ("train_images", min(max(math.ceil(most.train_images / 10), least_images), most.train_images)),
+        ("trials", 1),
+        ("max_epochs", 1),
+    ]
+
+
+def _largest(fitting: Size, name: str, beyond: int, fits: Callable[[Size], bool]) -> Size:
+    """The largest value of a field that fits, from that of `fitting` to below `beyond`, by bisection."""
+    low, high = getattr(fitting, name), beyond
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fits(replace(fitting, **{name: middle})):
+            low = middle
+        else:
+            high = middle
+    return replace(fitting, **{name: low})

@@ -1,0 +1,58 @@
+"""Digests of the code that a stage stands on, so that a change of it is seen and a change of a comment is not."""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLLOWED = ("vit", "tune_spaces")
+"""Packages whose modules count also where another one imports them: there, all code may decide a number."""
+
+
+def code_digests(*modules: str) -> dict[str, str]:
+    """A digest by module: of these, and of what they import from `FOLLOWED`, and so on.
+
+    Comments, docstrings and layout are not in it.
+    """
+    found: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found[module], imported = _read(module)
+            waiting += [name for name in imported if name.partition(".")[0] in FOLLOWED]
+    return dict(sorted(found.items()))
+
+
+@cache
+def _read(module: str) -> tuple[str, tuple[str, ...]]:
+    """The module's digest, and the modules of this project that it imports."""
+    tree = ast.parse(_file(module).read_text())
+    imported = tuple(sorted(set(_imports(tree))))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [each for each in node.body if not _is_docstring(each)] or [ast.Pass()]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16], imported
+
+
+def _file(module: str) -> Path:
+    path = ROOT.joinpath(*module.split("."))
+    return path.with_suffix(".py") if not path.is_dir() else path / "__init__.py"
+
+
+def _imports(tree: ast.Module) -> list[str]:
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            # `from package import module` names a module by its last part.
+            within = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [name for name in within if _file(name).is_file()] or [node.module]
+    return found
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    """A string that nobody uses: of a module, a class or a function, or of the field above it."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,0 +1,129 @@
+"""Whether the best trials lie at the edge of a range: then a better one may lie beyond it.
+
+The check is that of the tuning playbook (Godbole et al. 2023, https://github.com/google-research/tuning_playbook,
+"Identifying bad search space boundaries").
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ray.tune.search.sample import Categorical, Domain, Integer
+
+from pipeline.ranking import TrialResult
+from tune_spaces.space import Domains, bounds, describe, drawn_value, is_log, short
+
+FEWEST = 3
+"""Of the best trials; a tenth of all where that is more."""
+EDGE_WIDTH = 0.1
+"""Of a range of floats, as a share of it, on the scale on which it was drawn."""
+MAJORITY = 2 / 3
+MOST_CHANCE = 0.01
+"""That so many of the best lie at an edge although the hyperparameter does not matter."""
+
+
+@dataclass(frozen=True)
+class _Edge:
+    """One end of a hyperparameter's values."""
+
+    side: Literal["lower", "upper"]
+    limit: float
+    """The value at which it begins, or ends at the lower side; it belongs to the edge."""
+    chance: float
+    """That one draw lies at it."""
+
+    def holds(self, value: float) -> bool:
+        return value <= self.limit if self.side == "lower" else value >= self.limit
+
+
+def edge_warnings(domains: Domains, trials: Sequence[TrialResult]) -> list[str]:
+    """One line for each edge of a range at which the best trials crowd, saying how to widen the range.
+
+    The best are a tenth of the drawn trials that completed an epoch, and at least 3: trial 0, the published
+    configuration, is not drawn. A range of floats has its edges in its outer tenths, integers and numeric choices of
+    three options or more at their lowest and highest value. Strings, booleans and two options have none, nor has an
+    end that cannot be widened: 0, or 1 of whole numbers.
+
+    At least two thirds of the best must lie at an edge, and draws that do not matter must do so with a chance of at
+    most 1% (binomial). So a hyperparameter without effect warns in at most 2% of the sweeps, for its two edges
+    together; it is 0.2% for a range of floats and the best 3 trials. It also means that three options (1/3 each) warn
+    only when all of the best 5 agree, which takes 50 trials, and five options or integers when all of the best 3 do.
+
+    Args:
+        domains: what was searched, by hyperparameter.
+        trials: best first.
+    """
+    drawn = [trial.spec for trial in trials if trial.best is not None and trial.index != 0]
+    if len(drawn) < FEWEST:
+        return []
+    best = drawn[: max(FEWEST, len(drawn) // 10)]
+    lines = []
+    for name, domain in domains.items():
+        values = [drawn_value(spec, name) for spec in best]
+        lines += [_line(name, domain, edge, values) for edge in _edges(domain) if _is_crowded(edge, values)]
+    return lines
+
+
+def _edges(domain: Domain) -> list[_Edge]:
+    if isinstance(domain, Categorical):
+        return _edges_of_options(domain.categories)
+    ends = bounds(domain)
+    if ends is None or ends[0] >= ends[1]:
+        return []
+    edges = _edges_of_integers if isinstance(domain, Integer) else _edges_of_floats
+    return [edge for edge in edges(*ends, is_log(domain)) if not _is_natural_end(edge, ends[0])]
+
+
+def _edges_of_options(options: list[Any]) -> list[_Edge]:
+    numeric = all(isinstance(option, (int, float)) and not isinstance(option, bool) for option in options)
+    if not numeric or len(set(options)) < 3:
+        return []
+    low, high = min(options), max(options)
+    edges = [
+        _Edge("lower", low, options.count(low) / len(options)),
+        _Edge("upper", high, options.count(high) / len(options)),
+    ]
+    return [edge for edge in edges if not _is_natural_end(edge, low)]
+
+
+def _edges_of_integers(low: float, high: float, log: bool) -> list[_Edge]:
+    # An integer is drawn as the floor of a float: its chance is the length of its cell, on the scale of the draw.
+    scale = math.log if log else float
+    whole = scale(high + 1) - scale(low)
+    return [
+        _Edge("lower", low, (scale(low + 1) - scale(low)) / whole),
+        _Edge("upper", high, (scale(high + 1) - scale(high)) / whole),
+    ]
+
+
+def _edges_of_floats(low: float, high: float, log: bool) -> list[_Edge]:
+    if log:
+        factor = (high / low) ** EDGE_WIDTH
+        return [_Edge("lower", low * factor, EDGE_WIDTH), _Edge("upper", high / factor, EDGE_WIDTH)]
+    width = (high - low) * EDGE_WIDTH
+    return [_Edge("lower", low + width, EDGE_WIDTH), _Edge("upper", high - width, EDGE_WIDTH)]
+
+
+def _is_natural_end(edge: _Edge, lowest: float) -> bool:
+    """Whether nothing lies beyond: no hyperparameter is negative, and whole numbers count something."""
+    return edge.side == "lower" and (lowest == 0 or (isinstance(lowest, int) and lowest == 1))
+
+
+def _is_crowded(edge: _Edge, values: list[float]) -> bool:
+    hits = sum(edge.holds(value) for value in values)
+    return hits >= MAJORITY * len(values) and _chance(hits, len(values), edge.chance) <= MOST_CHANCE
+
+
+def _chance(hits: int, draws: int, chance: float) -> float:
+    """That at least `hits` of so many draws hit, each by its `chance`."""
+    return sum(math.comb(draws, k) * chance**k * (1 - chance) ** (draws - k) for k in range(hits, draws + 1))
+
+
+def _line(name: str, domain: Domain, edge: _Edge, values: list[float]) -> str:
+    there = sorted(value for value in values if edge.holds(value))
+    count = f"the best {len(values)}" if len(there) == len(values) else f"{len(there)} of the best {len(values)}"
+    texts = [short(value, digits=2) for value in (there[0], there[-1])]
+    where = texts[0] if texts[0] == texts[1] else " to ".join(texts)
+    way = "downwards" if edge.side == "lower" else "upwards"
+    return f"{name}: {count} trials lie at {where}, at the {edge.side} edge of {describe(domain)}: widen it {way}"

@@ -1,0 +1,19 @@
+"""How often a test set has been read: each look at it makes the next one's figure worth a little less.
+
+Every run that reads test images is tagged with their digest before it does.
+"""
+
+from mlflow import MlflowClient
+
+OPENED_TAG = "pipeline.test_opened"
+
+
+def count_openings(client: MlflowClient, test_digest: str) -> int:
+    """The runs of this tracking store that have read these test images, in all experiments."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    count, token = 0, None
+    while True:
+        page = client.search_runs(experiments, f"tags.`{OPENED_TAG}` = '{test_digest}'", page_token=token)
+        count, token = count + len(page), page.token
+        if not token:
+            return count
