@@ -18,9 +18,10 @@ from pipeline.trial_folder import TrialLedger
 from vit.storage import PREVIOUS_STATE_FILE, STATE_FILE, Folder
 
 # As the modules name them that write them, and that import torch and Ray; a test compares.
-SESSION_FILE, PROBE_FILE, SUMMARY_FILE, PERMIT_FILE = "session.json", "probe", "summary.json", "permit.json"
+SESSION_FILE, PROBE_FILE, PERMIT_FILE = "session.json", "probe", "permit.json"
 TUNE_FOLDER, RAY_TRAIN_FOLDER = "tune", "ray-train"
-TRIALS_FOLDER = "trials"
+TRIAL_FOLDER = re.compile(r"((?:trials|audit|finalists/\d+)/\d{5})/([^/]+)(?:/.*)?")
+"""What stands in the folder of a trial, a finalist or an audited trial."""
 
 NEEDED_BY_A_COMMAND = (TUNE_FOLDER, PROBE_FILE)
 """In its folder, as long as it is under way."""
@@ -59,10 +60,18 @@ class CommandFolder:
         folders = {str(path)[start:]: 0 for path, about in found.items() if about["type"] == "directory"}
         return {path: int(size or 0) for path, size in {**folders, **sizes}.items() if path}
 
-    def is_over(self, trial: str) -> bool:
-        """Whether a trial, by the name of its folder, has an outcome."""
+    @property
+    def is_finished(self) -> bool:
+        """Whether its last command came to its end."""
         try:
-            ledger = TrialLedger.read(Folder(f"{self.uri}/{TRIALS_FOLDER}/{trial}"))
+            return bool(json.loads(Folder(self.uri).read(SESSION_FILE)).get("finished"))
+        except ValueError:  # broken
+            return False
+
+    def is_over(self, trial: str) -> bool:
+        """Whether a trial, by the path of its folder in this one, has an outcome."""
+        try:
+            ledger = TrialLedger.read(Folder(f"{self.uri}/{trial}"))
         except (ValueError, TypeError):  # broken
             return False
         return ledger is not None and ledger.outcome is not None
@@ -118,7 +127,7 @@ def check_folder(folder: CommandFolder, records: Records) -> Iterator[Finding]:
     files = folder.files()
     if run is None:
         yield _without_run(folder, sum(files.values()))
-    elif judgement.state == "free" and _is_unfinished(folder, files):
+    elif judgement.state == "free" and not folder.is_finished:
         advice = f"to go on: {command_line(run)}"
         yield Finding("unfinished", folder.uri, "is not finished", advice, "information")
     leftovers = find_leftovers(files, folder.is_over)
@@ -134,12 +143,6 @@ def _without_run(folder: CommandFolder, size: int) -> Finding:
         "checkpoint", folder.uri, f"({in_words(size)}) {problem}", f"{advice}; or remove the folder",
         details={"bytes": size},
     )  # fmt: skip
-
-
-def _is_unfinished(folder: CommandFolder, files: Mapping[str, int]) -> bool:
-    if folder.name.startswith("train-"):
-        return not folder.is_over("00000")
-    return SUMMARY_FILE not in files
 
 
 def _leftover(folder: CommandFolder, leftovers: Mapping[str, int], judgement: Judgement) -> Finding:
@@ -171,7 +174,7 @@ def find_leftovers(files: Mapping[str, int], is_over: Callable[[str], bool]) -> 
 
     Args:
         files: everything in it, by path, with its size.
-        is_over: says whether a trial, by the name of its folder, has an outcome.
+        is_over: says whether a trial, by the path of its folder, has an outcome.
     """
     is_over = cache(is_over)
     found: dict[str, int] = {}
@@ -184,14 +187,15 @@ def find_leftovers(files: Mapping[str, int], is_over: Callable[[str], bool]) -> 
 
 def _leftover_with(path: str, is_over: Callable[[str], bool]) -> str | None:
     """The file or folder that goes as a whole and that this path belongs to; None where it stays."""
-    first, *rest = path.split("/")
+    first = path.partition("/")[0]
     if first in NEEDED_BY_A_COMMAND:
         return first
     if TEMPORARY.fullmatch(path.rpartition("/")[2]):
         return path
-    if first != TRIALS_FOLDER or len(rest) < 2:
+    within = TRIAL_FOLDER.fullmatch(path)
+    if within is None:
         return None
-    trial, name = rest[:2]
+    trial, name = within.groups()
     if name in NEEDED_BY_WORKERS or (name in NEEDED_TO_GO_ON and is_over(trial)):
-        return f"{first}/{trial}/{name}"
+        return f"{trial}/{name}"
     return None

@@ -77,7 +77,8 @@ class Calibration:
 def _work(model: ViTConfig, batch_size: int) -> NDArray[np.float64]:
     """What a batch takes: blocks, each some steps to start; FLOPs; numbers written."""
     per_image = np.array([0.0, flops_per_image(model), elements_per_image(model)])
-    return np.array([float(model.depth), 0.0, 0.0]) + batch_size * per_image
+    work: NDArray[np.float64] = np.array([float(model.depth), 0.0, 0.0]) + batch_size * per_image
+    return work
 
 
 def epoch_seconds(calibration: Calibration, spec: TrialSpec, train_images: int, validation_images: int) -> float:

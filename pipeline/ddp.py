@@ -7,7 +7,7 @@ epoch up to which they may train. So a decision takes effect at an epoch's end, 
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,30 +66,74 @@ class SharedData:
         return data
 
 
-class TeamTraining:
-    """A training by several workers, as seen by who started it. Goes on from the folder's last epoch."""
+@dataclass(frozen=True)
+class Assignment:
+    """A training to be done, and who is told of it."""
 
-    def __init__(
-        self, spec: TrialSpec, data: SharedData, context: TrainingContext, team: Team, max_failures: int
-    ) -> None:
-        self.spec, self.context = spec, context
-        self._folder = trial_folder(context.folder, spec.index)
-        self.told = 0
-        """Epochs that `next_epoch` has given, or that its caller knew before."""
-        self._error: BaseException | None = None
-        loop = {"spec": spec.to_dict(), "data": data, "context": context}
+    spec: TrialSpec
+    context: TrainingContext
+    observers: Sequence[Observer] = ()
+
+    @property
+    def folder(self) -> Folder:
+        return trial_folder(self.context.folder, self.spec.index)
+
+
+class Crew:
+    """Workers that start once and do one training after another; permits say how far each of these may go."""
+
+    def __init__(self, assignments: Sequence[Assignment], data: SharedData, team: Team, max_failures: int) -> None:
+        self._folders = [assignment.folder for assignment in assignments]
+        self.error: BaseException | None = None
+        """What ended the workers."""
         self._trainer = TorchTrainer(
             _work,
-            train_loop_config=loop,
+            train_loop_config={"work": [(each.spec.to_dict(), each.context) for each in assignments], "data": data},
             scaling_config=team.scaling,
             run_config=ray.train.RunConfig(
                 name=RAY_TRAIN_FOLDER,
-                storage_path=self._folder.uri,
+                storage_path=self._folders[0].uri,
                 failure_config=ray.train.FailureConfig(max_failures=max_failures),
             ),
         )
         # Not in the main thread, where Ray would take Ctrl-C to itself.
         self._thread = threading.Thread(target=self._fit, name="ray-train", daemon=True)
+
+    def start(self) -> None:
+        """Starts the workers, unless that was done before."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        """No worker trains, and none will."""
+        return self._thread.ident is None or not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Ends the workers at the end of their epoch, and waits until what they held is free."""
+        if not self.is_over:
+            for folder in self._folders:
+                _write_permit(folder, 0)
+            self._thread.join()
+        for folder in self._folders:
+            folder.remove(PERMIT_FILE)
+        self._folders[0].remove_folder(RAY_TRAIN_FOLDER)
+
+    def _fit(self) -> None:
+        try:
+            self._trainer.fit()
+        except Exception as error:  # told to whoever asks for the next epoch
+            self.error = _cause(error)
+
+
+class TeamTraining:
+    """A training by several workers, as seen by who started it. Goes on from the folder's last epoch."""
+
+    def __init__(self, assignment: Assignment, crew: Crew) -> None:
+        self.spec, self.crew = assignment.spec, crew
+        self._folder = assignment.folder
+        self.told = 0
+        """Epochs that `next_epoch` has given, or that its caller knew before."""
 
     @property
     def history(self) -> TrialHistory:
@@ -98,8 +142,7 @@ class TeamTraining:
     def permit(self, until: int) -> None:
         """Lets the workers train to the end of epoch `until`; there they wait. Starts them the first time."""
         _write_permit(self._folder, until)
-        if self._thread.ident is None:
-            self._thread.start()
+        self.crew.start()
 
     def next_epoch(self, wait: float) -> dict[str, Any] | None:
         """The next entry of the history, from its first; None where there is none after `wait` seconds, or no more.
@@ -109,35 +152,27 @@ class TeamTraining:
         """
         deadline = time.monotonic() + wait
         while True:
-            over = self.over
-            epochs = self.history.epochs
-            if len(epochs) > self.told:
+            none_trains, history = self.crew.is_over, self.history
+            if len(history.epochs) > self.told:
                 self.told += 1
-                return epochs[self.told - 1]
-            if over and self._error is not None:
-                raise self._error
-            if over or time.monotonic() > deadline:
+                return history.epochs[self.told - 1]
+            if _is_complete(history, self.spec):
+                return None
+            if none_trains and self.crew.error is not None:
+                raise self.crew.error
+            if none_trains or time.monotonic() > deadline:
                 return None
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
     @property
     def over(self) -> bool:
-        """No worker trains, and none will."""
-        return self._thread.ident is None or not self._thread.is_alive()
+        """No worker trains it, and none will."""
+        return self.crew.is_over or _is_complete(self.history, self.spec)
 
-    def stop(self) -> None:
-        """Ends the workers at the end of their epoch, and waits until what they held is free."""
-        if not self.over:
-            _write_permit(self._folder, 0)
-            self._thread.join()
-        self._folder.remove(PERMIT_FILE)
-        self._folder.remove_folder(RAY_TRAIN_FOLDER)
 
-    def _fit(self) -> None:
-        try:
-            self._trainer.fit()
-        except Exception as error:  # told to whoever asks for the next epoch
-            self._error = _cause(error)
+def _is_complete(history: TrialHistory, spec: TrialSpec) -> bool:
+    """There is nothing left to train."""
+    return len(history.epochs) >= spec.recipe.epochs or history.diverged is not None
 
 
 def _cause(error: Exception) -> Exception:
@@ -153,11 +188,17 @@ def _write_permit(folder: Folder, until: int) -> None:
 
 def _work(config: dict[str, Any]) -> None:
     """What each worker does."""
-    spec, context, device = TrialSpec.from_dict(config["spec"]), config["context"], get_device()
-    workers = Workers.joined()
+    device, workers = get_device(), Workers.joined()
+    data = LoadedData.of(config["data"].get(), device)
+    for values, context in config["work"]:
+        _train(TrialSpec.from_dict(values), context, data, device, workers)
+
+
+def _train(spec: TrialSpec, context: TrainingContext, data: LoadedData, device: torch.device, workers: Workers) -> None:
     folder = trial_folder(context.folder, spec.index)
-    runtime = Runtime(device, context.precision, context.compile)
-    training = Training(spec, LoadedData.of(config["data"].get(), device), context, runtime, workers)
+    if _is_complete(TrialHistory.read(folder), spec):
+        return  # by workers that died over a later one
+    training = Training(spec, data, context, Runtime(device, context.precision, context.compile), workers)
     try:
         while not training.done and _permitted(training.history, folder, workers, device):
             entry = training.run_epoch()
@@ -179,27 +220,65 @@ def _permitted(history: TrialHistory, folder: Folder, workers: Workers, device: 
 
 
 def _permits(folder: Folder) -> Iterator[int]:
-    """Look after look at the permit."""
+    """Look after look at the permit; -1 where there is none yet."""
     while True:
-        yield int(json.loads(folder.read(PERMIT_FILE))["until"])
+        yield int(json.loads(folder.read(PERMIT_FILE))["until"]) if folder.exists(PERMIT_FILE) else -1
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def run_training(training: TeamTraining, observers: list[Observer], interrupted: Callable[[], bool]) -> TrialRecord:
-    """Follows a training on the driver to its end; goes on from what an earlier driver left.
+def run_trainings(
+    assignments: Sequence[Assignment],
+    data: SharedData,
+    team: Team,
+    max_failures: int,
+    interrupted: Callable[[], bool],
+) -> list[TrialRecord]:
+    """Has trainings done one after another, by workers that start once; follows them on the driver.
 
-    Once `interrupted()` is true, the workers stop at the end of their epoch. What failed is tried again by the next
-    driver.
+    Goes on from what an earlier driver left. Once `interrupted()` is true, the workers stop at the end of their
+    epoch, and no further training begins. What failed is tried again by the next driver, and does not keep the ones
+    behind it from their turn.
 
     Raises:
         PipelineError: the disk is full; what was saved stands.
     """
-    spec = training.spec
-    ledger = Ledger(training.context.folder, [spec])
-    if spec.index in ledger.ended:
-        for observer in observers:
-            observer.trial_restored(ledger.ended[spec.index])
-        return ledger.ended[spec.index]
+    records: list[TrialRecord] = []
+    crew: Crew | None = None
+    try:
+        for place, assignment in enumerate(assignments):
+            ended = _ended_before(assignment)
+            if ended is not None or interrupted():
+                records.append(ended or TrialRecord(assignment.spec, "interrupted", ()))
+                continue
+            if crew is None or crew.is_over:
+                waiting = [each for each in assignments[place:] if not _ledger(each).ended]
+                crew = Crew(waiting, data, team, max_failures)
+            records.append(_follow(assignment, crew, interrupted))
+            if records[-1].outcome == "failed":
+                crew.stop()
+    finally:
+        if crew is not None:
+            crew.stop()
+    return records
+
+
+def _ledger(assignment: Assignment) -> Ledger:
+    return Ledger(assignment.context.folder, [assignment.spec])
+
+
+def _ended_before(assignment: Assignment) -> TrialRecord | None:
+    """What an earlier command has brought to its end."""
+    record = _ledger(assignment).ended.get(assignment.spec.index)
+    if record is not None:
+        for observer in assignment.observers:
+            observer.trial_restored(record)
+    return record
+
+
+def _follow(assignment: Assignment, crew: Crew, interrupted: Callable[[], bool]) -> TrialRecord:
+    """Follows a training to its end."""
+    spec, observers, training = assignment.spec, assignment.observers, TeamTraining(assignment, crew)
+    ledger = _ledger(assignment)
     ledger.started(spec)
     for observer in observers:
         observer.trial_started(spec)
@@ -212,8 +291,8 @@ def run_training(training: TeamTraining, observers: list[Observer], interrupted:
             raise PipelineError(full) from reason
         epochs = [EpochRecord.of(entry) for entry in training.history.epochs]
         outcome, error = "failed", str(reason).strip().splitlines()[-1]
-    finally:
-        training.stop()
+    if outcome == "interrupted":
+        crew.stop()  # whatever ends it, its epochs are whole before they are told
     record = TrialRecord(spec, outcome, tuple(epochs), error)
     if outcome != "failed":
         ledger.end(record)
@@ -223,7 +302,7 @@ def run_training(training: TeamTraining, observers: list[Observer], interrupted:
 
 
 def _followed(
-    training: TeamTraining, observers: list[Observer], interrupted: Callable[[], bool]
+    training: TeamTraining, observers: Sequence[Observer], interrupted: Callable[[], bool]
 ) -> Iterator[EpochRecord]:
     """The epochs, those of earlier drivers too, as they stand in the folder."""
     training.permit(training.spec.recipe.epochs)

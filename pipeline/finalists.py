@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from pipeline.confirmation import ConfirmedModel, FinalRun
-from pipeline.ddp import SharedData, Team, TeamTraining, run_training
+from pipeline.ddp import Assignment, SharedData, Team, run_trainings
 from pipeline.exits import InterruptedCommandError
 from pipeline.jobs import Jobs
 from pipeline.observers import Observer
@@ -38,11 +39,12 @@ def train_finalists(
         PipelineError: the disk is full.
     """
     trainings = [
-        _FinalTraining(session, candidate, seed, data, precision)
-        for seed in range(session.config.seeds)
+        _FinalTraining(session, candidate, seed, precision)
         for candidate in candidates
+        for seed in range(session.config.seeds)
     ]
-    records = _run_all(session, trainings, at_once)
+    shared = SharedData.put(data)
+    records = _run_all(session, trainings, shared, at_once)
     session.artifacts.finish()
     if any(record.outcome == "interrupted" for record in records):
         raise InterruptedCommandError("interrupted: the finalists' epochs are saved")
@@ -50,34 +52,43 @@ def train_finalists(
     return [_model(candidate, [pair for pair in pairs if pair[0].candidate is candidate]) for candidate in candidates]
 
 
-def _run_all(session: SweepSession, trainings: Sequence["_FinalTraining"], at_once: int) -> list[TrialRecord]:
-    """The trainings' records, in their order."""
-    jobs, records, failures = Jobs[TrialRecord](), dict[str, TrialRecord](), list[BaseException]()
-    waiting, running = list(trainings), 0
-    while waiting or running:
-        while waiting and running < at_once:
-            training = waiting.pop(0)
-            jobs.start(training.name, training.run)
-            running += 1
-        name, end = jobs.next_end()
-        running -= 1
+def _run_all(
+    session: SweepSession, trainings: Sequence["_FinalTraining"], data: SharedData, at_once: int
+) -> list[TrialRecord]:
+    """The trainings' records, in their order. Workers take seconds to start, so a place keeps its own to the end."""
+    jobs, ends = Jobs[list[TrialRecord]](), dict[str, list[TrialRecord]]()
+    places = {str(place): trainings[place::at_once] for place in range(min(at_once, len(trainings)))}
+    for place, its_trainings in places.items():
+        jobs.start(place, partial(_run_in_turn, session, its_trainings, data))
+    failures = []
+    for _ in places:
+        place, end = jobs.next_end()
         if isinstance(end, BaseException):
             failures.append(end)
-            waiting.clear()
         else:
-            records[name] = end
+            ends[place] = end
     if failures:
         raise failures[0]
+    records = {
+        training.name: record
+        for place, its_trainings in places.items()
+        for training, record in zip(its_trainings, ends[place], strict=True)
+    }
     return [records[training.name] for training in trainings]
+
+
+def _run_in_turn(session: SweepSession, trainings: Sequence["_FinalTraining"], data: SharedData) -> list[TrialRecord]:
+    allotment = session.final_allotment
+    team = Team(allotment.workers, allotment.workers, allotment.cpus, allotment.gpus)
+    assignments = [training.assignment for training in trainings]
+    return run_trainings(assignments, data, team, session.config.max_failures, lambda: session.interrupt.requested)
 
 
 class _FinalTraining:
     """One candidate with one seed."""
 
-    def __init__(
-        self, session: SweepSession, candidate: Candidate, seed: int, data: TrainingData, precision: Precision
-    ) -> None:
-        self.session, self.candidate, self.seed, self._data, self._precision = session, candidate, seed, data, precision
+    def __init__(self, session: SweepSession, candidate: Candidate, seed: int, precision: Precision) -> None:
+        self.session, self.candidate, self.seed = session, candidate, seed
         self.spec = replace(candidate.spec, seed=_training_seed(session.config.seed, seed))
         self.folder = f"{session.folder}/finalists/{seed}"
         self.runs = FinalistRuns(
@@ -85,18 +96,8 @@ class _FinalTraining:
             seed,
         )  # fmt: skip
         self.name = self.runs.run_name(self.spec)
-
-    def run(self) -> TrialRecord:
-        session, allotment = self.session, self.session.final_allotment
-        training = TeamTraining(
-            self.spec,
-            SharedData.put(self._data),
-            TrainingContext(self.folder, self._precision, session.config.compile),
-            Team(allotment.workers, allotment.workers, allotment.cpus, allotment.gpus),
-            session.config.max_failures,
-        )
-        observers = [self.runs, _Line(session, self.name), session.watchdog]
-        return run_training(training, observers, lambda: session.interrupt.requested)
+        context = TrainingContext(self.folder, precision, session.config.compile)
+        self.assignment = Assignment(self.spec, context, [self.runs, _Line(session, self.name), session.watchdog])
 
     def outcome(self, record: TrialRecord) -> FinalRun:
         best = record.best

@@ -19,10 +19,10 @@ class SweepPlan:
     validation_images: int
     test_images: int
     finalists: int
-    """Configurations that the stage `confirm` trains again, where there are so many."""
+    """Configurations besides the published one that `confirm` trains again, where there are so many."""
     seeds: int
     """How often it trains each of them, and `baseline` the published one."""
 
     @property
     def num_finalists(self) -> int:
-        return min(self.finalists, len(self.specs))
+        return min(self.finalists, len(self.specs) - 1)

@@ -75,7 +75,7 @@ def summarise(
         "audit": {**asdict(audit), "lines": audit_lines(audit)} if audit else None,
         "stages": _stages(session),
         "seconds": {
-            "stages": session.seconds,
+            "stages": dict(session.seconds),
             "training": sum(trial.seconds for trial in trials),
             "concurrent_trials": session.allotment.concurrent,
             "cluster_cores": cluster_cores(),

@@ -179,6 +179,7 @@ def under_way(session: Session[Any], dashboard: bool = False) -> Iterator[None]:
         session.seconds["ray"] = time.perf_counter() - started
         with session.interrupt.handled():
             try:
+                session.remember("finished", False)
                 session.start_run()
                 yield
                 session.end_run()

@@ -4,7 +4,7 @@ import os
 from functools import partial
 from typing import Any
 
-from pipeline.ddp import SharedData, Team, TeamTraining, run_training
+from pipeline.ddp import Assignment, SharedData, Team, run_trainings
 from pipeline.evaluation import evaluate_on_test, record_test
 from pipeline.exits import InterruptedCommandError, PipelineError
 from pipeline.observers import Observer
@@ -62,16 +62,13 @@ def _train(session: TrainSession) -> TrialRecord:
     shared = SharedData.put(
         TrainingData(data.train, data.validation, measure_normalisation(data.train.images), data.class_names)
     )
-    training = TeamTraining(
-        spec,
-        shared,
-        TrainingContext(session.trials_folder, precision, config.compile),
-        Team(fewest, most, allotment.cpus, allotment.gpus),
-        config.max_failures,
-    )
+    context = TrainingContext(session.trials_folder, precision, config.compile)
+    team = Team(fewest, most, allotment.cpus, allotment.gpus)
     acknowledge = partial(os.write, 1, b"stopping at the end of the epoch (once more: at once)\n")
     with session.interrupt.deferred(acknowledge), Watchdog(config.stall_minutes, session.say) as watchdog:
-        return run_training(training, [session.runs, _Lines(session), watchdog], lambda: session.interrupt.requested)
+        assignment = Assignment(spec, context, [session.runs, _Lines(session), watchdog])
+        (record,) = run_trainings([assignment], shared, team, config.max_failures, lambda: session.interrupt.requested)
+        return record
 
 
 class _Lines(Observer):

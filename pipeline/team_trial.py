@@ -4,7 +4,7 @@ from typing import Any
 
 from ray import tune
 
-from pipeline.ddp import SharedData, Team, TeamTraining
+from pipeline.ddp import Assignment, Crew, SharedData, Team, TeamTraining
 from pipeline.rungs import Rungs
 from pipeline.training import TrainingContext
 from pipeline.trial import ended, ended_by, told
@@ -36,7 +36,9 @@ class TeamTrial(tune.Trainable):
         self._spec = TrialSpec.from_dict(new_config["trial"])
         # Told first, without workers: ASHA may have stopped the trial before a process died.
         self._untold = TrialHistory.read(trial_folder(self._context.folder, self._spec.index)).epochs
-        self._training = TeamTraining(self._spec, self._data, self._context, self._team, self._max_failures)
+        assignment = Assignment(self._spec, self._context)
+        crew = Crew([assignment], self._data, self._team, self._max_failures)
+        self._training = TeamTraining(assignment, crew)
         self._training.told = len(self._untold)
         return True
 
@@ -59,5 +61,5 @@ class TeamTrial(tune.Trainable):
 
     def cleanup(self) -> None:
         if self._training is not None:
-            self._training.stop()
+            self._training.crew.stop()
             self._training = None

@@ -48,8 +48,8 @@ def refuse_unreachable(uri: str) -> None:
         uri: as `pipeline.config.resolve_tracking_uri` gives it.
 
     Raises:
-        PipelineError: the server does not answer.
-        UsageError: not a tracking URI; or a SQLite file that is not a database or cannot be written.
+        UsageError: the server does not answer; not a tracking URI; or a SQLite file that is not a database or
+            cannot be written.
     """
     scheme = urllib.parse.urlsplit(uri).scheme
     if scheme in ("http", "https"):
@@ -117,7 +117,7 @@ def _refuse_silent_server(uri: str) -> None:
         reason = str(error.reason)
     except (OSError, ValueError) as error:
         reason = str(error)
-    raise PipelineError(f"the tracking server {uri} does not answer ({reason}): start it, or change --tracking-uri")
+    raise UsageError(f"the tracking server {uri} does not answer ({reason}): start it, or change --tracking-uri")
 
 
 def _refuse_unusable_database(path: Path) -> None:

@@ -96,15 +96,17 @@ def _stem_products(model: ViTConfig) -> int:
 
 
 def elements_per_image(model: ViTConfig) -> float:
-    """Numbers that one image's way through the model writes, about: those of the blocks and the convolutional stem.
+    """Numbers that one image's way through the model writes on a CPU, about, each as often as a step writes it.
 
     Where tokens are many and narrow, writing them takes longer than the arithmetic.
     """
     width, tokens = model.embed_dim, model.num_tokens
     hidden = round(width * model.mlp_ratio)
-    # Norms, queries (also scaled), keys, values, the mixed values (also joined), projection, second layer, two sums.
-    of_the_width = 12 * tokens * width
+    # Norms 2; queries, keys, values 3, copied for the products 3; queries scaled, values mixed and joined 3;
+    # projection, second layer and the two sums 4.
+    block = 15 * tokens * width
     scores = 2 * model.num_heads * tokens**2  # products and softmax
     mlp = 2 * tokens * hidden  # first layer and its activation
+    ends = 4 * tokens * width  # patches, class token, positions and the last norm
     stem = 3 * model.img_size**2 * (width // 2) if model.stem == "conv" else 0  # convolution, norm, activation
-    return float(stem + model.depth * (of_the_width + scores + mlp))
+    return float(stem + ends + model.depth * (block + scores + mlp))

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.slow
 SWEEP = (
     "--dataset", "digits", "--train-limit", "500", "--seed", "1", "--trials", "3", "--max-epochs", "8",
     "--grace-epochs", "2", "--precision", "fp32", "--max-concurrent", "1", "--max-failures", "0",
+    "--until", "search",
 )  # fmt: skip
 
 

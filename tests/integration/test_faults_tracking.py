@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 SWEEP = (
     "--dataset", "digits", "--train-limit", "500", "--seed", "1", "--trials", "3", "--max-epochs", "8",
     "--grace-epochs", "2", "--precision", "fp32", "--max-concurrent", "1", "--max-failures", "0",
-    "--tracking-timeout", "5", "--json", "result.json",
+    "--tracking-timeout", "5", "--json", "result.json", "--until", "search",
 )  # fmt: skip
 ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 """MLflow gives up soon, and the tracker asks again: so the server is not back for long before it is noticed."""

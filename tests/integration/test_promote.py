@@ -263,7 +263,7 @@ def test_a_silent_server_costs_seconds() -> None:
         start = time.monotonic()
         done = _command("--dataset", "digits", "--tracking-uri", address)
         assert time.monotonic() - start < 10
-    _assert_one_line(done, 1, address, "does not answer")
+    _assert_one_line(done, 2, address, "does not answer")
 
 
 def test_unusable_tracking_uris(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_unusable_tracking_uris(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=f"--tracking-uri .*{rule}"):
             refuse_unreachable(uri)
-    with pytest.raises(PipelineError, match="does not answer"):
+    with pytest.raises(UsageError, match="does not answer"):
         refuse_unreachable("http://127.0.0.1:9")
     new = f"sqlite:///{tmp_path}/new.db"
     refuse_unreachable(new)

@@ -24,7 +24,7 @@ DIGITS = ("--dataset", "digits")
 
 
 def test_one_ctrl_c_ends_in_good_order(tmp_path: Path) -> None:
-    arguments = (*DIGITS, "--trials", "8", "--max-epochs", "8", "--grace-epochs", "1")
+    arguments = (*DIGITS, "--trials", "8", "--max-epochs", "8", "--grace-epochs", "1", "--until", "search")
     with start("pipeline.sweep", tmp_path, *arguments) as process:
         wait_until(lambda: ended_trials(tmp_path / "sweeps"), process)
         below = processes_below(process)
@@ -88,7 +88,7 @@ def _assert_all_interrupted(folder: Path, but: list[str] | None = None) -> None:
     finished = {run.data.tags["pipeline.stage"] for run in runs if run.info.status == "FINISHED"}
     assert finished == {"prepare"}
     interrupted = [run for run in runs if run.data.tags.get("pipeline.stage") != "prepare"]
-    assert {run.data.tags["pipeline.kind"] for run in interrupted} == {"sweep", "stage", "trial"}
+    assert {run.data.tags["pipeline.kind"] for run in interrupted} - {"finalist"} == {"sweep", "stage", "trial"}
     for run in interrupted:
         assert (run.info.status, run.data.tags["pipeline.stopped"]) == ("KILLED", "interrupted")
         assert run.info.end_time is not None

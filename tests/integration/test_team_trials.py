@@ -82,9 +82,8 @@ def test_eight_trials_of_two_workers_one_of_which_is_killed(tmp_path: Path) -> N
 
 def _stopped_at(ledger: Ledger, record: TrialRecord) -> int:
     decision = ledger.decisions(record.index)[-1]
-    assert decision["go_on"] is False
-    epoch: int = decision["epoch"]
-    return epoch
+    assert not decision.go_on
+    return decision.epoch
 
 
 def _search(folder: Path, observers: list[Observer]) -> list[TrialRecord]:

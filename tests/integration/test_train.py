@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
 from pipeline.cluster import connected
-from pipeline.ddp import SharedData, Team, TeamTraining, run_training
+from pipeline.ddp import Assignment, SharedData, Team, run_trainings
 from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord
 from pipeline.training import LoadedData, Training, TrainingContext, TrainingData
@@ -163,14 +163,14 @@ def test_a_node_dies(
             cluster.add_node(**NODE)
 
     with connected(cluster.address):
-        training = TeamTraining(
-            spec,
+        context = TrainingContext(str(tmp_path), "fp32", compile=False)
+        (record,) = run_trainings(
+            [Assignment(spec, context, [_AtEpoch(2, lose_the_node)])],
             SharedData.put(_training_data(dataset)),
-            TrainingContext(str(tmp_path), "fp32", compile=False),
             Team(1 if elastic else 2, 2, cpus=1, gpus=0),
             max_failures=3,
+            interrupted=lambda: False,
         )
-        record = run_training(training, [_AtEpoch(2, lose_the_node)], lambda: False)
         assert sum(alive["Alive"] for alive in ray.nodes()) == (1 if elastic else 2)
     assert record.outcome == "finished"
     _assert_equal(TrialHistory.read(Folder(f"{tmp_path}/00000")).epochs, reference.epochs)

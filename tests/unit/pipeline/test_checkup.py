@@ -18,7 +18,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline import checkup_rays, checkup_storage, ddp, report, search, session
+from pipeline import checkup_rays, checkup_storage, ddp, search, session
 from pipeline.checkup import Finding, exit_status, in_words, mended, some, totals
 from pipeline.checkup_rays import check_groups, check_rays, find_cluster
 from pipeline.checkup_records import Records
@@ -238,8 +238,8 @@ def test_runs_that_do_not_say_whose_they_are_are_left_alone(client: MlflowClient
 
 
 def test_the_names_are_those_that_the_writers_use(tmp_path: Path) -> None:
-    ours, theirs = checkup_storage, (session.SESSION_FILE, session.PROBE_FILE, report.SUMMARY_FILE, ddp.PERMIT_FILE)
-    assert theirs == (ours.SESSION_FILE, ours.PROBE_FILE, ours.SUMMARY_FILE, ours.PERMIT_FILE)
+    ours, theirs = checkup_storage, (session.SESSION_FILE, session.PROBE_FILE, ddp.PERMIT_FILE)
+    assert theirs == (ours.SESSION_FILE, ours.PROBE_FILE, ours.PERMIT_FILE)
     assert (ours.TUNE_FOLDER, ours.RAY_TRAIN_FOLDER) == (search.TUNE_FOLDER, ddp.RAY_TRAIN_FOLDER)
 
     class Died(BaseException):
@@ -259,16 +259,19 @@ def test_the_names_are_those_that_the_writers_use(tmp_path: Path) -> None:
 def test_leftovers_are_what_no_command_reads_again() -> None:
     temporary = f".latest.pt.{uuid.uuid4().hex}"
     needed = [
-        "session.json", "summary.json", ".lock", "trials", "trials/00000", "trials/00000/trial.json",
+        "session.json", ".lock", "finalists/0/00000/trial.json", "finalists/1/00000/latest.pt", "trials",
+        "trials/00000", "trials/00000/trial.json",
         "trials/00000/history.json", "trials/00000/model.safetensors", "trials/00000/config.json",
         "trials/00001/latest.pt", "trials/00001/previous.pt", ".session.json.1234", "tuned",
     ]  # fmt: skip
     leftovers = {
         "probe": 1, "tune": 0, "tune/a/b.json": 20, "tune/c": 30, "trials/00000/latest.pt": 400,
         "trials/00000/previous.pt": 500, "trials/00001/ray-train/a": 6000, "trials/00001/permit.json": 7,
+        "finalists/0/00000/latest.pt": 10, "audit/00000/previous.pt": 11, "finalists/1/00000/permit.json": 12,
         f"trials/00001/{temporary}": 8, f".session.json.{uuid.uuid4().hex}": 9,
     }  # fmt: skip
-    found = find_leftovers({**dict.fromkeys(needed, 100), **leftovers}, lambda trial: trial == "00000")
+    over = {"trials/00000", "finalists/0/00000", "audit/00000"}
+    found = find_leftovers({**dict.fromkeys(needed, 100), **leftovers}, over.__contains__)
     named = [path for path in leftovers if "tune/" not in path and "ray-train" not in path]
     assert set(found) == {*named, "trials/00001/ray-train"}
     assert (found["tune"], found["trials/00001/ray-train"], sum(found.values())) == (50, 6000, sum(leftovers.values()))
@@ -360,24 +363,16 @@ def test_a_session_that_cannot_be_read_is_told(client: MlflowClient, tmp_path: P
     assert "has a session.json that cannot be read: remove session.json and give its command again" in finding.line
 
 
-@pytest.mark.parametrize("outcome", ["finished", None])
-def test_a_training_is_finished_when_its_only_trial_is_over(
-    client: MlflowClient, tmp_path: Path, outcome: str | None
+@pytest.mark.parametrize("finished", [True, False, None])
+def test_a_command_that_came_to_its_end_is_no_finding(
+    client: MlflowClient, tmp_path: Path, finished: bool | None
 ) -> None:
-    folder = command_folder(str(tmp_path / "sweeps"), "train-x-1")
-    assert folder.owner is not None
-    start_runs(client, folder.owner, folder.uri)
-    TrialLedger({}, outcome=outcome).write(Folder(f"{folder.uri}/trials/00000"))
-    kinds = [finding.kind for finding in check_folder(folder, Records(client))]
-    assert kinds == ([] if outcome else ["unfinished"])
-
-
-def test_a_finished_sweep_is_no_finding(client: MlflowClient, tmp_path: Path) -> None:
     folder = command_folder(str(tmp_path / "sweeps"))
     assert folder.owner is not None
     start_runs(client, folder.owner, folder.uri)
-    Folder(folder.uri).write("summary.json", b"{}")
-    assert list(check_folder(folder, Records(client))) == []
+    memory = {"id": folder.owner} | ({} if finished is None else {"finished": finished})
+    Folder(folder.uri).write("session.json", json.dumps(memory).encode())
+    assert [finding.kind for finding in check_folder(folder, Records(client))] == ([] if finished else ["unfinished"])
 
 
 @pytest.mark.parametrize("kind", ["local", "memory"])

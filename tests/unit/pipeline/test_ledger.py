@@ -12,6 +12,7 @@ import pytest
 from pipeline.exits import PipelineError
 from pipeline.ledger import Ledger
 from pipeline.ranking import EpochRecord, Outcome, TrialRecord
+from pipeline.rungs import Decision
 from pipeline.trial_folder import TrialHistory, trial_folder
 from tune_spaces.space import TrialSpec
 from vit.model import ViTConfig
@@ -22,6 +23,10 @@ from vit.recipes import Recipe
 def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The folder of the trials."""
     return f"{tmp_path}/trials" if request.param == "path" else f"memory://{uuid4()}/trials"
+
+
+FIRST = Decision(1, 0.1 + 0.2, cutoff=None, rank=1, of=1, go_on=True)
+SECOND = Decision(3, 0.0, cutoff=2 / 3, rank=5, of=7, go_on=False)
 
 
 def specs(count: int) -> list[TrialSpec]:
@@ -50,7 +55,7 @@ def record(spec: TrialSpec, outcome: Outcome, count: int, error: str | None = No
 
 def test_a_new_folder_holds_nothing(base: str) -> None:
     ledger = Ledger(base, specs(3))
-    assert (ledger.begun, ledger.ended, ledger.decisions(0)) == ([], {}, [])
+    assert (ledger.begun, ledger.ended, ledger.decisions(0)) == ([], {}, ())
 
 
 def test_ended_trials_come_back_as_they_were(base: str) -> None:
@@ -75,28 +80,28 @@ def test_an_interrupted_trial_has_begun_and_not_ended(base: str) -> None:
     for spec in (trials[2], trials[0]):
         ledger.started(spec)
         train(base, spec.index, 2)
-        ledger.decided(spec.index, 1, 0.1, True)
+        ledger.decided(spec.index, FIRST)
     ledger.end(record(trials[2], "interrupted", 2))
     again = Ledger(base, trials)
     assert (again.ended, again.begun) == ({}, [0, 2])
-    again.end(record(trials[2], "finished", 2))
-    assert Ledger(base, trials).ended == {2: record(trials[2], "finished", 2)}
+    finished = record(trials[2], "finished", 2)
+    again.end(finished)
+    assert Ledger(base, trials).ended == {2: replace(finished, decisions=(FIRST,))}
 
 
 def test_decisions_survive(base: str) -> None:
     trials = specs(2)
     ledger = Ledger(base, trials)
     ledger.started(trials[1])
-    told = [{"epoch": 1, "accuracy": 0.1 + 0.2, "go_on": True}, {"epoch": 3, "accuracy": 0.0, "go_on": False}]
-    for count, (epoch, accuracy, go_on) in enumerate([(1, 0.1 + 0.2, True), (3, 0.0, False)], start=1):
-        ledger.decided(1, epoch, accuracy, go_on)
-        assert ledger.decisions(1) == Ledger(base, trials).decisions(1) == told[:count]
+    for told in ((FIRST,), (FIRST, SECOND)):
+        ledger.decided(1, told[-1])
+        assert ledger.decisions(1) == Ledger(base, trials).decisions(1) == told
     again = Ledger(base, trials)
     again.started(trials[1])  # it goes on
     again.end(record(trials[1], "asha", 0))
     last = Ledger(base, trials)
-    assert (last.decisions(0), last.decisions(1)) == ([], told)
-    assert last.ended[1].outcome == "asha"
+    assert (last.decisions(0), last.decisions(1)) == ((), (FIRST, SECOND))
+    assert last.ended == {1: replace(record(trials[1], "asha", 0), decisions=(FIRST, SECOND))}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from itertools import permutations
 
 import pytest
 
-from pipeline.ranking import EpochRecord, Outcome, TrialRecord, epochs_share, leaderboard
+from pipeline.ranking import BestEpoch, EpochRecord, Outcome, TrialRecord, TrialResult, epochs_share, leaderboard
+from pipeline.rungs import Decision
 from tune_spaces.space import TrialSpec
 from vit.model import ViTConfig
 from vit.recipes import Recipe
@@ -78,9 +79,23 @@ def test_a_stopped_trial_wins_where_it_is_best() -> None:
 
 
 def test_share_of_the_full_grid() -> None:
-    trials = [trial(0, (0.1,) * 9), trial(1, (0.1,) * 3), trial(2, ()), trial(3, (0.1,))]
+    records = [trial(0, (0.1,) * 9), trial(1, (0.1,) * 3), trial(2, ()), trial(3, (0.1,))]
+    trials = [TrialResult.of(record, "run") for record in records]
     assert epochs_share(trials, max_epochs=9) == pytest.approx((9 + 3 + 0 + 1) / (4 * 9))
     assert epochs_share(trials[:1], max_epochs=9) == 1.0
+
+
+def test_a_result_is_a_record_in_short() -> None:
+    decided = (Decision(1, 0.3, None, 1, 1, True), Decision(3, 0.4, 0.5, 2, 3, False))
+    record = replace(trial(4, (0.3, 0.9, 0.4), (1.0, 0.5, 0.25), outcome="asha"), error="why", decisions=decided)
+    result = TrialResult.of(record, "1234")
+    assert result == TrialResult(record.spec, "asha", BestEpoch(2, 0.9, 0.5), 3, 6.0, decided, "1234", "why")
+    assert (result.index, result.num_parameters) == (4, record.num_parameters)
+
+
+def test_a_result_without_an_epoch_has_no_best() -> None:
+    result = TrialResult.of(trial(1, (), outcome="failed"), "1234")
+    assert (result.best, result.epochs_run, result.seconds) == (None, 0, 0)
 
 
 def test_the_seconds_of_a_trial_are_those_of_its_epochs() -> None:

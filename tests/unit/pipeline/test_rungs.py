@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from pipeline.exits import UsageError
 from pipeline.ledger import Ledger
-from pipeline.rungs import Rungs
+from pipeline.rungs import Decision, Rungs
 from pipeline.search import _Asha, _Here
 from tune_spaces.space import TrialSpec
 from vit.model import ViTConfig
@@ -122,7 +123,7 @@ class Search:
         return [dict(recorded) for _, recorded in self.asha._brackets[0]._rungs]
 
     @property
-    def decided(self) -> dict[int, list[dict[str, Any]]]:
+    def decided(self) -> dict[int, tuple[Decision, ...]]:
         return {trial.index: self.ledger.decisions(trial.index) for trial in self.trials}
 
 
@@ -284,9 +285,54 @@ def test_a_decision_is_on_disk_before_it_takes_effect() -> None:
     search = Search(3)
     for index, accuracy, go_on in ((1, 0.5, True), (2, 0.4, False), (0, 0.1, True)):
         assert search.report(index, 1, accuracy) == (CONTINUE if go_on else STOP)
-        assert Search(3, search.folder).ledger.decisions(index) == [{"epoch": 1, "accuracy": accuracy, "go_on": go_on}]
+        (written,) = Search(3, search.folder).ledger.decisions(index)
+        assert (written.epoch, written.accuracy, written.go_on) == (1, accuracy, go_on)
     search.report(1, 2, 0.9)
     assert len(Search(3, search.folder).ledger.decisions(1)) == 1  # no rung, no decision
+
+
+def test_a_decision_tells_cut_off_and_rank_by_hand() -> None:
+    search = Search(4)
+    for index, accuracy in ((1, 0.5), (2, 0.4), (3, 0.6), (0, 0.1)):
+        search.report(index, 1, accuracy)
+    told = {index: decision for index, (decision,) in search.decided.items()}
+    assert {index: (each.epoch, each.accuracy, each.rank, each.of, each.go_on) for index, each in told.items()} == {
+        1: (1, 0.5, 1, 1, True), 2: (1, 0.4, 2, 2, False), 3: (1, 0.6, 1, 3, True), 0: (1, 0.1, 4, 4, True),
+    }  # fmt: skip
+    # Two thirds of the way up those before: 0.5 alone; from 0.4 to 0.5; a third of the way from 0.5 to 0.6.
+    assert told[1].cutoff is None
+    assert [told[index].cutoff for index in (2, 3, 0)] == pytest.approx([0.5, 0.4 + 0.2 / 3, 0.5 + 0.1 / 3])
+
+
+def by_hand(told: list[Told]) -> dict[int, tuple[Decision, ...]]:
+    """The decisions of each trial, from the accuracies told at a rung before it."""
+    before: dict[int, list[float]] = {epoch: [] for epoch in LADDER.epochs}
+    decided: dict[int, tuple[Decision, ...]] = {index: () for index in range(TRIALS)}
+    for index, epoch, accuracy in told:
+        if epoch not in before:
+            continue
+        others = before[epoch]
+        cutoff = float(np.nanpercentile(others, 100 * (1 - 1 / LADDER.reduction_factor))) if others else None
+        rank = 1 + sum(other > accuracy for other in others)
+        go_on = index == 0 or cutoff is None or accuracy >= cutoff
+        decided[index] += (Decision(epoch, accuracy, cutoff, rank, len(others) + 1, go_on),)
+        others.append(accuracy)
+    return decided
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_decisions_tell_cut_off_and_rank_also_after_a_replay(seed: int) -> None:
+    chance, first = random.Random(seed), Search(TRIALS)
+    told = run(chance, lambda *each: tell(first, each), {})
+    assert first.decided == by_hand(told)
+    replayed = Search(TRIALS)
+    killed_at = chance.randrange(1, len(told))
+    for each in told[:killed_at]:
+        tell(replayed, each)
+    replayed = Search(TRIALS, replayed.folder)
+    for each in told[killed_at:]:
+        tell(replayed, each)
+    assert replayed.decided == by_hand(told)
 
 
 @pytest.mark.parametrize("outcome", ["failed", "interrupted"])
@@ -317,7 +363,7 @@ def test_a_full_disk_ends_the_search_in_good_order(monkeypatch: pytest.MonkeyPat
     assert (search.reason(1), search.reason(2)) == ("interrupted", "interrupted")
     assert search.here.disk_full == "no space left: make room, and run the same command again"
     monkeypatch.undo()
-    assert search.decided == {0: [], 1: [], 2: []}  # nothing was decided that is not written
+    assert search.decided == {0: (), 1: (), 2: ()}  # nothing was decided that is not written
 
 
 def test_another_trouble_with_the_folder_is_no_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:

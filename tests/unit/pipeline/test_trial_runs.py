@@ -1,10 +1,11 @@
 """A trial's run in MLflow, as one process writes it, or as another does that takes over; on a real SQLite store."""
 
 import itertools
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,14 +15,16 @@ from mlflow.entities import Run
 
 from pipeline.artifacts import ArtifactMaker
 from pipeline.ranking import EpochRecord, Outcome, TrialRecord
+from pipeline.rungs import Decision
 from pipeline.tracking import DatasetReference, Tracker
 from pipeline.trial_folder import trial_folder
-from pipeline.trial_runs import SWEEP_RUN, TrainRuns, TrialRuns, trial_key
+from pipeline.trial_runs import SWEEP_RUN, AuditRuns, FinalistRuns, TrainRuns, TrialRuns, trial_key
+from pipeline.weights import ARTIFACTS, lost_weights
 from tune_spaces.space import TrialSpec
 from vit.checkpoint import save_state
 from vit.model import ViTConfig, count_parameters
 from vit.recipes import Recipe
-from vit.storage import PREVIOUS_STATE_FILE, STATE_FILE
+from vit.storage import CONFIG_FILE, PREVIOUS_STATE_FILE, STATE_FILE, WEIGHTS_FILE
 
 DATA = DatasetReference("digits", "sha256:" + "0" * 64, "scikit-learn")
 SPEC = TrialSpec(1, ViTConfig(img_size=8, in_chans=1, depth=2), Recipe(), seed=7)
@@ -29,13 +32,14 @@ EPOCHS = tuple(
     EpochRecord(number, {"val/accuracy": accuracy, "val/loss": 1 / number}, at=1_700_000_000_000 + number)
     for number, accuracy in enumerate([0.2, 0.6, 0.5], start=1)
 )
+DECISIONS = (Decision(1, 0.2, None, 1, 1, True), Decision(3, 0.5, 0.1 + 0.2, 2, 4, False))
 ENDINGS = [outcome for outcome in get_args(Outcome) if outcome != "interrupted"]
 
 _numbers = itertools.count()
 
 
 class Artifacts(ArtifactMaker):
-    """Makes one file in place of the figures, at once; or dies before."""
+    """Makes one file in place of the figures, and the weights, at once; or dies before."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,6 +52,9 @@ class Artifacts(ArtifactMaker):
         self.made.append(arguments[0])
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
         (folder / "curves.png").write_bytes(b"picture")
+        (folder / ARTIFACTS).mkdir()
+        for name in (WEIGHTS_FILE, CONFIG_FILE):
+            (folder / ARTIFACTS / name).write_bytes(b"weights")
         then(folder)
 
 
@@ -127,7 +134,7 @@ def test_a_trial_becomes_a_run(
     driver = start()
     driver.tell(record(outcome))
     told, run = driver.told(), driver.run()
-    assert (told.pop("status"), told.pop("files")) == (status, ["curves.png"])
+    assert (told.pop("status"), told.pop("files")) == (status, [ARTIFACTS, "curves.png"])
     params = {name: str(value) for name, value in SPEC.params.items()}
     assert told.pop("params") == {**params, "num_parameters": str(count_parameters(SPEC.model))}
     expected = {"pipeline.kind": "trial", "pipeline.trial": "1", "pipeline.data_digest": DATA.digest, **tags}
@@ -170,6 +177,58 @@ def test_a_run_that_is_whole_is_not_told_again(start: Callable[[], Driver], outc
     second.runs.trial_restored(trial)
     assert second.run().to_dictionary() == before  # its end too
     assert second.artifacts.made == []
+
+
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, CONFIG_FILE])
+def test_a_run_that_has_lost_its_weights_is_told_again(start: Callable[[], Driver], name: str) -> None:
+    first = start()
+    first.tell(record("asha"))
+    before, run = first.told(), first.run()
+    Path(run.info.artifact_uri.removeprefix("file://"), ARTIFACTS, name).unlink()
+    assert lost_weights(first.tracker.client, [run.info.run_id]) == f"{ARTIFACTS}/{name} of run {run.info.run_id[:8]}"
+    second = start()
+    second.runs.trial_restored(record("asha"))
+    assert second.told() == before
+    assert second.run().info.run_id == run.info.run_id
+    assert lost_weights(first.tracker.client, [run.info.run_id]) is None
+
+
+def test_a_run_whose_trial_did_no_epoch_needs_no_weights(start: Callable[[], Driver]) -> None:
+    first = start()
+    first.tell(record("diverged", ()))
+    before = first.run().to_dictionary()
+    second = start()
+    second.runs.trial_restored(record("diverged", ()))
+    assert second.run().to_dictionary() == before
+
+
+@pytest.mark.parametrize("outcome", get_args(Outcome))
+def test_the_decisions_of_a_trial_are_a_tag_of_its_run(start: Callable[[], Driver], outcome: Outcome) -> None:
+    driver = start()
+    driver.tell(replace(record(outcome), decisions=DECISIONS))
+    told = json.loads(driver.told()["tags"]["pipeline.decisions"])
+    assert told == [asdict(decision) for decision in DECISIONS]
+    assert tuple(Decision(**each) for each in told) == DECISIONS
+
+
+def test_finalists_and_audited_trials_have_runs_of_their_own(start: Callable[[], Driver]) -> None:
+    driver = start()
+    of = (driver.tracker, driver.artifacts, "nowhere", DATA, ("a", "b"))
+    for runs in (TrialRuns(*of), FinalistRuns(*of, seed=0), FinalistRuns(*of, seed=1), AuditRuns(*of)):
+        for spec in (SPEC, replace(SPEC, index=0)):
+            runs.trial_started(spec)
+    driver.tracker.flush()
+    client = MlflowClient(driver.tracker.uri)
+    sweep = driver.tracker.run_id(SWEEP_RUN)
+    children = client.search_runs([driver.run().info.experiment_id], f"tags.`mlflow.parentRunId` = '{sweep}'")
+    kinds = sorted((run.info.run_name, run.data.tags["pipeline.kind"]) for run in children)
+    assert kinds == [
+        ("audit-00", "audit"), ("audit-01", "audit"), ("published-seed-0", "finalist"),
+        ("published-seed-1", "finalist"), ("trial-00", "trial"), ("trial-01", "trial"),
+        ("trial-01-seed-0", "finalist"), ("trial-01-seed-1", "finalist"),
+    ]  # fmt: skip
+    seeds = {run.info.run_name: run.data.tags.get("pipeline.confirm_seed") for run in children}
+    assert (seeds["trial-01-seed-0"], seeds["published-seed-1"], seeds["audit-01"]) == ("0", "1", None)
 
 
 def nothing(driver: Driver, trial: TrialRecord) -> None:
