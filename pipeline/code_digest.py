@@ -49,7 +49,8 @@ def _imports(tree: ast.Module) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             # `from package import module` names a module by its last part.
             within = [f"{node.module}.{alias.name}" for alias in node.names]
-            found += [name for name in within if _file(name).is_file()] or [node.module]
+            modules = [name for name in within if _file(name).is_file()]
+            found += modules if len(modules) == len(within) else [*modules, node.module]
     return found
 
 

@@ -91,6 +91,10 @@ class SweepConfig(CommandConfig):
     """The first stage to run again whatever has finished before."""
     until_stage: str | None = None
     """The last stage to run."""
+    budget: float | None = None
+    """Seconds that the whole sweep may take."""
+    search_until: float | None = None
+    """When the search begins no more trials, so that the budget is kept, in seconds since 1970."""
 
     @property
     def forced(self) -> str | None:

@@ -86,6 +86,8 @@ class Verdict:
     """In words: `cached from run 3f2a91c0 (2 minutes ago)`, `run, because trials changed (32 -> 48)`."""
     hit: Remembered | None = None
     """What stands for it; None where it runs."""
+    begins: bool = False
+    """It runs for a reason of its own, and not because an input does."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class Graph:
         identities = self.identities()
         verdicts: dict[str, Verdict] = {}
         for stage in self:
-            again = [name for name in stage.inputs if verdicts[name].hit is None]
+            again = [name for name in self.order if name in self.ancestors(stage.name) and verdicts[name].begins]
             verdicts[stage.name] = _verdict(stage, identities[stage.name], again, memory, forced.get(stage.name), now)
         return verdicts
 
@@ -208,10 +210,13 @@ def _verdict(
         return Verdict(f"run, because {' and '.join(again)} {'runs' if len(again) == 1 else 'run'}")
     found = memory.find(stage, identity.fingerprint, own=forced is not None)
     if found is None:
-        return Verdict(f"run, because {f'{forced} says so' if forced else _difference(memory.latest(stage), identity)}")
+        return Verdict(
+            f"run, because {f'{forced} says so' if forced else _difference(memory.latest(stage), identity)}",
+            begins=True,
+        )
     missing = stage.missing(found.output)
     if missing is not None:
-        return Verdict(f"run, because {missing} is gone")
+        return Verdict(f"run, because {missing} is gone", begins=True)
     return Verdict(f"cached from run {found.run_id[:8]} ({_ago(now - found.ended_at)})", found)
 
 
@@ -230,10 +235,11 @@ def _difference(before: Identity | None, identity: Identity) -> str:
     reasons += [
         f"{name} is another" for name, fingerprint in identity.inputs.items() if before.inputs.get(name) != fingerprint
     ]
-    return " and ".join(reasons) or "its inputs changed"
+    return " and ".join(reasons) or "what it gave out before cannot be read"
 
 
 def _ago(seconds: float) -> str:
+    seconds = max(0.0, seconds)  # another machine's clock may be ahead
     for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
         count = int(seconds // length)
         if count:

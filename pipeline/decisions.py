@@ -41,13 +41,19 @@ def explain(client: MlflowClient, experiment: str, trial: int) -> list[str]:
     sweep = _newest(client, ids, "tags.`pipeline.kind` = 'sweep'")
     if sweep is None:
         raise UsageError(f"--why is {trial}, but experiment {experiment} holds no sweep")
-    parent = f"tags.`mlflow.parentRunId` = '{sweep.info.run_id}'"
+    parent = f"tags.`mlflow.parentRunId` = '{_searched_by(client, sweep)}'"
     run = _newest(client, ids, f"{parent} AND tags.`pipeline.kind` = 'trial' AND tags.`pipeline.trial` = '{trial}'")
     if run is None:
         count = sweep.data.params.get("trials", "?")
         raise UsageError(f"--why is {trial}, but {sweep.info.run_name}, of {count} trials, has not begun such a trial")
     decisions = [Decision(**each) for each in json.loads(run.data.tags.get(DECISIONS_TAG, "[]"))]
     return [f"trial {trial} of {sweep.info.run_name} {_ending(run)}", *map(_line, decisions)]
+
+
+def _searched_by(client: MlflowClient, sweep: Run) -> str:
+    """The sweep whose trials these are: an earlier one, where the search had finished before."""
+    stage = sweep.data.tags.get("pipeline.cached.search")
+    return str(sweep.info.run_id if stage is None else client.get_run(stage).data.tags["mlflow.parentRunId"])
 
 
 def _newest(client: MlflowClient, experiments: list[str], pattern: str) -> Run | None:

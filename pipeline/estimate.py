@@ -95,20 +95,21 @@ def _saved_epoch_seconds(calibration: Calibration, plan: SweepPlan, spec: TrialS
 
 def _baseline_seconds(calibration: Calibration, plan: SweepPlan) -> float:
     """The published configuration's trainings, one after another."""
-    return plan.seeds * _run_seconds(calibration, plan, _saved_epoch_seconds(calibration, plan, plan.specs[0]))
+    return _in_turn(calibration, plan, plan.seeds, _saved_epoch_seconds(calibration, plan, plan.specs[0]))
 
 
-def _run_seconds(calibration: Calibration, plan: SweepPlan, of_an_epoch: float) -> float:
-    """A run of Ray Train at full length."""
-    return RAY_TRAIN_STARTS * calibration.start_seconds + plan.rungs.max_epochs * of_an_epoch
+def _in_turn(calibration: Calibration, plan: SweepPlan, trainings: int, of_an_epoch: float) -> float:
+    """Trainings at full length, one after another, on workers of Ray Train that start once."""
+    return RAY_TRAIN_STARTS * calibration.start_seconds + trainings * plan.rungs.max_epochs * of_an_epoch
 
 
 def _confirm(calibration: Calibration, plan: SweepPlan) -> Seconds:
     """As many trainings of finalists at once as there are places; all are taken for equally long."""
     epochs = _of_a_finalist([_saved_epoch_seconds(calibration, plan, spec) for spec in plan.specs[1:]])
+    if not plan.num_finalists:
+        return _certain(0.0)
     rounds = math.ceil(plan.num_finalists * plan.seeds / plan.concurrent)
-    expected, worst = (rounds * _run_seconds(calibration, plan, each) for each in (epochs.expected, epochs.worst))
-    return Seconds(expected, worst)
+    return Seconds(*(_in_turn(calibration, plan, rounds, each) for each in (epochs.expected, epochs.worst)))
 
 
 def _evaluate(calibration: Calibration, plan: SweepPlan) -> Seconds:

@@ -3,17 +3,31 @@
 Every run that reads test images is tagged with their digest before it does.
 """
 
+from collections.abc import Iterator
+
 from mlflow import MlflowClient
+from mlflow.entities import Experiment, ViewType
 
 OPENED_TAG = "pipeline.test_opened"
 
 
 def count_openings(client: MlflowClient, test_digest: str) -> int:
     """The runs of this tracking store that have read these test images, in all experiments."""
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    experiments = [experiment.experiment_id for experiment in _experiments(client)]
     count, token = 0, None
     while True:
         page = client.search_runs(experiments, f"tags.`{OPENED_TAG}` = '{test_digest}'", page_token=token)
         count, token = count + len(page), page.token
         if not token:
             return count
+
+
+def _experiments(client: MlflowClient) -> Iterator[Experiment]:
+    """All of them, deleted ones too: what was seen was seen."""
+    token = None
+    while True:
+        page = client.search_experiments(ViewType.ALL, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return

@@ -45,18 +45,24 @@ class Search:
     """How often a trial whose process died is taken up again."""
 
 
-def run_search(search: Search, observers: list[Observer], interrupted: Callable[[], bool]) -> list[TrialRecord]:
+def run_search(
+    search: Search,
+    observers: list[Observer],
+    interrupted: Callable[[], bool],
+    may_begin: Callable[[], bool] = lambda: True,
+) -> list[TrialRecord]:
     """Runs the trials to their ends and gives their records, by index.
 
     Goes on from what an earlier driver left in the trials' folders: what has ended is not run again, what was
     running starts from its last epoch, and ASHA's decisions stand.
-    Once `interrupted()` is true, no trial starts and the running ones stop at the end of their epoch.
+    Once `interrupted()` is true, no trial starts and the running ones stop at the end of their epoch. Once
+    `may_begin()` is false, none starts either, and the running ones go on.
 
     Raises:
         PipelineError: the disk is full; what was saved stands.
     """
     ledger = Ledger(search.context.folder, search.specs)
-    here = _Here(observers, interrupted, ledger)
+    here = _Here(observers, interrupted, may_begin, ledger)
     for record in ledger.ended.values():
         for observer in observers:
             observer.trial_restored(record)
@@ -118,8 +124,15 @@ def _trainable(search: Search) -> Any:
 class _Here:
     """What only this process has. Tune pickles its parts with all that they hold; of this, it gets nothing."""
 
-    def __init__(self, observers: list[Observer], interrupted: Callable[[], bool], ledger: Ledger | None) -> None:
+    def __init__(
+        self,
+        observers: list[Observer],
+        interrupted: Callable[[], bool],
+        may_begin: Callable[[], bool],
+        ledger: Ledger | None,
+    ) -> None:
         self.observers = observers
+        self.may_begin = may_begin
         self.ledger = ledger
         self.disk_full: str | None = None
         """What to tell the user of it."""
@@ -151,7 +164,7 @@ class _Here:
 
 
 def _nowhere() -> _Here:
-    return _Here([], lambda: False, None)
+    return _Here([], lambda: False, lambda: True, None)
 
 
 class _InOrder(Searcher):
@@ -163,7 +176,7 @@ class _InOrder(Searcher):
         self._here = here
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        if not self._waiting or self._here.stopping():
+        if not self._waiting or self._here.stopping() or not self._here.may_begin():
             return Searcher.FINISHED
         return {"trial": self._waiting.pop().to_dict()}
 

@@ -120,6 +120,12 @@ class Session(ABC, Generic[C]):
         folder.write(SESSION_FILE, json.dumps(memory).encode())
         return memory
 
+    def forget(self) -> None:
+        """Removes the folder if nothing was computed in it: for commands that only ask."""
+        if "finished" not in self._memory:
+            parent, _, name = self.folder.rpartition("/")
+            Folder(parent).remove_folder(name)
+
     def remembered(self, name: str) -> Any:
         """What an earlier command over this folder remembered, else None."""
         return self._memory.get(name)
@@ -142,12 +148,15 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
     dataset = load_dataset(config.data)
     identity = {**kind.identity(config, dataset), "digest": dataset.digest}
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    folder = _newest(f"{_absolute(config.storage)}/{kind.kind}-{dataset.name}-{fingerprint}", config.forced)
+    folder = _newest(f"{absolute(config.storage)}/{kind.kind}-{dataset.name}-{fingerprint}", config.forced)
     with locked(folder):
         _refuse_unusable(folder)
         session = kind(config, console, dataset, folder)
         try:
             yield session
+        except UsageError:
+            session.forget()  # or the next command would go on in a folder where nothing was begun
+            raise
         finally:
             session.artifacts.close()
 
@@ -162,7 +171,7 @@ def _newest(folder: str, forced: str | None) -> str:
         number, memory = number + 1, json.loads(found.read(SESSION_FILE))
     if memory is None:
         return folder
-    if forced is None or (memory["forced"] == forced and not memory.get("finished")):
+    if forced is None or (memory.get("forced") == forced and not memory.get("finished")):
         return _numbered(folder, number)
     return _numbered(folder, number + 1)
 
@@ -180,6 +189,7 @@ def under_way(session: Session[Any], dashboard: bool = False) -> Iterator[None]:
         with session.interrupt.handled():
             try:
                 session.remember("finished", False)
+                session.remember("forced", session.config.forced)
                 session.start_run()
                 yield
                 session.end_run()
@@ -217,6 +227,6 @@ def _refuse_unusable(folder: str) -> None:
         raise UsageError(f"--storage leads to {folder}, which cannot be written: {error}") from error
 
 
-def _absolute(storage: str) -> str:
-    """Trials run in other folders, on other nodes too."""
+def absolute(storage: str) -> str:
+    """A storage as all processes can name it: trials run in other folders, on other nodes too."""
     return storage.rstrip("/") if "://" in storage else str(Path(storage).resolve())

@@ -6,7 +6,7 @@ A stage's run is tagged with its fingerprint, and holds what it read and what it
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,14 @@ class StageMemory:
         if run is None or kept is None:
             return None
         try:
-            output: Any = TypeAdapter(stage.gives).validate_python(kept["output"])
+            output: Any = TypeAdapter(stage.gives).validate_python(kept.output)
         except ValidationError:
             return None  # of another version of this project
-        return Remembered(run.info.run_id, run.info.end_time / 1000, Identity(**kept["identity"]), output)
+        return Remembered(run.info.run_id, run.info.end_time / 1000, kept.identity, output)
 
     def latest(self, stage: Stage) -> Identity | None:
         kept = self._kept(self._newest(stage, {}, ""))
-        return Identity(**kept["identity"]) if kept else None
+        return kept.identity if kept else None
 
     def _newest(self, stage: Stage, tags: Mapping[str, str], more: str) -> Run | None:
         wanted = {"pipeline.kind": "stage", "pipeline.stage": stage.name, **tags}
@@ -54,16 +54,23 @@ class StageMemory:
         )
         return next(iter(runs), None)
 
-    def _kept(self, run: Run | None) -> dict[str, Any] | None:
+    def _kept(self, run: Run | None) -> "_Kept | None":
         if run is None:
             return None
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 path = self._client.download_artifacts(run.info.run_id, STAGE_FILE, scratch)
-                kept: dict[str, Any] = json.loads(Path(path).read_text())
-            except (OSError, MlflowException, ValueError):  # somebody removed it, or it was cut short
+                return TypeAdapter(_Kept).validate_json(Path(path).read_text())
+            except (OSError, MlflowException, ValueError):  # removed, cut short, or of another version
                 return None
-            return kept
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What `stage.json` holds."""
+
+    identity: Identity
+    output: Any
 
 
 def write_stage(folder: Path, stage: Stage, identity: Identity, output: Any) -> None:

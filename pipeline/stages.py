@@ -1,5 +1,7 @@
 """The stages of a sweep, in the order of its story. Each takes the session and its inputs' outputs, by name."""
 
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -102,7 +104,13 @@ def search(session: SweepSession, prepare: Prepared) -> Searched:
         f"search: {len(specs)} trials of space {session.space.name}, at most {session.rungs.max_epochs} epochs, rungs "
         f"{session.rungs.epochs}, {session.allotment.concurrent} at once, {precision}"
     )
-    trials = _run_trials(session, TrialRuns, session.trials_folder, specs, session.rungs, prepare)
+    until = session.config.search_until
+    trials = _run_trials(
+        session, TrialRuns, session.trials_folder, specs, session.rungs, prepare,
+        lambda: until is None or time.time() < until,
+    )  # fmt: skip
+    if len(trials) < len(specs):
+        session.say(f"search: the budget left no time for {len(specs) - len(trials)} of the trials")
     return _searched(session, leaderboard(trials))
 
 
@@ -113,6 +121,7 @@ def _run_trials(
     specs: list[TrialSpec],
     rungs: Rungs,
     prepared: Prepared,
+    may_begin: Callable[[], bool] = lambda: True,
 ) -> list[TrialRecord]:
     runs = kind(session.tracker, session.artifacts, folder, session.dataset_reference, session.dataset.class_names)
     what = Search(
@@ -126,7 +135,8 @@ def _run_trials(
     )
     try:
         with Progress(session.console, len(specs), rungs) as progress:
-            trials = run_search(what, [runs, progress, session.watchdog], lambda: session.interrupt.requested)
+            observers = [runs, progress, session.watchdog]
+            trials = run_search(what, observers, lambda: session.interrupt.requested, may_begin)
     finally:
         session.artifacts.finish()  # what has ended has ended, whatever ends the others
     if session.interrupt.requested:

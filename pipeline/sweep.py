@@ -4,12 +4,16 @@ python -m pipeline.sweep --trials 32
 """
 
 import json
+import time
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline.boxes import Box
+from pipeline.budget import parse_duration
 from pipeline.config import (
     SweepConfig,
     TrialResources,
@@ -46,6 +50,10 @@ def build_parser() -> Parser:
     stages.add_argument("--no-cache", action="store_true", help="run all stages, whatever has finished before")
     stages.add_argument("--from", dest="from_stage", metavar="STAGE", help="run this stage and what rests on it anew")
     stages.add_argument("--until", dest="until_stage", metavar="STAGE", help="run this stage and what it rests on only")
+    stages.add_argument(
+        "--plan", action="store_true", help="say what would run, why, and what it would take; run nothing"
+    )
+    stages.add_argument("--budget", metavar="TIME", help="make the sweep small enough for this time, such as 30m or 2h")
     stages.add_argument("--graph", metavar="FILE", type=Path, help="draw the stages as .svg, .mmd or .txt; run nothing")
     stages.add_argument(
         "--why", metavar="TRIAL", type=int, help="say why a trial of the newest sweep ended; run nothing"
@@ -83,6 +91,7 @@ def config_of(flags: Namespace) -> SweepConfig:
 
 
 def main() -> None:
+    started = time.time()
     flags = build_parser().parse_args()
     config = config_of(flags)
     refuse_unwritable("--json", flags.json)
@@ -96,9 +105,32 @@ def main() -> None:
     if flags.why is not None:
         print_why(config, flags.why)
         return
-    result = print_graph(config, flags.graph) if flags.graph is not None else sweep(config)
+    # One Ray for all that the command asks of it.
+    with within_budget(config, flags.budget, started) as fitted:
+        result = _result(fitted, flags)
     if flags.json is not None:
         Path(flags.json).write_text(json.dumps(result, indent=2))
+
+
+def _result(config: SweepConfig, flags: Namespace) -> dict[str, Any]:
+    if flags.plan:
+        return print_plan(config, flags.graph)
+    return print_graph(config, flags.graph) if flags.graph is not None else sweep(config)
+
+
+@contextmanager
+def within_budget(config: SweepConfig, budget: str | None, started: float) -> Iterator[SweepConfig]:
+    """The configuration, made small enough if there is a budget; then within a Ray that was asked for it."""
+    if budget is None:
+        yield config
+        return
+    parse_duration(budget)  # bad usage should not wait for Ray
+    from pipeline.budgeted import fit_to_budget
+    from pipeline.cluster import connected
+    from pipeline.console import plain_or_live
+
+    with connected(config.address, dashboard=config.workers_per_trial > 1):
+        yield fit_to_budget(config, budget, started, plain_or_live())
 
 
 def sweep(config: SweepConfig) -> dict[str, Any]:
@@ -128,6 +160,28 @@ def sweep(config: SweepConfig) -> dict[str, Any]:
         return result
 
 
+def print_plan(config: SweepConfig, file: Path | None) -> dict[str, Any]:
+    """Says what would run, and draws it where a file is named."""
+    from pipeline.cluster import connected
+    from pipeline.console import plain_or_live
+    from pipeline.drawing import write_graph
+    from pipeline.orchestration import plan
+    from pipeline.outlook import calibrate, foresee, outlook_lines, outlook_values
+    from pipeline.session import open_session
+    from pipeline.stages import sweep_graph
+    from pipeline.sweep_session import SweepSession
+
+    with open_session(SweepSession, config, plain_or_live()) as session, connected(config.address):
+        planned = plan(session, sweep_graph(session))
+        outlook = foresee(session, planned, calibrate(session))
+        for line in outlook_lines(session, planned, outlook):
+            session.say(line)
+        if file is not None:
+            session.say(f"the stages are drawn in {write_graph(file, planned.boxes)}")
+        session.forget()
+    return outlook_values(planned, outlook)
+
+
 def print_graph(config: SweepConfig, file: Path) -> dict[str, Any]:
     """Draws the stages."""
     from pipeline.console import plain_or_live
@@ -138,6 +192,7 @@ def print_graph(config: SweepConfig, file: Path) -> dict[str, Any]:
 
     with open_session(SweepSession, config, plain_or_live()) as session:
         boxes = [Box(stage.name, stage.inputs) for stage in sweep_graph(session)]
+        session.forget()
         session.say(f"the stages are drawn in {write_graph(file, boxes)}")
     return {"stages": [asdict(box) for box in boxes]}
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from rich.console import Console
 
 from pipeline.boxes import StageOutcome
+from pipeline.budget import duration_text
 from pipeline.cluster import Allotment, allot
 from pipeline.code_digest import code_digests
 from pipeline.config import SweepConfig
@@ -58,7 +59,7 @@ class SweepSession(Session[SweepConfig]):
     @classmethod
     def identity(cls, config: SweepConfig, dataset: Dataset) -> dict[str, Any]:
         """What the search computes; the number of trials is not in it: a longer list begins with the shorter one."""
-        reads = search_reads(config, dataset)
+        reads = search_reads(replace(config, budget=None), dataset)
         del reads["trials"]
         return {"reads": reads, "code": code_digests(*SEARCH_CODE)}
 
@@ -120,7 +121,10 @@ def search_reads(config: SweepConfig, dataset: Dataset) -> dict[str, Plain]:
     ranges: dict[str, Plain] = {
         f"{name} range": describe(domain) for name, domain in sorted(space.domains(dataset.shape).items())
     }
+    # Within a budget, a search may have had no time for all of its trials.
+    budget: dict[str, Plain] = {} if config.budget is None else {"budget": duration_text(config.budget)}
     return {
+        **budget,
         "trials": config.trials,
         "seed": config.seed,
         "space": space.name,

@@ -139,8 +139,13 @@ def _limit(
             f"--train-limit is {limit}, but must be at most {len(train)}:"
             " there are that many training images once validation is cut off"
         )
-    size = min(len(validation), max(limit // 4, num_classes))
+    size = limited_validation(len(validation), limit, num_classes)
     return _subset(train, limit, seed), _subset(validation, size, seed)
+
+
+def limited_validation(images: int, train_limit: int, num_classes: int) -> int:
+    """How many of the validation images stay beside `train_limit` training images."""
+    return min(images, max(train_limit // 4, num_classes))
 
 
 def _subset(images: ImageArrays, size: int, seed: int) -> ImageArrays:

@@ -46,6 +46,7 @@ def test_flags_without_sense(tmp_path: Path, here: Callable[..., Ended]) -> None
         ("--seeds 0", "--seeds is 0, but must be at least 1"),
         ("--audit -1", "--audit is -1, but must be at least 0"),
         ("--no-cache --from search", "--from is 'search', but with --no-cache all stages run"),
+        ("--budget soon", "--budget is 'soon', but must be a time above 0"),
         ("--graph stages.png", "--graph is stages.png, but must end in .svg, .mmd or .txt"),
         ("--graph none/stages.svg", "--graph is none/stages.svg, but its folder does not exist"),
         ("--max-failures -1", "--max-failures is -1, but must be at least 0"),

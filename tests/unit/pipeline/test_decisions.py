@@ -127,6 +127,17 @@ def test_the_newest_sweep_tells(tracker: Tracker) -> None:
         told(tracker, 2)
 
 
+def test_a_sweep_whose_search_had_finished_before_tells_of_that_ones_trials(tracker: Tracker) -> None:
+    searching = Tracker(tracker.uri, tracker.experiment)
+    tell(start_sweep(searching, "searching", at=1_000), record(5, "asha"))
+    searching.start_run("stage/search", "search", SWEEP_RUN, {"pipeline.kind": "stage", "pipeline.stage": "search"})
+    searched = searching.run_id("stage/search")
+    searching.close(timeout=30)
+    start_sweep(tracker, "confirming", at=2_000)
+    tracker.log(SWEEP_RUN, tags={"pipeline.cached.search": searched})
+    assert told(tracker, 5) == ["trial 5 of confirming was stopped by ASHA"]
+
+
 def test_without_a_sweep_it_is_refused(tracker: Tracker) -> None:
     tracker.start_run("train", "train-x", tags={"pipeline.kind": "train"})
     with pytest.raises(UsageError, match=rf"^--why is 3, but experiment {tracker.experiment} holds no sweep$"):

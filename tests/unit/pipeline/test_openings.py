@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from pipeline.openings import OPENED_TAG, count_openings
 
 
-class SmallPages(MlflowClient):  # type: ignore[misc]
+class SmallPages(MlflowClient):
     """Gets its runs two at a time."""
 
     def search_runs(self, *arguments: Any, **options: Any) -> Any:

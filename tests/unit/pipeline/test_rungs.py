@@ -102,7 +102,7 @@ class Search:
         self.folder = folder or f"memory://{uuid4()}/trials"
         specs = [TrialSpec(index, ViTConfig(), Recipe(), seed=index) for index in range(trials)]
         self.ledger = Ledger(self.folder, specs)
-        self.here = _Here([], lambda: self.interrupted, self.ledger)
+        self.here = _Here([], lambda: self.interrupted, lambda: True, self.ledger)
         self.asha = _Asha(LADDER, self.here)
         self.asha.replay(self.ledger)
         self.trials = [FakeTrial(index) for index in range(trials)]

@@ -38,7 +38,7 @@ class Search:
 
     def __init__(self, folder: Path) -> None:
         self.told, self._folder = Told(), str(folder)
-        self.here = _Here([self.told], lambda: False, Ledger(self._folder, [SPEC]))
+        self.here = _Here([self.told], lambda: False, lambda: True, Ledger(self._folder, [SPEC]))
         self.events = _Events([SPEC], _Asha(Rungs.of(2, 1, 2), self.here), self.here, {})
 
     def tell(self, event: str, **more: Any) -> None:

@@ -1,16 +1,23 @@
-"""How a session ends when something fails in the middle of it, whatever that is."""
+"""Which folder a session goes on in, and how it ends when something fails in the middle of it, whatever that is."""
 
+import json
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
+from uuid import uuid4
 
 import pytest
 from mlflow.exceptions import MlflowException
+from rich.console import Console
 
 import pipeline.session
+from pipeline.config import SweepConfig
 from pipeline.exits import PipelineError, UsageError
 from pipeline.interrupt import Interrupt
-from pipeline.session import under_way
+from pipeline.session import SESSION_FILE, Session, _newest, open_session, under_way
+from vit.data import DataConfig, Dataset
+from vit.storage import Folder
 
 
 class Runs:
@@ -32,9 +39,11 @@ class Runs:
 def session(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(pipeline.session, "connected", lambda *cluster: nullcontext())
     said: list[str] = []
+    memory: dict[str, Any] = {}
     return SimpleNamespace(
         config=SimpleNamespace(address=None, tracking_timeout=1.0), interrupt=Interrupt(), seconds={}, tracker=Runs(),
         start_run=bool, end_run=bool, command_line="python -m pipeline.sweep", said=said, say=said.append,
+        memory=memory, remember=memory.__setitem__,
     )  # fmt: skip
 
 
@@ -63,3 +72,122 @@ def test_an_interrupt_is_no_failure(session: Any) -> None:
     with pytest.raises(KeyboardInterrupt), under_way(session):
         raise KeyboardInterrupt
     assert session.tracker.ends == [("KILLED", {"pipeline.stopped": "interrupted"})]
+
+
+def test_only_what_came_to_its_end_is_remembered_as_finished(session: Any) -> None:
+    with under_way(session):
+        assert not session.memory.get("finished")
+    assert session.memory["finished"] is True
+    with pytest.raises(OSError), under_way(session):
+        raise OSError("disk full")
+    assert not session.memory["finished"]
+
+
+# Which folder
+
+
+@pytest.fixture(params=["path", "memory"])
+def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """What the folders' names begin with."""
+    return f"{tmp_path}/sweep-x-1" if request.param == "path" else f"memory://{uuid4()}/sweep-x-1"
+
+
+def begin(folder: str, forced: str | None, finished: bool = False) -> None:
+    memory = {"id": "1", "forced": forced, **({"finished": True} if finished else {})}
+    Folder(folder).write(SESSION_FILE, json.dumps(memory).encode())
+
+
+@pytest.mark.parametrize("forced", [None, "--no-cache", "--from search"])
+def test_the_first_command_takes_the_bare_name(base: str, forced: str | None) -> None:
+    assert _newest(base, forced) == base
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_forced_command_begins_anew_beside_what_was_not(base: str, finished: bool) -> None:
+    begin(base, None, finished)
+    assert _newest(base, None) == base
+    assert _newest(base, "--no-cache") == f"{base}-2"
+
+
+def test_what_was_begun_anew_goes_on_until_it_has_finished(base: str) -> None:
+    begin(base, None, finished=True)
+    begin(f"{base}-2", "--no-cache")
+    assert _newest(base, "--no-cache") == f"{base}-2"
+    assert _newest(base, "--from search") == f"{base}-3"
+    begin(f"{base}-2", "--no-cache", finished=True)
+    assert _newest(base, "--no-cache") == f"{base}-3"
+
+
+def test_a_first_command_that_was_forced_goes_on_as_well(base: str) -> None:
+    begin(base, "--no-cache")
+    assert _newest(base, "--no-cache") == base
+    begin(base, "--no-cache", finished=True)
+    assert _newest(base, "--no-cache") == f"{base}-2"
+
+
+def test_an_unforced_command_takes_the_newest(base: str) -> None:
+    begin(base, None, finished=True)
+    for number in range(2, 12):
+        begin(f"{base}-{number}", "--no-cache", finished=number < 11)
+    assert _newest(base, None) == f"{base}-11"
+
+
+class Bare(Session[SweepConfig]):
+    """A session of nothing."""
+
+    kind: ClassVar[str] = "bare"
+    command: ClassVar[str] = "pipeline.bare"
+
+    @classmethod
+    def identity(cls, config: SweepConfig, dataset: Dataset) -> dict[str, Any]:
+        return {"trials": config.trials}
+
+    def start_run(self) -> None:
+        """Nothing to begin."""
+
+    def end_run(self) -> None:
+        """Nothing to end."""
+
+
+def test_commands_over_one_storage_find_their_folders(tmp_path: Path) -> None:
+    def opened(finishes: bool, **options: Any) -> tuple[str, str]:
+        config = SweepConfig(
+            data=DataConfig("digits", train_limit=20), storage=str(tmp_path / "sweeps"),
+            tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", **options,
+        )  # fmt: skip
+        with open_session(Bare, config, Console()) as session:
+            if finishes:
+                session.remember("finished", True)
+            session.tracker.close(timeout=30)
+            return session.name, session.owner
+
+    first, owner = opened(True)
+    assert first.startswith("bare-digits-")
+    assert opened(True) == (first, owner)
+    second, its_owner = opened(False, cache=False)
+    assert (second, its_owner != owner) == (f"{first}-2", True)
+    assert opened(True, cache=False) == (second, its_owner)
+    third = opened(False, cache=False)
+    assert third[0] == f"{first}-3"
+    assert opened(True) == third
+    assert opened(False, trials=33)[0].rpartition("-")[0] == first.rpartition("-")[0]
+    assert opened(False, trials=33)[0] != first
+
+
+def test_a_command_that_is_refused_leaves_the_folder_to_go_on_in(tmp_path: Path) -> None:
+    def opened(refused: bool, **options: Any) -> str:
+        config = SweepConfig(
+            data=DataConfig("digits", train_limit=20), storage=str(tmp_path / "sweeps"),
+            tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", **options,
+        )  # fmt: skip
+        with open_session(Bare, config, Console()) as session:
+            if refused:
+                raise UsageError("--from is confirm, but search has to run before")
+            session.remember("finished", False)
+            return session.name
+
+    first = opened(False)
+    with pytest.raises(UsageError):
+        opened(True, from_stage="confirm")
+    assert opened(False) == first
+    assert [path.name for path in (tmp_path / "sweeps").iterdir()] == [first]

@@ -1,0 +1,46 @@
+"""What CONTRIBUTING.md says of adding a stage, done as it says, in a copy of the project."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.integration.commands import ROOT, client_of, run_to_end, runs_of
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_stage_is_added_as_the_guide_says(tmp_path: Path) -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text().split("## Adding a stage")[1].split("\n## ")[0]
+    output, function, entry = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    for package in ("pipeline", "vit", "tune_spaces"):
+        shutil.copytree(ROOT / package, tmp_path / "copy" / package)
+    _append(tmp_path / "copy" / "pipeline" / "outputs.py", output)
+    stages = tmp_path / "copy" / "pipeline" / "stages.py"
+    text = stages.read_text()
+    assert text.count("    stages = [\n") == 1
+    text = text.replace("    stages = [\n", f"    stages = [\n        {entry.strip()}\n")
+    stages.write_text(text.replace("import time\n", "import time\nfrom collections import Counter\n", 1))
+    _append(stages, f"from pipeline.outputs import Balance\n\n\n{function}")
+
+    work = tmp_path / "work"
+    work.mkdir()
+    command = ("--dataset", "digits", "--until", "balance", "--graph", "stages.txt")
+    environment = {"PYTHONPATH": str(tmp_path / "copy")}
+    drawn = run_to_end("pipeline.sweep", work, *command, env=environment)
+    assert (drawn.returncode, drawn.stderr) == (0, ""), drawn.stderr
+    assert re.search(r"^balance +<- prepare$", (work / "stages.txt").read_text(), re.MULTILINE)
+    for said in ("run, because prepare runs", "cached from run"):
+        done = run_to_end("pipeline.sweep", work, *command[:4], env=environment)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        assert f"balance: {said}" in done.stdout
+        assert ("training images a class" in done.stdout) == said.startswith("run")
+    stages_of = {run.data.tags.get("pipeline.stage"): run for run in runs_of(work)}
+    assert set(stages_of) == {None, "prepare", "balance"}
+    path = client_of(work).download_artifacts(stages_of["balance"].info.run_id, "stage.json", str(tmp_path))
+    assert '"output": {"fewest":' in Path(path).read_text()
+
+
+def _append(path: Path, text: str) -> None:
+    path.write_text(f"{path.read_text()}\n\n{text}")
