@@ -18,7 +18,7 @@ ui: $(INSTALLED)  ## open the MLflow UI on http://127.0.0.1:5000
 	$(BIN)/python -m pipeline.ui
 
 test: $(INSTALLED)  ## run all tests
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)  ## ruff and mypy --strict
 	$(BIN)/ruff check .

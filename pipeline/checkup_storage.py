@@ -18,14 +18,14 @@ from pipeline.trial_folder import TrialLedger
 from vit.storage import PREVIOUS_STATE_FILE, STATE_FILE, Folder
 
 # As the modules name them that write them, and that import torch and Ray; a test compares.
-SESSION_FILE, PROBE_FILE, PERMIT_FILE = "session.json", "probe", "permit.json"
+SESSION_FILE, PROBE_FILE, PERMIT_FILE, WORKERS_FILE = "session.json", "probe", "permit.json", "workers.json"
 TUNE_FOLDER, RAY_TRAIN_FOLDER = "tune", "ray-train"
 TRIAL_FOLDER = re.compile(r"((?:trials|audit|finalists/\d+)/\d{5})/([^/]+)(?:/.*)?")
 """What stands in the folder of a trial, a finalist or an audited trial."""
 
 NEEDED_BY_A_COMMAND = (TUNE_FOLDER, PROBE_FILE)
 """In its folder, as long as it is under way."""
-NEEDED_BY_WORKERS = (RAY_TRAIN_FOLDER, PERMIT_FILE)
+NEEDED_BY_WORKERS = (RAY_TRAIN_FOLDER, PERMIT_FILE, WORKERS_FILE)
 """In their trial's folder, as long as the command is under way."""
 NEEDED_TO_GO_ON = (STATE_FILE, PREVIOUS_STATE_FILE)
 """In a trial's folder, until it is over."""

@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +48,9 @@ def connected(address: str | None, dashboard: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        ray.shutdown()
+        # Who ends at once leaves threads behind that would crash without Ray: `pipeline.exits` ends all together.
+        if not isinstance(sys.exception(), KeyboardInterrupt):
+            ray.shutdown()
 
 
 def _refuse_silent(address: str) -> None:

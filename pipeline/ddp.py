@@ -28,6 +28,8 @@ from vit.parallel import Workers
 from vit.storage import Folder
 
 PERMIT_FILE = "permit.json"
+WORKERS_FILE = "workers.json"
+"""Stands in the folder of the first training as soon as its workers have come up."""
 RAY_TRAIN_FOLDER = "ray-train"
 SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -102,21 +104,34 @@ class Crew:
     def start(self) -> None:
         """Starts the workers, unless that was done before."""
         if self._thread.ident is None:
+            self._folders[0].remove(WORKERS_FILE)
             self._thread.start()
+
+    @property
+    def has_come_up(self) -> bool:
+        """The workers run, or have run."""
+        return self._folders[0].exists(WORKERS_FILE)
 
     @property
     def is_over(self) -> bool:
         """No worker trains, and none will."""
         return self._thread.ident is None or not self._thread.is_alive()
 
-    def stop(self) -> None:
-        """Ends the workers at the end of their epoch, and waits until what they held is free."""
+    def stop(self, leaving: bool = False) -> None:
+        """Ends the workers at the end of their epoch, and waits until what they held is free.
+
+        Does not wait for workers that have not come up, and may never, where the command is `leaving` Ray anyway.
+        """
         if not self.is_over:
             for folder in self._folders:
                 _write_permit(folder, 0)
-            self._thread.join()
+        while not self.is_over:
+            if leaving and not self.has_come_up:
+                return
+            self._thread.join(SECONDS_BETWEEN_LOOKS)
         for folder in self._folders:
             folder.remove(PERMIT_FILE)
+        self._folders[0].remove(WORKERS_FILE)
         self._folders[0].remove_folder(RAY_TRAIN_FOLDER)
 
     def _fit(self) -> None:
@@ -189,6 +204,9 @@ def _write_permit(folder: Folder, until: int) -> None:
 def _work(config: dict[str, Any]) -> None:
     """What each worker does."""
     device, workers = get_device(), Workers.joined()
+    if workers.rank == 0:
+        first, context = config["work"][0]
+        trial_folder(context.folder, first["index"]).write(WORKERS_FILE, b"{}")
     data = LoadedData.of(config["data"].get(), device)
     for values, context in config["work"]:
         _train(TrialSpec.from_dict(values), context, data, device, workers)
@@ -258,7 +276,7 @@ def run_trainings(
                 crew.stop()
     finally:
         if crew is not None:
-            crew.stop()
+            crew.stop(leaving=interrupted())
     return records
 
 
@@ -292,7 +310,7 @@ def _follow(assignment: Assignment, crew: Crew, interrupted: Callable[[], bool])
         epochs = [EpochRecord.of(entry) for entry in training.history.epochs]
         outcome, error = "failed", str(reason).strip().splitlines()[-1]
     if outcome == "interrupted":
-        crew.stop()  # whatever ends it, its epochs are whole before they are told
+        crew.stop(leaving=True)  # whatever ends it, its epochs are whole before they are told
     record = TrialRecord(spec, outcome, tuple(epochs), error)
     if outcome != "failed":
         ledger.end(record)
@@ -312,6 +330,8 @@ def _followed(
         if interrupted() and not stopping:
             stopping = True
             training.permit(0)
+        if stopping and not training.crew.has_come_up:
+            return  # and may never: the cluster may have no room
         for observer in observers:
             for reason in set(training.history.refused) - refused:
                 observer.checkpoint_refused(training.spec, reason)

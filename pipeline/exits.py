@@ -1,10 +1,14 @@
 """How a command ends: exit statuses, the errors behind them, and a parser that complains in one line."""
 
 import argparse
+import contextlib
 import errno
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
+
+import psutil
 
 from vit.data import DataError
 
@@ -69,6 +73,20 @@ def fail(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
+def _end_with_ray(message: str, status: int) -> NoReturn:
+    """Ends at once, with all processes below, where Ray runs: its threads would wait for what goes on there."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        fail(message, status)
+    print(f"error: {message}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    os._exit(status)
+
+
 def run_command(command: Callable[[], None]) -> None:
     """Runs a command's body and turns its errors into one line and an exit status."""
     try:
@@ -78,7 +96,7 @@ def run_command(command: Callable[[], None]) -> None:
     except PipelineError as error:
         fail(str(error), error.status)
     except KeyboardInterrupt:
-        fail("interrupted", INTERRUPTED)
+        _end_with_ray("interrupted", INTERRUPTED)
     except Exception as error:
         full = disk_full(error)
         if full is None:

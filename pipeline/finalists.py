@@ -132,6 +132,8 @@ class _Line(Observer):
         best = record.best
         if record.outcome == "finished" and best is not None:
             self._say(f"{self._name}: validation {best.accuracy:.2%} at epoch {best.number} of {len(record.epochs)}")
+        elif record.outcome == "interrupted":
+            self._say(f"{self._name}: interrupted, {len(record.epochs)} epochs are saved")
         else:
             self._say(f"{self._name} {record.outcome}: {record.error}")
 

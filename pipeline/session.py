@@ -148,9 +148,11 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
     dataset = load_dataset(config.data)
     identity = {**kind.identity(config, dataset), "digest": dataset.digest}
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    folder = _newest(f"{absolute(config.storage)}/{kind.kind}-{dataset.name}-{fingerprint}", config.forced)
+    folder = f"{absolute(config.storage)}/{kind.kind}-{dataset.name}-{fingerprint}"
+    with _usable(folder):
+        folder = _newest(folder, config.forced)
     with locked(folder):
-        _refuse_unusable(folder)
+        _refuse_unwritable(folder)
         session = kind(config, console, dataset, folder)
         try:
             yield session
@@ -199,6 +201,7 @@ def under_way(session: Session[Any], dashboard: bool = False) -> Iterator[None]:
                 _mark_unfinished(session, error)
                 if not isinstance(error, UsageError):  # the same command would be refused again
                     session.say(f"to go on: {session.command_line}")
+                session.console.quiet = True  # stages that are still on their way out have nothing to add
                 if isinstance(error, MlflowException):  # of a question that did not go through the tracker's queue
                     raise TrackingError(f"{session.tracker.uri} fails: {error}") from error
                 raise
@@ -216,15 +219,21 @@ def _mark_unfinished(session: Session[Any], error: BaseException) -> None:
         session.say(f"warning: {lost}")
 
 
-def _refuse_unusable(folder: str) -> None:
+@contextmanager
+def _usable(folder: str) -> Iterator[None]:
     try:
-        place = Folder(folder)
-        place.write(PROBE_FILE, b"room for this?")
-        place.remove(PROBE_FILE)
+        yield
     except (OSError, ImportError, ValueError) as error:  # no bucket or key; no client for this kind; no such kind
         if disk_full(error):
             raise
-        raise UsageError(f"--storage leads to {folder}, which cannot be written: {error}") from error
+        raise UsageError(f"--storage leads to {folder}, which cannot be used: {error}") from error
+
+
+def _refuse_unwritable(folder: str) -> None:
+    with _usable(folder):
+        place = Folder(folder)
+        place.write(PROBE_FILE, b"room for this?")
+        place.remove(PROBE_FILE)
 
 
 def absolute(storage: str) -> str:

@@ -22,6 +22,7 @@ STAGES = ["prepare", "search", "baseline", "confirm", "evaluate", "register", "r
 def test_a_sweep_from_its_kill_in_confirm_to_another_place(tmp_path: Path) -> None:
     with start("pipeline.sweep", tmp_path, *SWEEP) as process:
         wait_until(lambda: list(tmp_path.glob("sweeps/*/finalists/0/0000[1-9]/trial.json")), process)
+        wait_until(lambda: any(run.info.run_name == "confirm" for run in runs_of(tmp_path)), process)  # all before too
         process.kill()
     trials, files = ends(trial_runs_of(tmp_path)), stamps(tmp_path / "sweeps", {0, 1, 2})
     assert len(trials) == 3

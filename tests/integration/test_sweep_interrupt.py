@@ -33,7 +33,7 @@ def test_one_ctrl_c_ends_in_good_order(tmp_path: Path) -> None:
         before = time.monotonic()
         stdout, stderr = process.communicate(timeout=DEADLINE)
         assert time.monotonic() - before < 60
-    assert process.returncode == 130
+    assert process.returncode == 130, stdout + stderr
     trials = trial_runs_of(tmp_path)
     ended = [run for run in trials if run.data.tags.get("pipeline.stopped") != "interrupted"]
     running = [run for run in trials if run.data.tags.get("pipeline.stopped") == "interrupted"]
@@ -65,7 +65,7 @@ def test_sigterm_asks_and_ctrl_c_then_ends_at_once(tmp_path: Path) -> None:
         before = time.monotonic()
         stdout, stderr = process.communicate(timeout=DEADLINE)
         assert time.monotonic() - before < 60
-    assert process.returncode == 130
+    assert process.returncode == 130, stdout + stderr
     assert stderr == "error: interrupted\n"
     _assert_told_how_to_go_on(stdout, *arguments)
     _assert_all_interrupted(tmp_path)

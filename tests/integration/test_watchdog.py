@@ -16,6 +16,7 @@ import ray
 from ray.util import placement_group, remove_placement_group
 
 from pipeline.cluster import Allotment
+from pipeline.ddp import Assignment, SharedData, Team, run_trainings
 from pipeline.rungs import Rungs
 from pipeline.search import Search, run_search
 from pipeline.training import TrainingContext, TrainingData
@@ -135,6 +136,18 @@ def test_a_search_that_finds_every_core_held_by_somebody_else(address: str, tmp_
     assert re.fullmatch(rf"  CPU 2 held by {actor}, of another driver \(pid {driver.pid} on \1\)", lines[1])
     assert re.fullmatch(r"  placement group \w{8} waits for CPU 1: no room beside what is held", lines[2])
     assert lines[-1] == "  no trial is under way"
+
+
+def test_a_training_that_finds_every_core_held_ends_when_it_is_asked_to(address: str, tmp_path: Path) -> None:
+    asked, search = threading.Event(), _search(tmp_path)
+    with everything_held(address) as (driver, _):
+        assert driver.stdin is not None
+        with at_last(driver.stdin.close), Watchdog(SECOND, lambda text: asked.set()) as watchdog:
+            assignment = Assignment(search.specs[0], search.context, [watchdog])
+            team = Team(1, 1, cpus=1, gpus=0)
+            (record,) = run_trainings([assignment], SharedData.put(search.data), team, 0, asked.is_set)
+        assert driver.poll() is None  # the cores are held to this moment
+    assert (record.outcome, record.epochs) == ("interrupted", ())
 
 
 def _search(folder: Path) -> Search:

@@ -238,8 +238,8 @@ def test_runs_that_do_not_say_whose_they_are_are_left_alone(client: MlflowClient
 
 
 def test_the_names_are_those_that_the_writers_use(tmp_path: Path) -> None:
-    ours, theirs = checkup_storage, (session.SESSION_FILE, session.PROBE_FILE, ddp.PERMIT_FILE)
-    assert theirs == (ours.SESSION_FILE, ours.PROBE_FILE, ours.PERMIT_FILE)
+    ours, theirs = checkup_storage, (session.SESSION_FILE, session.PROBE_FILE, ddp.PERMIT_FILE, ddp.WORKERS_FILE)
+    assert theirs == (ours.SESSION_FILE, ours.PROBE_FILE, ours.PERMIT_FILE, ours.WORKERS_FILE)
     assert (ours.TUNE_FOLDER, ours.RAY_TRAIN_FOLDER) == (search.TUNE_FOLDER, ddp.RAY_TRAIN_FOLDER)
 
     class Died(BaseException):

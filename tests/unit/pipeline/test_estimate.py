@@ -48,7 +48,8 @@ def test_the_stages_by_hand(plain: None) -> None:
 
     The baseline holds a place for 6 + 9 * 22 = 204 s. Meanwhile trial 0 runs on the other from 2 to 200, trial 1
     from there to 299; trial 2 from 206 to 602, trial 3 from 299 to 398.
-    Finalists: 3 at 2 places are workers that start once (6 s) for two trainings of 9 epochs, of (11 + 44) / 2 s each or 44 s at worst.
+    Finalists: 3 at 2 places are workers that start once (6 s) for two trainings of 9 epochs, of (11 + 44) / 2 s each or
+    44 s at worst.
     Test images: 2 s for the published and (1 + 4) / 2 s or 4 s for a finalist, two at once.
     """
     result = sweep_estimate(CALIBRATION, PLAN)
