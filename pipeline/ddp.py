@@ -219,8 +219,7 @@ def _train(spec: TrialSpec, context: TrainingContext, data: LoadedData, device: 
     training = Training(spec, data, context, Runtime(device, context.precision, context.compile), workers)
     try:
         while not training.done and _permitted(training.history, folder, workers, device):
-            entry = training.run_epoch()
-            ray.train.report({"epoch": entry["epoch"]})
+            training.run_epoch()
     except NonFiniteLossError as error:  # on all of them at once
         training.record_divergence(str(error))
 
