@@ -11,7 +11,7 @@ from rich.console import Console
 from pipeline.budget import Size, duration_text, fit_budget, parse_duration
 from pipeline.config import SweepConfig
 from pipeline.cost import Calibration
-from pipeline.estimate import SweepEstimate, sweep_estimate
+from pipeline.estimate import RAY_TRAIN_STARTS, SweepEstimate, sweep_estimate
 from pipeline.outlook import calibrate, sweep_plan
 from pipeline.plan import SweepPlan
 from pipeline.rungs import Rungs
@@ -48,9 +48,17 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
         session.forget()
     size = choice.size
     how = "as chosen before" if known else f"expected to take {duration_text(round(choice.seconds))}"
-    console.out(f"budget {duration_text(seconds)}: {size}, {how}", highlight=False)
+    more = f"; more trials, up to {config.trials}, if there is time" if size.trials < config.trials else ""
+    console.out(f"budget {duration_text(seconds)}: {size}, {how}{more}", highlight=False)
     resized = _resized(config, size, all_images=len(session.dataset.train))
-    return replace(resized, budget=seconds, search_until=started + seconds - choice.after_the_search)
+    # The trials are as many as there is time for, so that a budget is neither passed nor left unused.
+    return replace(
+        resized,
+        trials=config.trials,
+        budget=seconds,
+        deadline=started + seconds,
+        finale_seconds=choice.finale_seconds,
+    )
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,8 @@ class Choice:
     size: Size
     seconds: float
     """Expected of the whole."""
-    after_the_search: float
-    """Expected of what follows once no more trial begins: half a trial, and the other stages."""
+    finale_seconds: float
+    """Expected of what follows the search, besides the finalists' epochs."""
 
     def write(self, folder: Folder, name: str) -> None:
         folder.write(name, json.dumps(asdict(self)).encode())
@@ -69,7 +77,7 @@ class Choice:
     @staticmethod
     def read(folder: Folder, name: str) -> "Choice":
         values = json.loads(folder.read(name))
-        return Choice(Size(**values["size"]), values["seconds"], values["after_the_search"])
+        return Choice(Size(**values["size"]), values["seconds"], values["finale_seconds"])
 
 
 def _choose(session: SweepSession, seconds: float, started: float) -> Choice:
@@ -81,9 +89,8 @@ def _choose(session: SweepSession, seconds: float, started: float) -> Choice:
     spent = time.time() - started
     size = fit_budget(seconds - spent, most, least, lambda size: estimate(size).total.expected)
     found = estimate(size)
-    after = sum(found.stages[name].expected for name in ("confirm", "evaluate", "register", "report"))
-    half_a_trial = found.search.expected_seconds * plan.concurrent / size.trials / 2
-    return Choice(size, spent + found.total.expected, after + half_a_trial)
+    fixed = [found.stages[name].expected for name in ("evaluate", "register", "report")]
+    return Choice(size, spent + found.total.expected, RAY_TRAIN_STARTS * calibration.start_seconds + sum(fixed))
 
 
 def _estimator(session: SweepSession, plan: SweepPlan, calibration: Calibration) -> Callable[[Size], SweepEstimate]:

@@ -93,8 +93,10 @@ class SweepConfig(CommandConfig):
     """The last stage to run."""
     budget: float | None = None
     """Seconds that the whole sweep may take."""
-    search_until: float | None = None
-    """When the search begins no more trials, so that the budget is kept, in seconds since 1970."""
+    deadline: float | None = None
+    """When the budget is over, in seconds since 1970."""
+    finale_seconds: float = 0.0
+    """What is expected to follow the search then, besides the finalists' epochs, in seconds."""
 
     @property
     def forced(self) -> str | None:

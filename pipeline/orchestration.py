@@ -91,6 +91,8 @@ def run_stages(session: SweepSession, planned: Planned) -> dict[str, Any]:
     identities = planned.graph.identities()
     for stage in planned.graph:
         _tell(session, stage, planned.verdicts[stage.name], identities[stage.name])
+    if {"search", "baseline"} <= {name for name, verdict in planned.verdicts.items() if verdict.hit is None}:
+        session.places_held = 1
     # Written past the console: a signal may come in the middle of another line's writing.
     acknowledge = partial(os.write, 1, b"stopping at the end of the epoch (once more: at once)\n")
     with session.interrupt.deferred(acknowledge), session.watchdog:

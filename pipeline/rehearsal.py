@@ -50,17 +50,17 @@ def rehearse(epoch_seconds: Sequence[float], rungs: Rungs, places: Places) -> Se
     """
     count, stops = len(epoch_seconds), [*rungs.epochs, rungs.max_epochs]
     repetitions = min(MOST_REPETITIONS, max(FEWEST_REPETITIONS, TRIALS_IN_ALL // count))
-    reached, seconds = np.zeros(len(stops)), 0.0
+    reached, seconds = np.zeros(len(stops)), []
     for repetition in range(repetitions):
         outcome = _play(epoch_seconds, stops, places, _asha(count, rungs, repetition))
         reached += outcome.reached
-        seconds += outcome.seconds
+        seconds.append(outcome.seconds)
     reaching = dict(zip(stops, (reached / repetitions).tolist(), strict=True))
     return SearchEstimate(
         reaching=reaching,
         expected_epochs=_epochs(reaching),
         worst_epochs=count * rungs.max_epochs,
-        expected_seconds=seconds / repetitions,
+        expected_seconds=float(np.median(seconds)),  # the mean would be that of a few long searches
         worst_seconds=_play(epoch_seconds, stops, places, lambda trial, level: True).seconds,
     )
 

@@ -45,24 +45,32 @@ class Search:
     """How often a trial whose process died is taken up again."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What holds a search back, asked whenever a trial might begin."""
+
+    places: Callable[[], int]
+    """How many trials may run at once; at least one."""
+    may_begin: Callable[[], bool] = lambda: True
+    """Whether any more may begin at all; once it is false, the search ends with the trials that run."""
+
+
 def run_search(
-    search: Search,
-    observers: list[Observer],
-    interrupted: Callable[[], bool],
-    may_begin: Callable[[], bool] = lambda: True,
+    search: Search, observers: list[Observer], interrupted: Callable[[], bool], limits: Limits | None = None
 ) -> list[TrialRecord]:
     """Runs the trials to their ends and gives their records, by index.
 
     Goes on from what an earlier driver left in the trials' folders: what has ended is not run again, what was
     running starts from its last epoch, and ASHA's decisions stand.
-    Once `interrupted()` is true, no trial starts and the running ones stop at the end of their epoch. Once
-    `may_begin()` is false, none starts either, and the running ones go on.
+    Once `interrupted()` is true, no trial starts and the running ones stop at the end of their epoch. Without
+    `limits`, as many run at once as the allotment says.
 
     Raises:
         PipelineError: the disk is full; what was saved stands.
     """
     ledger = Ledger(search.context.folder, search.specs)
-    here = _Here(observers, interrupted, may_begin, ledger)
+    limits = limits or Limits(lambda: search.allotment.concurrent)
+    here = _Here(observers, interrupted, limits, ledger)
     for record in ledger.ended.values():
         for observer in observers:
             observer.trial_restored(record)
@@ -128,11 +136,11 @@ class _Here:
         self,
         observers: list[Observer],
         interrupted: Callable[[], bool],
-        may_begin: Callable[[], bool],
+        limits: Limits,
         ledger: Ledger | None,
     ) -> None:
         self.observers = observers
-        self.may_begin = may_begin
+        self.limits = limits
         self.ledger = ledger
         self.disk_full: str | None = None
         """What to tell the user of it."""
@@ -164,7 +172,7 @@ class _Here:
 
 
 def _nowhere() -> _Here:
-    return _Here([], lambda: False, lambda: True, None)
+    return _Here([], lambda: False, Limits(lambda: 1), None)
 
 
 class _InOrder(Searcher):
@@ -173,15 +181,21 @@ class _InOrder(Searcher):
     def __init__(self, specs: list[TrialSpec], here: _Here) -> None:
         super().__init__(metric=ACCURACY, mode="max")
         self._waiting = list(reversed(specs))
+        self._running: set[str] = set()
         self._here = here
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        if not self._waiting or self._here.stopping() or not self._here.may_begin():
+        limits = self._here.limits
+        if not self._waiting or self._here.stopping() or not limits.may_begin():
             return Searcher.FINISHED
+        if len(self._running) >= limits.places():
+            return None  # asked again soon
+        self._running.add(trial_id)
         return {"trial": self._waiting.pop().to_dict()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing to learn: the trials are drawn beforehand."""
+        """Nothing to learn: the trials are drawn beforehand. Its place is free."""
+        self._running.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the trials are drawn again from the seed."""

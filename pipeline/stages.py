@@ -1,13 +1,12 @@
 """The stages of a sweep, in the order of its story. Each takes the session and its inputs' outputs, by name."""
 
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from mlflow.exceptions import MlflowException
 
 from pipeline.audit_verdict import AuditVerdict, choose_audited, judge_audit
+from pipeline.budget_keeper import BudgetKeeper, Finale
 from pipeline.checkup_versions import missing_files
 from pipeline.code_digest import code_digests
 from pipeline.confirmation import ConfirmedModel, FinalRun, ranked
@@ -23,7 +22,7 @@ from pipeline.ranking import TrialRecord, TrialResult, leaderboard
 from pipeline.registry import Measured, register
 from pipeline.report import record_summary, summarise
 from pipeline.rungs import Rungs
-from pipeline.search import Search, run_search
+from pipeline.search import Limits, Search, run_search
 from pipeline.sweep_session import SEARCH_CODE, SweepSession, search_reads
 from pipeline.training import TrainingContext, TrainingData
 from pipeline.trial_runs import SWEEP_RUN, AuditRuns, TrialRuns, trial_key
@@ -104,11 +103,7 @@ def search(session: SweepSession, prepare: Prepared) -> Searched:
         f"search: {len(specs)} trials of space {session.space.name}, at most {session.rungs.max_epochs} epochs, rungs "
         f"{session.rungs.epochs}, {session.allotment.concurrent} at once, {precision}"
     )
-    until = session.config.search_until
-    trials = _run_trials(
-        session, TrialRuns, session.trials_folder, specs, session.rungs, prepare,
-        lambda: until is None or time.time() < until,
-    )  # fmt: skip
+    trials = _run_trials(session, TrialRuns, session.trials_folder, specs, session.rungs, prepare, _keeper(session))
     if len(trials) < len(specs):
         session.say(f"search: the budget left no time for {len(specs) - len(trials)} of the trials")
     return _searched(session, leaderboard(trials))
@@ -121,7 +116,7 @@ def _run_trials(
     specs: list[TrialSpec],
     rungs: Rungs,
     prepared: Prepared,
-    may_begin: Callable[[], bool] = lambda: True,
+    budget: BudgetKeeper | None = None,
 ) -> list[TrialRecord]:
     runs = kind(session.tracker, session.artifacts, folder, session.dataset_reference, session.dataset.class_names)
     what = Search(
@@ -135,14 +130,23 @@ def _run_trials(
     )
     try:
         with Progress(session.console, len(specs), rungs) as progress:
-            observers = [runs, progress, session.watchdog]
-            trials = run_search(what, observers, lambda: session.interrupt.requested, may_begin)
+            observers = [runs, progress, session.watchdog, *([budget] if budget else [])]
+            limits = Limits(lambda: session.places, budget.may_begin if budget else lambda: True)
+            trials = run_search(what, observers, lambda: session.interrupt.requested, limits)
     finally:
         session.artifacts.finish()  # what has ended has ended, whatever ends the others
     if session.interrupt.requested:
         done = sum(trial.outcome != "interrupted" for trial in trials)
         raise InterruptedCommandError(f"interrupted: {done} of {len(specs)} trials had ended; they stay in MLflow")
     return trials
+
+
+def _keeper(session: SweepSession) -> BudgetKeeper | None:
+    config = session.config
+    if config.deadline is None:
+        return None
+    places = session.final_allotment.concurrent
+    return BudgetKeeper(config.deadline, Finale(config.finalists, config.seeds, places, config.finale_seconds))
 
 
 def _searched(session: SweepSession, trials: list[TrialRecord]) -> Searched:
@@ -175,9 +179,12 @@ def training_data(session: SweepSession, prepared: Prepared) -> TrainingData:
 
 
 def baseline(session: SweepSession, prepare: Prepared) -> ConfirmedModel:
-    """The published configuration at full length, beside the search: one training at a time leaves the search room."""
+    """The published configuration at full length, beside the search, to which it leaves all places but one."""
     candidate = Candidate(session.specs[0], None)
-    (model,) = train_finalists(session, [candidate], training_data(session, prepare), session.precision, at_once=1)
+    try:
+        (model,) = train_finalists(session, [candidate], training_data(session, prepare), session.precision, at_once=1)
+    finally:
+        session.places_held = 0
     if model.error is not None:
         raise PipelineError(f"the published configuration: {model.error}")
     return model

@@ -50,6 +50,8 @@ class SweepSession(Session[SweepConfig]):
         self.rungs = rungs_of(config, self.space)
         self.specs = draw_trials(self.space, dataset.shape, config.trials, self.rungs.max_epochs, config.seed)
         self.watchdog = Watchdog(config.stall_minutes, self.say)
+        self.places_held = 0
+        """Of the places for trials, by what trains beside the search."""
         self.story: dict[str, StageStory] = {}
         """What becomes of each stage, as far as it is known."""
         self.stage_keys: dict[str, str] = {}
@@ -70,6 +72,11 @@ class SweepSession(Session[SweepConfig]):
             if self._allotment is None:
                 self._allotment = allot(self.config.resources, self.config.workers_per_trial)
             return self._allotment
+
+    @property
+    def places(self) -> int:
+        """How many trials may run at once at this moment."""
+        return max(1, self.allotment.concurrent - self.places_held)
 
     @property
     def final_allotment(self) -> Allotment:

@@ -48,12 +48,12 @@ def test_the_stages_by_hand(plain: None) -> None:
 
     The baseline holds a place for 6 + 9 * 22 = 204 s. Meanwhile trial 0 runs on the other from 2 to 200, trial 1
     from there to 299; trial 2 from 206 to 602, trial 3 from 299 to 398.
-    Finalists: 3 at 2 places are workers that start once (6 s) for two trainings of 9 epochs, of (11 + 44) / 2 s each or
-    44 s at worst.
-    Test images: 2 s for the published and (1 + 4) / 2 s or 4 s for a finalist, two at once.
+    Finalists: 3 at 2 places are workers that start once (6 s) for two trainings of 9 epochs, of 11 s each (the
+    median) or 44 s at worst.
+    Test images: 2 s for the published and 1 s or 4 s for a finalist, two at once.
     """
     result = sweep_estimate(CALIBRATION, PLAN)
-    expected = {"search": 602, "confirm": 6 + 2 * 9 * 27.5, "evaluate": 2 * estimate.EVALUATE_STARTS + 9.5 / 2}
+    expected = {"search": 602, "confirm": 6 + 2 * 9 * 11, "evaluate": 2 * estimate.EVALUATE_STARTS + 5 / 2}
     worst = {"search": 602, "confirm": 6 + 2 * 9 * 44, "evaluate": 2 * estimate.EVALUATE_STARTS + 14 / 2}
     assert list(result.stages) == ["start", "prepare", "search", "confirm", "evaluate", "register", "report"]
     for name in expected:

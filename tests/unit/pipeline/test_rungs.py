@@ -14,7 +14,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from pipeline.exits import UsageError
 from pipeline.ledger import Ledger
 from pipeline.rungs import Decision, Rungs
-from pipeline.search import _Asha, _Here
+from pipeline.search import Limits, _Asha, _Here
 from tune_spaces.space import TrialSpec
 from vit.model import ViTConfig
 from vit.recipes import Recipe
@@ -102,7 +102,7 @@ class Search:
         self.folder = folder or f"memory://{uuid4()}/trials"
         specs = [TrialSpec(index, ViTConfig(), Recipe(), seed=index) for index in range(trials)]
         self.ledger = Ledger(self.folder, specs)
-        self.here = _Here([], lambda: self.interrupted, lambda: True, self.ledger)
+        self.here = _Here([], lambda: self.interrupted, Limits(lambda: 1), self.ledger)
         self.asha = _Asha(LADDER, self.here)
         self.asha.replay(self.ledger)
         self.trials = [FakeTrial(index) for index in range(trials)]

@@ -11,7 +11,7 @@ from pipeline.ledger import Ledger
 from pipeline.observers import Observer
 from pipeline.ranking import TrialRecord
 from pipeline.rungs import Rungs
-from pipeline.search import _Asha, _Events, _Here
+from pipeline.search import Limits, _Asha, _Events, _Here
 from pipeline.trial_folder import TrialLedger, trial_folder
 from tune_spaces.space import TrialSpec
 from vit.model import ViTConfig
@@ -38,7 +38,7 @@ class Search:
 
     def __init__(self, folder: Path) -> None:
         self.told, self._folder = Told(), str(folder)
-        self.here = _Here([self.told], lambda: False, lambda: True, Ledger(self._folder, [SPEC]))
+        self.here = _Here([self.told], lambda: False, Limits(lambda: 1), Ledger(self._folder, [SPEC]))
         self.events = _Events([SPEC], _Asha(Rungs.of(2, 1, 2), self.here), self.here, {})
 
     def tell(self, event: str, **more: Any) -> None:
