@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vit.augment import Normalisation, augment, draw
 from vit.arrays import ImageArrays
+from vit.augment import Normalisation, augment, draw
 from vit.metrics import Counter, Counts
 from vit.model import VisionTransformer, ViTConfig
 from vit.optim import build_optimizer, learning_rate_at

@@ -6,6 +6,7 @@ from timm unchanged.
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -217,6 +218,7 @@ class VisionTransformer(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
+@cache
 def count_parameters(config: ViTConfig) -> int:
     """The number of parameters of a model, without making one."""
     with torch.device("meta"):

@@ -34,10 +34,11 @@ def run(keeper: BudgetKeeper, clock: Clock, trial: TrialRecord, seconds: float) 
 
 def latest_beginning(keeper: BudgetKeeper, clock: Clock) -> float:
     """The last whole second at which a trial may begin."""
-    before = clock.now
-    times = [second for second in range(1001) if setattr(clock, "now", float(second)) is None and keeper.may_begin()]
-    clock.now = before
-    return times[-1]
+    may, may_not = 0, 1001
+    while may_not - may > 1:
+        clock.now = (may + may_not) // 2
+        may, may_not = (int(clock.now), may_not) if keeper.may_begin() else (may, int(clock.now))
+    return may
 
 
 def test_at_first_only_what_is_fixed_is_known() -> None:
