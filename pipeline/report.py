@@ -14,7 +14,6 @@ from rich.table import Table
 
 from pipeline.audit_verdict import AuditVerdict, audit_lines
 from pipeline.boxes import Box
-from pipeline.cluster import cluster_cores
 from pipeline.confirmation import ConfirmedModel, spread
 from pipeline.edges import edge_warnings
 from pipeline.figures import draw_graph, draw_importance, draw_ladder, draw_leaderboard
@@ -74,19 +73,13 @@ def summarise(
         "importance_lines": importance_lines(found),
         "audit": {**asdict(audit), "lines": audit_lines(audit)} if audit else None,
         "stages": _stages(session),
-        "seconds": {
-            "stages": dict(session.seconds),
-            "training": sum(trial.seconds for trial in trials),
-            "concurrent_trials": session.allotment.concurrent,
-            "cluster_cores": cluster_cores(),
-        },
         "next": _next_commands(session),
     }
     return {**summary, "lines": summary_lines(summary)}
 
 
 def describe_search(session: SweepSession, searched: Searched) -> dict[str, Any]:
-    """What is known once the search is over."""
+    """What is known once the search is over; `seconds` is None where the command ran nothing."""
     trials, rungs = searched.ranked, session.rungs
     return {
         "sweep": {
@@ -115,6 +108,16 @@ def describe_search(session: SweepSession, searched: Searched) -> dict[str, Any]
             "full_grid_epochs": len(trials) * rungs.max_epochs,
             "share": epochs_share(trials, rungs.max_epochs),
         },
+        "seconds": _seconds(session, trials) if session.seconds else None,
+    }
+
+
+def _seconds(session: SweepSession, trials: Sequence[TrialResult]) -> dict[str, Any]:
+    return {
+        "stages": dict(session.seconds),
+        "training": sum(trial.seconds for trial in trials),
+        "concurrent_trials": session.allotment.concurrent,
+        "cluster_cores": session.cluster_cores,
     }
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from pipeline.boxes import StageOutcome
 from pipeline.budget import duration_text
-from pipeline.cluster import Allotment, allot
+from pipeline.cluster import Allotment, allot, cluster_cores
 from pipeline.code_digest import code_digests
 from pipeline.config import SweepConfig
 from pipeline.dag import Plain
@@ -50,6 +50,8 @@ class SweepSession(Session[SweepConfig]):
         self.rungs = rungs_of(config, self.space)
         self.specs = draw_trials(self.space, dataset.shape, config.trials, self.rungs.max_epochs, config.seed)
         self.watchdog = Watchdog(config.stall_minutes, self.say)
+        self.cluster_cores = 0.0
+        """All cores of the cluster, in use or not; known once the run has begun."""
         self.places_held = 0
         """Of the places for trials, by what trains beside the search."""
         self.story: dict[str, StageStory] = {}
@@ -102,6 +104,7 @@ class SweepSession(Session[SweepConfig]):
 
     def start_run(self) -> None:
         config, allotment = self.config, self.allotment
+        self.cluster_cores = cluster_cores()
         params = {
             "dataset": self.dataset.name, "trials": config.trials, "seed": config.seed, "space": self.space.name,
             "max_epochs": self.rungs.max_epochs, "grace_epochs": self.rungs.grace_epochs,
