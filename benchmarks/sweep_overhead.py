@@ -18,7 +18,6 @@ from typing import Any
 
 from benchmarks.machine import machine_line
 
-
 DIGITS = ["--trials", "32", "--dataset", "digits", "--until", "search"]
 
 

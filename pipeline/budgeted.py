@@ -51,14 +51,7 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
     more = f"; more trials, up to {config.trials}, if there is time" if size.trials < config.trials else ""
     console.out(f"budget {duration_text(seconds)}: {size}, {how}{more}", highlight=False)
     resized = _resized(config, size, all_images=len(session.dataset.train))
-    # The trials are as many as there is time for, so that a budget is neither passed nor left unused.
-    return replace(
-        resized,
-        trials=config.trials,
-        budget=seconds,
-        deadline=started + seconds,
-        finale_seconds=choice.finale_seconds,
-    )
+    return replace(resized, budget=seconds, deadline=started + seconds, finale_seconds=choice.finale_seconds)
 
 
 @dataclass(frozen=True)

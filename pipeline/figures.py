@@ -227,7 +227,7 @@ def draw_leaderboard(
 ) -> None:
     """Validation accuracy (0 to 1, None before the first epoch's end) against model size, one mark for each trial.
 
-    The outcomes are the keys of `OUTCOME_STYLES`. The winner has the highest accuracy, and of equals comes first.
+    The outcomes are the keys of `OUTCOME_STYLES`. The best has the highest accuracy, and of equals comes first.
     """
     figure = _new_figure(title)
     axes = figure.add_axes((0.095, 0.17, 0.765, 0.71))
@@ -242,7 +242,7 @@ def draw_leaderboard(
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _abbreviate(value)))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    # Room above for the winner's label.
+    # Room above for the best's label.
     axes.margins(y=0.12)
     _soften(axes)
     if np.isfinite(scores).any():
@@ -276,12 +276,12 @@ def _scatter_outcome(
 def _annotate(
     axes: Axes, names: Sequence[str], sizes: NDArray[np.float64], scores: NDArray[np.float64], baseline_index: int
 ) -> None:
-    """Rings the winner and the baseline; the one's label stands above all marks, the other's right of them."""
+    """Rings the best and the baseline; the one's label stands above all marks, the other's right of them."""
     winner = int(np.nanargmax(scores))
     left, right = np.log(axes.get_xlim())
     position = (np.log(sizes[winner]) - left) / (right - left)
     side = "left" if position < 0.25 else "right" if position > 0.75 else "center"
-    role = "winner, the published baseline" if winner == baseline_index else "winner"
+    role = "best, the published baseline" if winner == baseline_index else "best"
     axes.annotate(
         f"{role}: {_plain(names[winner], 40)}, {scores[winner]:.1%}",
         (sizes[winner], scores[winner]),

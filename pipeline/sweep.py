@@ -8,7 +8,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def main() -> None:
         print_why(config, flags.why)
         return
     # One Ray for all that the command asks of it.
-    with within_budget(config, flags.budget, started) as fitted:
+    with within_budget(config, flags, started) as fitted:
         result = _result(fitted, flags)
     if flags.json is not None:
         Path(flags.json).write_text(json.dumps(result, indent=2))
@@ -119,18 +119,20 @@ def _result(config: SweepConfig, flags: Namespace) -> dict[str, Any]:
 
 
 @contextmanager
-def within_budget(config: SweepConfig, budget: str | None, started: float) -> Iterator[SweepConfig]:
+def within_budget(config: SweepConfig, flags: Namespace, started: float) -> Iterator[SweepConfig]:
     """The configuration, made small enough if there is a budget; then within a Ray that was asked for it."""
-    if budget is None:
+    if flags.budget is None:
         yield config
         return
-    parse_duration(budget)  # bad usage should not wait for Ray
+    parse_duration(flags.budget)  # bad usage should not wait for Ray
     from pipeline.budgeted import fit_to_budget
     from pipeline.cluster import connected
     from pipeline.console import plain_or_live
 
     with connected(config.address, dashboard=config.workers_per_trial > 1):
-        yield fit_to_budget(config, budget, started, plain_or_live())
+        fitted = fit_to_budget(config, flags.budget, started, plain_or_live())
+        # What runs has as many trials as there is time for, so that a budget is neither passed nor left unused.
+        yield fitted if flags.plan else replace(fitted, trials=config.trials)
 
 
 def sweep(config: SweepConfig) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from vit.data import Dataset
 from vit.precision import Precision
 from vit.recipes import published
 
-SEARCH_CODE = ("pipeline.ranking", "pipeline.rungs", "pipeline.search", "pipeline.training")
+SEARCH_CODE = ("pipeline.ranking", "pipeline.rungs", "pipeline.search", "pipeline.training", "pipeline.trial")
 """What decides a trial's numbers and its end."""
 
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from rich.console import Console
 
 from pipeline.cluster import Allotment, allot
+from pipeline.code_digest import code_digests
 from pipeline.config import TrainConfig, TrialResources
 from pipeline.exits import UsageError
 from pipeline.session import Session
@@ -37,7 +38,8 @@ class TrainSession(Session[TrainConfig]):
         if config.workers.most > spec.recipe.batch_size:
             most = spec.recipe.batch_size
             raise UsageError(f"--workers is {config.workers.most}, but must be at most the {most} images of a batch")
-        return {"spec": spec.to_dict(), "precision": config.precision, "compile": config.compile}
+        code = code_digests("pipeline.ddp", "pipeline.training")
+        return {"spec": spec.to_dict(), "precision": config.precision, "compile": config.compile, "code": code}
 
     @property
     def allotment(self) -> Allotment:

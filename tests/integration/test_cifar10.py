@@ -42,7 +42,18 @@ def test_the_readmes_command(tmp_path: Path, data_dir: Path) -> None:
     command = re.search(r"^python -m (pipeline\.sweep) (.*--dataset cifar10.*)$", README, re.MULTILINE)
     assert command is not None
     module, flags = command.groups()
-    limits = ("--train-limit", "300", "--trials", "2", "--max-epochs", "1")  # the last of a flag counts
+    limits = (
+        "--train-limit",
+        "300",
+        "--trials",
+        "2",
+        "--max-epochs",
+        "1",
+        "--finalists",
+        "1",
+        "--seeds",
+        "1",
+    )  # the last of a flag counts
     arguments = (*shlex.split(flags), *limits, "--json", "result.json")
     done = run_to_end(module, tmp_path, *arguments, env={"VIT_DATA_DIR": str(data_dir)})
     assert done.returncode == 0, done.stdout + done.stderr

@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text()
 COMMANDS = [
     line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line.strip()
 ]
-SHORT = "--trials 2 --max-epochs 1"
+SHORT = "--trials 2 --max-epochs 1 --finalists 1 --seeds 1"
 pytestmark = pytest.mark.slow
 
 
@@ -99,6 +99,13 @@ def _opens_the_ui(command: str, folder: Path) -> None:
         assert f"http://127.0.0.1:{port}" in server.stdout.readline()
         server.terminate()
         server.wait(DEADLINE)
+
+
+def test_the_picture_is_what_the_command_draws(tmp_path: Path) -> None:
+    run_well("python -m pipeline.sweep --dataset digits --graph stages.mmd", tmp_path)
+    (picture,) = re.findall(r"```mermaid\n(.*?)```", README, re.DOTALL)
+    assert picture == (tmp_path / "stages.mmd").read_text()
+    assert not list((tmp_path / "sweeps").iterdir())  # nothing was run
 
 
 def test_the_tree_names_every_file_of_the_packages() -> None:

@@ -81,11 +81,3 @@ def _run(folder: Path, *more: str) -> dict[str, str]:
 
 def _artifact(run: Run, path: str) -> Path:
     return Path(urlsplit(run.info.artifact_uri).path) / path
-
-
-def test_a_stage_cannot_be_begun_at_whose_inputs_were_never_made(tmp_path: Path) -> None:
-    done = run_to_end("pipeline.sweep", tmp_path, *SWEEP, "--from", "confirm")
-    assert (done.returncode, done.stdout) == (2, "")
-    rule = "prepare has to run before, because it has not finished before"
-    assert done.stderr == f"error: --from is confirm, but {rule}\n"
-    assert runs_of(tmp_path) == []

@@ -46,6 +46,7 @@ def test_flags_without_sense(tmp_path: Path, here: Callable[..., Ended]) -> None
         ("--seeds 0", "--seeds is 0, but must be at least 1"),
         ("--audit -1", "--audit is -1, but must be at least 0"),
         ("--no-cache --from search", "--from is 'search', but with --no-cache all stages run"),
+        ("--why 3", "but there is no such database: run a sweep first"),
         ("--budget soon", "--budget is 'soon', but must be a time above 0"),
         ("--graph stages.png", "--graph is stages.png, but must end in .svg, .mmd or .txt"),
         ("--graph none/stages.svg", "--graph is none/stages.svg, but its folder does not exist"),
@@ -58,6 +59,19 @@ def test_flags_without_sense(tmp_path: Path, here: Callable[..., Ended]) -> None
     ):
         _assert_refused(here(*arguments.split()), 2, rule)
         assert _left(tmp_path) == set(), arguments
+
+
+def test_stages_that_cannot_be_begun_at_or_ended_with(tmp_path: Path, here: Callable[..., Ended]) -> None:
+    for arguments, rule in (
+        ("--until nope", "--until is 'nope', but must be one of prepare, search, baseline, confirm, evaluate"),
+        ("--from nope", "--from is 'nope', but must be one of prepare, search, baseline, confirm, evaluate"),
+        ("--from report --until search", "--from is report, but --until search does not lead there"),
+        ("--from confirm", "--from is confirm, but prepare has to run before, because it has not finished before"),
+        ("--why 3", "--why is 3, but experiment vit-digits holds no sweep"),
+    ):
+        _assert_refused(here("--dataset", "digits", *arguments.split()), 2, rule)
+        _assert_no_runs(tmp_path)
+        assert list(tmp_path.glob("sweeps/*")) == [], arguments
 
 
 def test_records_that_cannot_be_written(tmp_path: Path, here: Callable[..., Ended]) -> None:
@@ -118,6 +132,7 @@ def test_refused_as_a_user_sees_it(tmp_path: Path) -> None:
         "word": ("--trials abc", 2, "argument --trials: invalid int value: 'abc'"),
         "broken": ("--dataset images", 2, f"{jpeg} is not an image that can be read"),
         "server": (f"--dataset digits --tracking-uri http://127.0.0.1:{free_port()}", 2, "does not answer"),
+        "budget": ("--dataset digits --budget 20s", 2, "--budget is 20s, but the smallest sweep (1 trial, 1 epoch, "),
         "cores": (
             "--dataset digits --cpus-per-trial 4096",
             2,

@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,10 @@ def test_a_node_dies(
     elastic: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Elastic workers go on with those that are left; fixed ones when the node is back. The numbers stay."""
+    """Elastic workers go on with those that are left; fixed ones when the node is back. The numbers stay.
+
+    What the same workers had trained to its end before stays as it is.
+    """
     # How long Ray Train waits for the workers that it counted on before it counts again; by itself a minute.
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
     if len(cluster.list_all_nodes()) == 1:  # the test before has lost the other
@@ -164,16 +168,20 @@ def test_a_node_dies(
 
     with connected(cluster.address):
         context = TrainingContext(str(tmp_path), "fp32", compile=False)
-        (record,) = run_trainings(
-            [Assignment(spec, context, [_AtEpoch(2, lose_the_node)])],
+        short = replace(spec, index=1, recipe=replace(spec.recipe, epochs=1))
+        first, record = run_trainings(
+            [Assignment(short, context), Assignment(spec, context, [_AtEpoch(2, lose_the_node)])],
             SharedData.put(_training_data(dataset)),
             Team(1 if elastic else 2, 2, cpus=1, gpus=0),
             max_failures=3,
             interrupted=lambda: False,
         )
         assert sum(alive["Alive"] for alive in ray.nodes()) == (1 if elastic else 2)
-    assert record.outcome == "finished"
+    assert (first.outcome, record.outcome) == ("finished", "finished")
     _assert_equal(TrialHistory.read(Folder(f"{tmp_path}/00000")).epochs, reference.epochs)
+    assert TrialHistory.read(Folder(f"{tmp_path}/00001")).epochs == [
+        {"epoch": epoch.number, "at": epoch.at, "metrics": epoch.metrics} for epoch in first.epochs
+    ]
 
 
 def _training_data(dataset: Dataset) -> TrainingData:
