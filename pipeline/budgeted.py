@@ -80,7 +80,7 @@ def _choose(session: SweepSession, seconds: float, started: float) -> Choice:
     least = min(IMAGES_PER_CLASS * dataset.num_classes, plan.train_images)
     estimate = _estimator(session, plan, calibration)
     spent = time.time() - started
-    size = fit_budget(seconds - spent, most, least, lambda size: estimate(size).total.expected)
+    size = fit_budget(seconds, most, least, lambda size: spent + estimate(size).total.expected)
     found = estimate(size)
     fixed = [found.stages[name].expected for name in ("evaluate", "register", "report")]
     return Choice(size, spent + found.total.expected, RAY_TRAIN_STARTS * calibration.start_seconds + sum(fixed))

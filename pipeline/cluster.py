@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import ray
 
 from pipeline.config import TrialResources
-from pipeline.exits import UsageError
+from pipeline.exits import InterruptedCommandError, UsageError
 
 # A trial stops between two epochs; Tune's own handler would cut the epoch short.
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
@@ -50,8 +50,8 @@ def connected(address: str | None, dashboard: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        # Who ends at once leaves threads behind that would crash without Ray: `pipeline.exits` ends all together.
-        if not isinstance(sys.exception(), KeyboardInterrupt):
+        # Who is interrupted may leave threads behind that would crash without Ray: `pipeline.exits` ends all together.
+        if not isinstance(sys.exception(), KeyboardInterrupt | InterruptedCommandError):
             ray.shutdown()
 
 

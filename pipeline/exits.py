@@ -78,7 +78,7 @@ def _end_with_ray(message: str, status: int) -> NoReturn:
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         fail(message, status)
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     for process in psutil.Process().children(recursive=True):
@@ -93,6 +93,8 @@ def run_command(command: Callable[[], None]) -> None:
         command()
     except DataError as error:
         fail(str(error), BAD_USAGE)
+    except InterruptedCommandError as error:
+        _end_with_ray(str(error), error.status)
     except PipelineError as error:
         fail(str(error), error.status)
     except KeyboardInterrupt:

@@ -28,7 +28,7 @@ from tests.integration.commands import (
     wait_until,
 )
 
-SWEEP = ("--dataset", "digits", "--trials", "2", "--max-epochs", "40", "--grace-epochs", "40")
+SWEEP = ("--dataset", "digits", "--trials", "2", "--max-epochs", "40", "--grace-epochs", "40", "--until", "search")
 
 
 @dataclass(frozen=True)

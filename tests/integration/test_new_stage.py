@@ -20,7 +20,7 @@ def test_a_stage_is_added_as_the_guide_says(tmp_path: Path) -> None:
     stages = tmp_path / "copy" / "pipeline" / "stages.py"
     text = stages.read_text()
     assert text.count("    stages = [\n") == 1
-    text = text.replace("    stages = [\n", f"    stages = [\n        {entry.strip()}\n")
+    text = text.replace("    stages = [\n", f"    stages = [\n        {entry.strip()},\n")
     stages.write_text(text.replace("import time\n", "import time\nfrom collections import Counter\n", 1))
     _append(stages, f"from pipeline.outputs import Balance\n\n\n{function}")
 

@@ -57,7 +57,8 @@ def test_a_sweep_on_a_running_cluster_with_a_tracking_server(
     folder.mkdir()
     done = run_to_end(
         "pipeline.sweep", folder, "--dataset", "digits", "--trials", "3", "--max-epochs", "2", "--address", cluster,
-        "--max-concurrent", "1", "--tracking-uri", tracking_server.uri, "--json", "result.json",
+        "--max-concurrent", "1", "--tracking-uri", tracking_server.uri, "--json", "result.json", "--finalists", "1",
+        "--seeds", "1",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
@@ -91,7 +92,7 @@ def _assert_recorded(client: MlflowClient, result: dict[str, dict[str, str]], tm
         assert path.stat().st_size > 4 * int(run.data.params["num_parameters"])
         assert {file.path for file in client.list_artifacts(run.info.run_id, "figures")} > {"figures/curves.png"}
     version = client.get_model_version_by_alias("vit-digits", "challenger")
-    assert version.run_id in {run.info.run_id for run in trials}
+    assert version.run_id in {run.info.run_id for run in children if run.data.tags["pipeline.kind"] == "finalist"}
     assert version.source is not None
     model_id = version.source.removeprefix("models:/")  # over HTTP the version's own `model_id` is None
     assert {file.path for file in client.list_logged_model_artifacts(model_id)} > {"MLmodel"}

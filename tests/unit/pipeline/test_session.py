@@ -41,7 +41,8 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Any:
     said: list[str] = []
     memory: dict[str, Any] = {}
     return SimpleNamespace(
-        config=SimpleNamespace(address=None, tracking_timeout=1.0), interrupt=Interrupt(), seconds={}, tracker=Runs(),
+        config=SimpleNamespace(address=None, tracking_timeout=1.0, forced=None), console=SimpleNamespace(),
+        interrupt=Interrupt(), seconds={}, tracker=Runs(),
         start_run=bool, end_run=bool, command_line="python -m pipeline.sweep", said=said, say=said.append,
         memory=memory, remember=memory.__setitem__,
     )  # fmt: skip
