@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import SweepConfig
+from pipeline.sweep import print_graph
 from tests.integration.commands import DEADLINE, ROOT, free_port, run_to_end, start
+from vit.data import DataConfig
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
@@ -102,7 +105,10 @@ def _opens_the_ui(command: str, folder: Path) -> None:
 
 
 def test_the_picture_is_what_the_command_draws(tmp_path: Path) -> None:
-    run_well("python -m pipeline.sweep --dataset digits --graph stages.mmd", tmp_path)
+    config = SweepConfig(
+        data=DataConfig("digits"), storage=f"{tmp_path}/sweeps", tracking_uri=f"sqlite:///{tmp_path}/mlflow.db"
+    )
+    print_graph(config, tmp_path / "stages.mmd")
     (picture,) = re.findall(r"```mermaid\n(.*?)```", README, re.DOTALL)
     assert picture == (tmp_path / "stages.mmd").read_text()
     assert not list((tmp_path / "sweeps").iterdir())  # nothing was run
