@@ -40,7 +40,7 @@ SPECS = [
 @pytest.fixture(scope="module", autouse=True)
 def four_cores() -> Iterator[None]:
     """Logical ones; the dashboard is what Ray Train's own cleaning asks."""
-    ray.init(num_cpus=4, include_dashboard=True, log_to_driver=False)
+    ray.init(address="local", num_cpus=4, include_dashboard=True, log_to_driver=False)
     yield
     ray.shutdown()
 
