@@ -1,6 +1,5 @@
 """`--budget`: a sweep made small enough for the time there is, and the same one whenever the command is given again."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -12,11 +11,11 @@ from pipeline.budget import Size, duration_text, fit_budget, parse_duration
 from pipeline.config import SweepConfig
 from pipeline.cost import Calibration
 from pipeline.estimate import RAY_TRAIN_STARTS, SweepEstimate, sweep_estimate
+from pipeline.fingerprint import fingerprint
 from pipeline.outlook import calibrate, sweep_plan
 from pipeline.plan import SweepPlan
-from pipeline.rungs import Rungs
 from pipeline.session import absolute, open_session
-from pipeline.sweep_session import SweepSession
+from pipeline.sweep_session import SweepSession, rungs_of
 from vit.data import limited_validation
 from vit.storage import Folder
 
@@ -41,7 +40,7 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
     with open_session(SweepSession, config, console) as session:
         kept = Folder(absolute(config.storage)) / "budgets"
         question = {**asdict(config), "budget": seconds, "digest": session.dataset.digest, "name": session.name}
-        name = hashlib.sha256(json.dumps(question, sort_keys=True, default=str).encode()).hexdigest()[:16] + ".json"
+        name = f"{fingerprint(question)}.json"
         known = kept.exists(name)
         choice = Choice.read(kept, name) if known else _choose(session, seconds, started)
         choice.write(kept, name)
@@ -88,17 +87,16 @@ def _choose(session: SweepSession, seconds: float, started: float) -> Choice:
 
 def _estimator(session: SweepSession, plan: SweepPlan, calibration: Calibration) -> Callable[[Size], SweepEstimate]:
     """What a sweep of a size is expected to take."""
-    config, classes = session.config, session.dataset.num_classes
+    classes = session.dataset.num_classes
 
     def estimate(size: Size) -> SweepEstimate:
         specs = tuple(
             replace(spec, recipe=replace(spec.recipe, epochs=size.max_epochs)) for spec in plan.specs[: size.trials]
         )
-        grace = config.grace_epochs and min(config.grace_epochs, size.max_epochs)
         resized = replace(
             plan,
             specs=specs,
-            rungs=Rungs.of(size.max_epochs, grace, config.reduction_factor),
+            rungs=rungs_of(_resized(session.config, size, plan.train_images), session.space),
             train_images=size.train_images,
             validation_images=limited_validation(plan.validation_images, size.train_images, classes)
             if size.train_images < plan.train_images

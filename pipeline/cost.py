@@ -30,8 +30,8 @@ class Calibration:
     """What was measured of a few configurations, side by side as the trials will run.
 
     A batch's time is taken for so much a block, so much a FLOP and so much a number written, none of them below 0.
-    By FLOPs alone, configurations of the space `small` were off by up to 3.4 times in bf16: where patches are one
-    pixel wide, writing takes longer than arithmetic, and where they are wide, starting the steps does.
+    FLOPs alone do not tell: where patches are one pixel wide, writing takes longer than arithmetic, and where they are
+    wide, starting the steps does.
     """
 
     measured: tuple[Measured, ...]

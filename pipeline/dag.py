@@ -3,14 +3,13 @@
 Pure: knows neither Ray, nor MLflow, nor what a stage does. What was computed before is a `Memory`'s to know.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Protocol
 
+from pipeline.fingerprint import fingerprint
 from pipeline.jobs import Jobs
 
 Plain = str | int | float | bool | None
@@ -52,8 +51,7 @@ class Identity:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits; equal where the same would be computed."""
-        text = json.dumps([dict(self.reads), dict(self.code), dict(self.inputs)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint([dict(self.reads), dict(self.code), dict(self.inputs)])
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.boxes import FILLS, INK, STROKES, Box, StageOutcome
+from pipeline.boxes import FILLS, INK, STROKES, Box
 from pipeline.exits import UsageError
-
-__all__ = ["Box", "StageOutcome", "as_dot", "as_mermaid", "as_text", "refuse_graph_suffix", "write_graph"]
 
 # Mermaid reads entities in labels, without the ampersand, and HTML.
 MERMAID_ESCAPES = str.maketrans({character: f"#{ord(character)};" for character in '#"<>&`'})

@@ -1,7 +1,7 @@
 """How long a sweep would take, stage by stage."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -41,6 +41,12 @@ class Seconds:
     worst: float
     """If ASHA stops nothing, and the longest configurations become the finalists."""
 
+    @staticmethod
+    def sum(spans: "Iterable[Seconds]") -> "Seconds":
+        """Of what comes one after another."""
+        each = list(spans)
+        return Seconds(sum(span.expected for span in each), sum(span.worst for span in each))
+
 
 @dataclass(frozen=True)
 class SweepEstimate:
@@ -52,8 +58,7 @@ class SweepEstimate:
 
     @property
     def total(self) -> Seconds:
-        spans = self.stages.values()
-        return Seconds(sum(span.expected for span in spans), sum(span.worst for span in spans))
+        return Seconds.sum(self.stages.values())
 
 
 def sweep_estimate(calibration: Calibration, plan: SweepPlan) -> SweepEstimate:

@@ -1,7 +1,8 @@
 """Ctrl-C and SIGTERM: the first asks, the second ends at once."""
 
+import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -13,7 +14,6 @@ class Interrupt:
     def __init__(self) -> None:
         self.requested = False
         self._deferring = False
-        self._acknowledge: Callable[[], object] = bool
 
     @contextmanager
     def handled(self) -> Iterator[None]:
@@ -28,9 +28,9 @@ class Interrupt:
                 signal.signal(number, handler)
 
     @contextmanager
-    def deferred(self, acknowledge: Callable[[], object] = bool) -> Iterator[None]:
-        """Within, the first signal only sets `requested` and calls `acknowledge`, so that the user knows."""
-        self._deferring, self._acknowledge = True, acknowledge
+    def deferred(self) -> Iterator[None]:
+        """Within, the first signal only sets `requested`, and says so."""
+        self._deferring = True
         try:
             yield
         finally:
@@ -40,4 +40,5 @@ class Interrupt:
         again, self.requested = self.requested, True
         if again or not self._deferring:
             raise KeyboardInterrupt
-        self._acknowledge()
+        # Past `print`: the signal may come in the middle of another line's writing.
+        os.write(1, b"stopping at the end of the epoch (once more: at once)\n")

@@ -9,9 +9,7 @@ from pipeline.ranking import EpochRecord, Outcome, TrialRecord
 from pipeline.rungs import Decision
 from pipeline.trial_folder import TrialHistory, TrialLedger, trial_folder
 from tune_spaces.space import TrialSpec
-
-READERS = 16
-"""Object stores answer slowly, but many at once."""
+from vit.storage import CONCURRENT_READS
 
 
 class Ledger:
@@ -26,7 +24,7 @@ class Ledger:
         self._folder = trials_folder
         self.ended: dict[int, TrialRecord] = {}
         self._trials: dict[int, TrialLedger] = {}
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(CONCURRENT_READS) as pool:
             for spec, ledger in zip(specs, pool.map(self._read, specs), strict=True):
                 if ledger is not None:
                     self._trials[spec.index] = ledger

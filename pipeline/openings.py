@@ -8,7 +8,19 @@ from collections.abc import Iterator
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, ViewType
 
+from pipeline.tracking import Tracker
+
 OPENED_TAG = "pipeline.test_opened"
+
+
+def record_opening(tracker: Tracker, key: str, test_digest: str) -> None:
+    """Tags the run `key`, and has it written before any test image is read.
+
+    Raises:
+        TrackingError: the tracking server does not answer.
+    """
+    tracker.log(key, tags={OPENED_TAG: test_digest})
+    tracker.flush()
 
 
 def count_openings(client: MlflowClient, test_digest: str) -> int:

@@ -1,11 +1,9 @@
 """Running a sweep's graph: which stages need to run and why, their runs in MLflow, and what came of each."""
 
-import os
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from pipeline.dag import Graph, Identity, Results, Stage, Verdict
 from pipeline.exits import InterruptedCommandError, UsageError
 from pipeline.stage_memory import StageMemory, write_stage
 from pipeline.sweep_session import StageStory, SweepSession
-from pipeline.tracking import RECORD_TAG
 from pipeline.trial_runs import SWEEP_RUN
 
 
@@ -51,7 +48,7 @@ def plan(session: SweepSession, graph: Graph) -> Planned:
     """
     config = session.config
     chosen = chosen_part(config, graph)
-    memory = StageMemory(session.tracker.client, session.tracker.experiment, session.owner, RECORD_TAG)
+    memory = StageMemory(session.tracker.client, session.tracker.experiment, session.owner)
     verdicts = chosen.plan(memory, _forced(config, chosen), time.time())
     if config.from_stage is not None:
         never = [
@@ -93,9 +90,7 @@ def run_stages(session: SweepSession, planned: Planned) -> dict[str, Any]:
         _tell(session, stage, planned.verdicts[stage.name], identities[stage.name])
     if {"search", "baseline"} <= {name for name, verdict in planned.verdicts.items() if verdict.hit is None}:
         session.places_held = 1
-    # Written past the console: a signal may come in the middle of another line's writing.
-    acknowledge = partial(os.write, 1, b"stopping at the end of the epoch (once more: at once)\n")
-    with session.interrupt.deferred(acknowledge), session.watchdog:
+    with session.interrupt.deferred(), session.watchdog:
         results = planned.graph.run(
             lambda stage, inputs: _execute(session, stage, identities[stage.name], inputs),
             planned.outputs,
@@ -111,7 +106,7 @@ def _tell(session: SweepSession, stage: Stage, verdict: Verdict, identity: Ident
     session.say(f"{stage.name}: {verdict.reason}")
     outcome: StageOutcome = "cached" if verdict.hit else "run"
     run_id = verdict.hit.run_id if verdict.hit else None
-    session.story[stage.name] = StageStory(stage.name, stage.inputs, outcome, verdict.reason, None, run_id)
+    session.story[stage.name] = StageStory(stage.name, stage.inputs, outcome, verdict.reason, run_id)
     session.stage_keys[stage.name] = f"stage/{stage.name}/{identity.fingerprint}"
     if verdict.hit:
         session.tracker.log(SWEEP_RUN, tags={f"pipeline.cached.{stage.name}": verdict.hit.run_id})

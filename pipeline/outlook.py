@@ -13,7 +13,7 @@ from pipeline.budget import duration_text
 from pipeline.cluster import Allotment
 from pipeline.cost import Calibration, Measured, specs_to_measure
 from pipeline.drawing import as_text
-from pipeline.estimate import SweepEstimate, sweep_estimate
+from pipeline.estimate import Seconds, SweepEstimate, sweep_estimate
 from pipeline.footprint import disk_bytes, mlflow_rows
 from pipeline.orchestration import Planned
 from pipeline.plan import SweepPlan
@@ -32,10 +32,12 @@ class Outlook:
 
     plan: SweepPlan
     estimate: SweepEstimate
-    seconds: float
-    """Of the stages that have to run, with the start and the end of the command: expected."""
-    worst_seconds: float
-    """If ASHA stops nothing, and the longest configurations become the finalists."""
+    spans: dict[str, Seconds]
+    """Of the stages that have to run; `start` is of the command itself."""
+
+    @property
+    def total(self) -> Seconds:
+        return Seconds.sum(self.spans.values())
 
 
 def calibrate(session: SweepSession) -> Calibration:
@@ -80,12 +82,8 @@ def sweep_plan(session: SweepSession) -> SweepPlan:
 def foresee(session: SweepSession, planned: Planned, calibration: Calibration) -> Outlook:
     plan = sweep_plan(session)
     estimate = sweep_estimate(calibration, plan)
-    spans = [span for name, span in estimate.stages.items() if name == "start" or _runs(planned, name)]
-    return Outlook(plan, estimate, sum(span.expected for span in spans), sum(span.worst for span in spans))
-
-
-def _runs(planned: Planned, stage: str) -> bool:
-    return stage in planned.verdicts and planned.verdicts[stage].hit is None
+    running = {"start", *(name for name, verdict in planned.verdicts.items() if verdict.hit is None)}
+    return Outlook(plan, estimate, {name: span for name, span in estimate.stages.items() if name in running})
 
 
 def outlook_lines(session: SweepSession, planned: Planned, outlook: Outlook) -> list[str]:
@@ -96,17 +94,14 @@ def outlook_lines(session: SweepSession, planned: Planned, outlook: Outlook) -> 
     each = f"{allotment.cpus:g} CPU" + (f" and {allotment.gpus:g} GPU" if allotment.gpus else "")
     workers = "" if allotment.workers == 1 else f"{allotment.workers} workers of "
     rows = mlflow_rows(outlook.plan, search.expected_epochs, session.dataset.num_classes)
-    times = ", ".join(
-        f"{name} {_clock(span.expected)}"
-        for name, span in outlook.estimate.stages.items()
-        if name == "start" or _runs(planned, name)
-    )
+    times = ", ".join(f"{name} {_clock(span.expected)}" for name, span in outlook.spans.items())
+    total = outlook.total
     return [
         *as_text(_boxes(planned)).splitlines(),
         f"rungs (epoch: trials expected to reach it): {reaching}",
         f"epochs: {search.expected_epochs:.0f} expected in the search, {search.worst_epochs} if nothing is stopped; "
         f"{others} of baseline and finalists",
-        f"time: about {_clock(outlook.seconds)}, {_clock(outlook.worst_seconds)} if nothing is stopped ({times})",
+        f"time: about {_clock(total.expected)}, {_clock(total.worst)} if nothing is stopped ({times})",
         f"at once: {allotment.concurrent} trials, each {workers}{each}, {session.precision}",
         f"disk: at most {disk_bytes(outlook.plan) / MEGABYTE:,.0f} MB for weights and states",
         f"MLflow: about {rows:,.0f} rows",
@@ -127,7 +122,7 @@ def outlook_values(planned: Planned, outlook: Outlook) -> dict[str, Any]:
         "stages": [asdict(box) for box in _boxes(planned)],
         "search": asdict(outlook.estimate.search),
         "seconds": {name: asdict(span) for name, span in outlook.estimate.stages.items()},
-        "total_seconds": outlook.seconds,
-        "worst_seconds": outlook.worst_seconds,
+        "total_seconds": outlook.total.expected,
+        "worst_seconds": outlook.total.worst,
         "disk_bytes": disk_bytes(outlook.plan),
     }

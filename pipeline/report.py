@@ -174,7 +174,7 @@ def _stages(session: SweepSession) -> list[dict[str, Any]]:
         {
             **asdict(story),
             "seconds": session.seconds.get(story.name),
-            "run_id": story.run_id or session.tracker.run_id(session.stage_key(story.name)),
+            "run_id": story.run_id or session.tracker.run_id(session.stage_keys[story.name]),
         }
         for story in session.story.values()
     ]

@@ -1,6 +1,5 @@
 """What the parts of one command share: its configuration, its tools, and what it remembers from run to run."""
 
-import hashlib
 import json
 import shlex
 import socket
@@ -21,6 +20,7 @@ from pipeline.artifacts import ArtifactMaker
 from pipeline.cluster import connected
 from pipeline.config import CommandConfig, experiment_name, resolve_tracking_uri
 from pipeline.exits import PipelineError, UsageError, disk_full
+from pipeline.fingerprint import fingerprint
 from pipeline.interrupt import Interrupt
 from pipeline.lock import locked
 from pipeline.tracking import DatasetReference, Tracker, TrackingError
@@ -147,8 +147,7 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
     refuse_unreachable(resolve_tracking_uri(config.tracking_uri))
     dataset = load_dataset(config.data)
     identity = {**kind.identity(config, dataset), "digest": dataset.digest}
-    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    folder = f"{absolute(config.storage)}/{kind.kind}-{dataset.name}-{fingerprint}"
+    folder = f"{absolute(config.storage)}/{kind.kind}-{dataset.name}-{fingerprint(identity, digits=8)}"
     with _usable(folder):
         folder = _newest(folder, config.forced)
     with locked(folder):

@@ -1,14 +1,12 @@
 """The story of `pipeline.train`: one training run, its record, and its way into the registry."""
 
-import os
-from functools import partial
 from typing import Any
 
 from pipeline.ddp import Assignment, SharedData, Team, run_trainings
 from pipeline.evaluation import evaluate_on_test, record_test
 from pipeline.exits import InterruptedCommandError, PipelineError
 from pipeline.observers import Observer
-from pipeline.openings import OPENED_TAG
+from pipeline.openings import record_opening
 from pipeline.precision import precision_of
 from pipeline.ranking import EpochRecord, TrialRecord
 from pipeline.registry import Measured, register
@@ -64,8 +62,7 @@ def _train(session: TrainSession) -> TrialRecord:
     )
     context = TrainingContext(session.trials_folder, precision, config.compile)
     team = Team(fewest, most, allotment.cpus, allotment.gpus)
-    acknowledge = partial(os.write, 1, b"stopping at the end of the epoch (once more: at once)\n")
-    with session.interrupt.deferred(acknowledge), Watchdog(config.stall_minutes, session.say) as watchdog:
+    with session.interrupt.deferred(), Watchdog(config.stall_minutes, session.say) as watchdog:
         assignment = Assignment(spec, context, [session.runs, _Lines(session), watchdog])
         (record,) = run_trainings([assignment], shared, team, config.max_failures, lambda: session.interrupt.requested)
         return record
@@ -89,8 +86,7 @@ class _Lines(Observer):
 
 def _test_and_register(session: TrainSession, best: EpochRecord) -> dict[str, Any]:
     data, run_id = session.dataset, session.tracker.run_id(trial_key(0))
-    session.tracker.log(trial_key(0), tags={OPENED_TAG: data.test_digest})
-    session.tracker.flush()
+    record_opening(session.tracker, trial_key(0), data.test_digest)
     with Watchdog(session.config.stall_minutes, session.say):
         (test,) = evaluate_on_test([trial_folder(session.trials_folder, 0)], data.test, session.allotment)
     record_test(session, run_id, test, session.name)

@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.dag import Identity, Remembered, Stage
+from pipeline.tracking import RECORD_TAG
 
 STAGE_FILE = "stage.json"
 
@@ -23,15 +24,15 @@ STAGE_FILE = "stage.json"
 class StageMemory:
     """The finished stages of an experiment."""
 
-    def __init__(self, client: MlflowClient, experiment: str, owner: str, record_tag: str) -> None:
-        """`owner` is whose stages are this command's own; `record_tag` is the tag that begins with it."""
-        self._client, self._owner, self._record_tag = client, owner, record_tag
+    def __init__(self, client: MlflowClient, experiment: str, owner: str) -> None:
+        """`owner` is whose stages are this command's own."""
+        self._client, self._owner = client, owner
         found = client.get_experiment_by_name(experiment)
         self._experiments = [found.experiment_id] if found else []
 
     def find(self, stage: Stage, fingerprint: str, own: bool) -> Remembered | None:
         conditions = {"pipeline.fingerprint": fingerprint}
-        run = self._newest(stage, conditions, f" AND tags.`{self._record_tag}` LIKE '{self._owner}/%'" if own else "")
+        run = self._newest(stage, conditions, f" AND tags.`{RECORD_TAG}` LIKE '{self._owner}/%'" if own else "")
         kept = self._kept(run)
         if run is None or kept is None:
             return None

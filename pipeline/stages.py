@@ -1,5 +1,6 @@
 """The stages of a sweep, in the order of its story. Each takes the session and its inputs' outputs, by name."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipeline.decisions import log_decisions
 from pipeline.evaluation import evaluate_on_test, record_test
 from pipeline.exits import InterruptedCommandError, PipelineError
 from pipeline.finalists import Candidate, train_finalists
-from pipeline.openings import OPENED_TAG, count_openings
+from pipeline.openings import count_openings, record_opening
 from pipeline.outputs import Confirmed, Evaluated, Prepared, Searched, TestScore
 from pipeline.progress import Progress
 from pipeline.ranking import TrialRecord, TrialResult, leaderboard
@@ -26,7 +27,7 @@ from pipeline.search import Limits, Search, run_search
 from pipeline.sweep_session import SEARCH_CODE, SweepSession, search_reads
 from pipeline.training import TrainingContext, TrainingData
 from pipeline.trial_runs import SWEEP_RUN, AuditRuns, TrialRuns, trial_key
-from pipeline.weights import find_weights, lost_weights
+from pipeline.weights import find_weights, first_lost_weights
 from tune_spaces.space import TrialSpec
 from vit.augment import measure_normalisation
 from vit.data import duplicates_across_splits
@@ -48,7 +49,7 @@ def sweep_graph(session: SweepSession) -> Graph:
             "audit", ("prepare", "search"), partial(audit, session), AuditVerdict,
             {"audited trials": config.audit}, code_digests("pipeline.audit_verdict", *SEARCH_CODE),
         )
-    ]  # fmt: skip
+    ] if config.audit else []  # fmt: skip
     stages = [
         Stage(
             "prepare", (), partial(prepare, session), Prepared,
@@ -75,9 +76,9 @@ def sweep_graph(session: SweepSession) -> Graph:
             "register", ("confirm", "evaluate"), partial(register_winner, session), int,
             {"model": session.model_name}, code_digests("pipeline.served_model"), partial(_lost_version, session),
         ),
-        *(audits if config.audit else []),
+        *audits,
         Stage(
-            "report", ("prepare", "search", "confirm", "evaluate", "register", *(["audit"] if config.audit else [])),
+            "report", ("prepare", "search", "confirm", "evaluate", "register", *(stage.name for stage in audits)),
             partial(report, session), dict, {}, code_digests(*REPORT_CODE),
         ),
     ]  # fmt: skip
@@ -214,8 +215,7 @@ def evaluate(session: SweepSession, confirm: Confirmed) -> Evaluated:
     """Reads the test images, once for each confirmed model."""
     data, client = session.dataset, session.tracker.client
     pairs = [(model, run) for model in confirm.models for run in model.runs]
-    session.tracker.log(session.stage_key("evaluate"), tags={OPENED_TAG: data.test_digest})
-    session.tracker.flush()
+    record_opening(session.tracker, session.stage_keys["evaluate"], data.test_digest)
     results = evaluate_on_test([_weights(session, *pair) for pair in pairs], data.test, session.final_allotment)
     scores: dict[str, TestScore] = {}
     for (model, run), result in zip(pairs, results, strict=True):
@@ -273,11 +273,11 @@ def report(
 
 def _lost_trials(session: SweepSession, searched: Searched) -> str | None:
     with_weights = [trial.run_id for trial in searched.ranked if trial.best is not None]
-    return lost_weights(session.tracker.client, with_weights)
+    return first_lost_weights(session.tracker.client, with_weights)
 
 
-def _lost_runs(session: SweepSession, models: "list[ConfirmedModel] | tuple[ConfirmedModel, ...]") -> str | None:
-    return lost_weights(session.tracker.client, [run.run_id for model in models for run in model.runs])
+def _lost_runs(session: SweepSession, models: Sequence[ConfirmedModel]) -> str | None:
+    return first_lost_weights(session.tracker.client, [run.run_id for model in models for run in model.runs])
 
 
 def _lost_version(session: SweepSession, version: int) -> str | None:

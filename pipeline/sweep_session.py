@@ -36,8 +36,8 @@ class StageStory:
     inputs: tuple[str, ...]
     outcome: StageOutcome
     reason: str
-    seconds: float | None
     run_id: str | None
+    """Of the run that stands for it, where it need not run."""
 
 
 class SweepSession(Session[SweepConfig]):
@@ -57,6 +57,7 @@ class SweepSession(Session[SweepConfig]):
         self.story: dict[str, StageStory] = {}
         """What becomes of each stage, as far as it is known."""
         self.stage_keys: dict[str, str] = {}
+        """By which the tracker knows each stage's run."""
         self._allotment: Allotment | None = None
         self._precision: Precision | None = None
 
@@ -97,10 +98,6 @@ class SweepSession(Session[SweepConfig]):
                 model, recipe = published(self.dataset.shape, self.rungs.max_epochs)
                 self._precision = precision_of(self, model, recipe, self.allotment)
             return self._precision
-
-    def stage_key(self, name: str) -> str:
-        """By which the tracker knows a stage's run."""
-        return self.stage_keys[name]
 
     def start_run(self) -> None:
         config, allotment = self.config, self.allotment

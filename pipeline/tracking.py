@@ -80,6 +80,16 @@ class LogRun:
     status: Status | None = None
 
 
+@dataclass(frozen=True)
+class EarlierRun:
+    """A run that an earlier process of the same owner wrote."""
+
+    run_id: str
+    status: str
+    ending: dict[str, str]
+    """What its end was tagged."""
+
+
 class Tracker:
     """Runs are named by keys of the caller's; the writer's thread knows their MLflow ids."""
 
@@ -155,12 +165,13 @@ class Tracker:
         self._open.pop(key, None)
         self._events.put(LogRun(key, at or _now(), tags=tags or {}, status=status))
 
-    def earlier_end(self, key: str) -> tuple[str | None, dict[str, str]]:
-        """Status of the run when this tracker was opened, None where there was none; and what its end was tagged."""
+    def earlier(self, key: str) -> EarlierRun | None:
+        """The run as it was when this tracker was opened; None where there was none."""
         run = self._earlier.get(key)
         if run is None:
-            return None, {}
-        return run.info.status, {name: run.data.tags[name] for name in ENDING_TAGS if name in run.data.tags}
+            return None
+        ending = {name: run.data.tags[name] for name in ENDING_TAGS if name in run.data.tags}
+        return EarlierRun(run.info.run_id, run.info.status, ending)
 
     def end_open_runs(self, status: Status, tags: Mapping[str, str]) -> None:
         """Ends what is still open, children first, so that no run stays RUNNING when nothing runs."""

@@ -97,10 +97,10 @@ class TrialRuns(Observer):
 
     def trial_restored(self, record: TrialRecord) -> None:
         """Tells it all again where its run is not whole: the process before died with the news, or files are lost."""
-        key = self.key(record.spec)
-        if self.tracker.earlier_end(key) == (STATUS[record.outcome], _ending_tags(record)):
-            run_id = self.tracker.run_id(key)
-            if record.best is None or lost_weights(self.tracker.client, [run_id]) is None:
+        run = self.tracker.earlier(self.key(record.spec))
+        if run is not None and (run.status, run.ending) == (STATUS[record.outcome], _ending_tags(record)):
+            whole = record.best is None or lost_weights(self.tracker.client, run.run_id) is None
+            if whole:
                 return
         self.trial_started(record.spec)
         for epoch in record.epochs:

@@ -3,18 +3,17 @@
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline.trial_folder import trial_folder
-from vit.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
+from vit.storage import CONCURRENT_READS, CONFIG_FILE, WEIGHTS_FILE, Folder
 
 ARTIFACTS = "checkpoint"
 """Of a run: the weights and their card."""
-READERS = 16
-"""Artifact stores answer slowly, but many at once."""
 
 
 def find_weights(client: MlflowClient, run_id: str, folder: str, index: int, fetched: Folder) -> Folder:
@@ -30,13 +29,14 @@ def find_weights(client: MlflowClient, run_id: str, folder: str, index: int, fet
     return copy
 
 
-def lost_weights(client: MlflowClient, run_ids: Iterable[str]) -> str | None:
-    """Says of the first run without its weights that it has none, or that it is no more; None where all have them."""
-    with ThreadPoolExecutor(READERS) as pool:
-        return next((lost for lost in pool.map(lambda run_id: _lost(client, run_id), run_ids) if lost), None)
+def first_lost_weights(client: MlflowClient, run_ids: Iterable[str]) -> str | None:
+    """What `lost_weights` says of the first run of which it says something."""
+    with ThreadPoolExecutor(CONCURRENT_READS) as pool:
+        return next((lost for lost in pool.map(partial(lost_weights, client), run_ids) if lost), None)
 
 
-def _lost(client: MlflowClient, run_id: str) -> str | None:
+def lost_weights(client: MlflowClient, run_id: str) -> str | None:
+    """Says what is gone: the run, or of its weights; None where all is there."""
     try:
         if client.get_run(run_id).info.lifecycle_stage == "deleted":
             return f"run {run_id[:8]}"

@@ -13,6 +13,8 @@ STATE_FILE = "latest.pt"
 PREVIOUS_STATE_FILE = "previous.pt"
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
+CONCURRENT_READS = 16
+"""Object stores answer slowly, but many at once."""
 
 
 class Folder:

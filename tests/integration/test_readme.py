@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import SweepConfig
-from pipeline.sweep import print_graph
+from pipeline.sweep_actions import print_graph
 from tests.integration.commands import DEADLINE, ROOT, free_port, run_to_end, start
 from vit.data import DataConfig
 

@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pipeline.drawing import Box, as_dot, as_mermaid, as_text, refuse_graph_suffix, write_graph
+from pipeline.boxes import Box
+from pipeline.drawing import as_dot, as_mermaid, as_text, refuse_graph_suffix, write_graph
 from pipeline.exits import UsageError
 
 BARE = (

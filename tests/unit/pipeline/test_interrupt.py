@@ -64,6 +64,7 @@ def test_the_first_signal_asks_and_the_work_goes_on(number: signal.Signals) -> N
     with program(DEFERRING) as told:
         assert told.hear() == "undisturbed"
         told.process.send_signal(number)
+        assert told.hear() == "stopping at the end of the epoch (once more: at once)"
         told.go_on()
         assert told.hear() == "requested"
         told.go_on()
@@ -76,6 +77,7 @@ def test_the_second_signal_ends_the_work_at_once(number: signal.Signals) -> None
     with program(DEFERRING) as told:
         told.hear()
         told.process.send_signal(number)
+        assert told.hear() == "stopping at the end of the epoch (once more: at once)"
         told.go_on()
         assert told.hear() == "requested"
         told.process.send_signal(number)

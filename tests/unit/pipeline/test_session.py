@@ -1,7 +1,7 @@
 """Which folder a session goes on in, and how it ends when something fails in the middle of it, whatever that is."""
 
 import json
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -150,13 +150,17 @@ class Bare(Session[SweepConfig]):
         """Nothing to end."""
 
 
+def open_bare(folder: Path, **options: Any) -> AbstractContextManager[Bare]:
+    config = SweepConfig(
+        data=DataConfig("digits", train_limit=20), storage=str(folder / "sweeps"),
+        tracking_uri=f"sqlite:///{folder}/mlflow.db", **options,
+    )  # fmt: skip
+    return open_session(Bare, config, Console())
+
+
 def test_commands_over_one_storage_find_their_folders(tmp_path: Path) -> None:
     def opened(finishes: bool, **options: Any) -> tuple[str, str]:
-        config = SweepConfig(
-            data=DataConfig("digits", train_limit=20), storage=str(tmp_path / "sweeps"),
-            tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", **options,
-        )  # fmt: skip
-        with open_session(Bare, config, Console()) as session:
+        with open_bare(tmp_path, **options) as session:
             if finishes:
                 session.remember("finished", True)
             session.tracker.close(timeout=30)
@@ -177,11 +181,7 @@ def test_commands_over_one_storage_find_their_folders(tmp_path: Path) -> None:
 
 def test_a_command_that_is_refused_leaves_the_folder_to_go_on_in(tmp_path: Path) -> None:
     def opened(refused: bool, **options: Any) -> str:
-        config = SweepConfig(
-            data=DataConfig("digits", train_limit=20), storage=str(tmp_path / "sweeps"),
-            tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", **options,
-        )  # fmt: skip
-        with open_session(Bare, config, Console()) as session:
+        with open_bare(tmp_path, **options) as session:
             if refused:
                 raise UsageError("--from is confirm, but search has to run before")
             session.remember("finished", False)

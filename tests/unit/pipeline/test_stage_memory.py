@@ -19,7 +19,7 @@ from pipeline.outputs import Confirmed, Evaluated, Prepared, Searched, TestScore
 from pipeline.ranking import BestEpoch, TrialResult
 from pipeline.rungs import Decision
 from pipeline.stage_memory import STAGE_FILE, StageMemory, write_stage
-from pipeline.tracking import RECORD_TAG, Status, Tracker
+from pipeline.tracking import Status, Tracker
 from tune_spaces.space import TrialSpec
 from vit.augment import Normalisation
 from vit.model import ViTConfig
@@ -74,7 +74,7 @@ def keep(
 
 def memory(tracker: Tracker, owner: str = "me") -> StageMemory:
     """As another process opens it."""
-    return StageMemory(MlflowClient(tracker.uri), tracker.experiment, owner, RECORD_TAG)
+    return StageMemory(MlflowClient(tracker.uri), tracker.experiment, owner)
 
 
 def found(tracker: Tracker, own: bool = False, owner: str = "me", identity: Identity = IDENTITY) -> Remembered | None:
@@ -86,7 +86,7 @@ def stage_file(tracker: Tracker, run_id: str) -> Path:
 
 
 def test_nothing_is_remembered_of_an_experiment_that_is_not_there(tracker: Tracker) -> None:
-    nowhere = StageMemory(MlflowClient(tracker.uri), "vit-nowhere", "me", RECORD_TAG)
+    nowhere = StageMemory(MlflowClient(tracker.uri), "vit-nowhere", "me")
     keep(tracker)
     assert nowhere.find(STAGE, IDENTITY.fingerprint, own=False) is None
     assert nowhere.latest(STAGE) is None

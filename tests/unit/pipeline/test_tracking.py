@@ -20,7 +20,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline.tracking import DatasetReference, Status, Tracker, TrackingError
+from pipeline.tracking import DatasetReference, EarlierRun, Status, Tracker, TrackingError
 
 _numbers = itertools.count()
 
@@ -291,8 +291,9 @@ def test_who_takes_over_goes_on_with_the_owners_runs(
     first.close()
 
     second = owner("one")
-    assert second.earlier_end("trial/1") == (status or "RUNNING", tags)
-    assert second.earlier_end("trial/2") == (None, {})
+    as_found = EarlierRun(ids["trial/1"], status or "RUNNING", tags)
+    assert second.earlier("trial/1") == as_found
+    assert second.earlier("trial/2") is None
     begin(second, depth=3)
     second.start_run("trial/2", "trial-02", "sweep")
     assert {key: second.run_id(key) for key in ids} == ids
@@ -306,8 +307,8 @@ def test_who_takes_over_goes_on_with_the_owners_runs(
     second.end_run("trial/1", "FINISHED")
     second.flush()
     assert runs_of(second)["trial-01"].info.status == "FINISHED"
-    assert second.earlier_end("trial/1")[0] == (status or "RUNNING")  # as it was found
-    assert owner("one").earlier_end("trial/1") == ("FINISHED", {})
+    assert second.earlier("trial/1") == as_found
+    assert owner("one").earlier("trial/1") == EarlierRun(ids["trial/1"], "FINISHED", {})
 
 
 def test_what_is_told_again_counts_once(owner: Callable[[str], Tracker]) -> None:
@@ -383,7 +384,7 @@ def test_other_owners_runs_are_left_alone(owner: Callable[[str], Tracker]) -> No
     before = by_id(first)
     for name in ("two", "on", "one2"):
         other = owner(name)
-        assert other.earlier_end("trial/1") == (None, {})
+        assert other.earlier("trial/1") is None
         other.start_run("trial/1", f"of {name}")
         other.flush()
         after = by_id(other)

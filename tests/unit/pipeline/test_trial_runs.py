@@ -185,12 +185,12 @@ def test_a_run_that_has_lost_its_weights_is_told_again(start: Callable[[], Drive
     first.tell(record("asha"))
     before, run = first.told(), first.run()
     Path(run.info.artifact_uri.removeprefix("file://"), ARTIFACTS, name).unlink()
-    assert lost_weights(first.tracker.client, [run.info.run_id]) == f"{ARTIFACTS}/{name} of run {run.info.run_id[:8]}"
+    assert lost_weights(first.tracker.client, run.info.run_id) == f"{ARTIFACTS}/{name} of run {run.info.run_id[:8]}"
     second = start()
     second.runs.trial_restored(record("asha"))
     assert second.told() == before
     assert second.run().info.run_id == run.info.run_id
-    assert lost_weights(first.tracker.client, [run.info.run_id]) is None
+    assert lost_weights(first.tracker.client, run.info.run_id) is None
 
 
 def test_a_run_whose_trial_did_no_epoch_needs_no_weights(start: Callable[[], Driver]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.trial_folder import trial_folder
-from pipeline.weights import ARTIFACTS, find_weights, lost_weights
+from pipeline.weights import ARTIFACTS, find_weights, first_lost_weights
 from vit.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
 
 NAMES = (WEIGHTS_FILE, CONFIG_FILE)
@@ -72,36 +72,36 @@ def test_two_runs_are_fetched_beside_each_other(client: MlflowClient, tmp_path: 
 
 
 def test_runs_with_all_their_files_have_lost_nothing(client: MlflowClient) -> None:
-    assert lost_weights(client, [start_run(client, *NAMES) for _ in range(3)]) is None
-    assert lost_weights(client, []) is None
+    assert first_lost_weights(client, [start_run(client, *NAMES) for _ in range(3)]) is None
+    assert first_lost_weights(client, []) is None
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_that_is_gone_is_named(client: MlflowClient, name: str) -> None:
     whole, broken = start_run(client, *NAMES), start_run(client, *NAMES)
     artifact(client, broken, name).unlink()
-    assert lost_weights(client, [whole, broken, whole]) == f"{ARTIFACTS}/{name} of run {broken[:8]}"
+    assert first_lost_weights(client, [whole, broken, whole]) == f"{ARTIFACTS}/{name} of run {broken[:8]}"
 
 
 def test_a_run_that_never_had_weights_is_named(client: MlflowClient) -> None:
     bare = start_run(client)
-    assert lost_weights(client, [bare]) == f"{ARTIFACTS}/{WEIGHTS_FILE} of run {bare[:8]}"
+    assert first_lost_weights(client, [bare]) == f"{ARTIFACTS}/{WEIGHTS_FILE} of run {bare[:8]}"
 
 
 def test_a_deleted_run_is_named(client: MlflowClient) -> None:
     whole, deleted = start_run(client, *NAMES), start_run(client, *NAMES)
     client.delete_run(deleted)
     assert artifact(client, deleted, WEIGHTS_FILE).exists()  # until somebody clears the bin
-    assert lost_weights(client, [whole, deleted]) == f"run {deleted[:8]}"
+    assert first_lost_weights(client, [whole, deleted]) == f"run {deleted[:8]}"
     client.restore_run(deleted)
-    assert lost_weights(client, [whole, deleted]) is None
+    assert first_lost_weights(client, [whole, deleted]) is None
 
 
 def test_a_run_that_never_was_is_named(client: MlflowClient) -> None:
-    assert lost_weights(client, ["0123456789abcdef" * 2]) == "run 01234567"
+    assert first_lost_weights(client, ["0123456789abcdef" * 2]) == "run 01234567"
 
 
 def test_the_first_of_many_lost_ones_is_named(client: MlflowClient) -> None:
     whole = start_run(client, *NAMES)
     lost = [f"{number:032d}" for number in range(40)]
-    assert lost_weights(client, [whole, *reversed(lost)]) == f"run {lost[-1][:8]}"
+    assert first_lost_weights(client, [whole, *reversed(lost)]) == f"run {lost[-1][:8]}"
