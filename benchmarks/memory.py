@@ -17,11 +17,11 @@ import psutil
 from benchmarks.machine import machine_line
 from pipeline.cluster import allot, connected
 from pipeline.config import TrialResources
-from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord
-from pipeline.rungs import Rungs
 from pipeline.search import Search, run_search
-from pipeline.training import TrainingContext, TrainingData
+from pipeline.trials.observers import Observer
+from pipeline.trials.rungs import Rungs
+from pipeline.trials.training import TrainingContext, TrainingData
 from tune_spaces.space import TrialSpec
 from vit.arrays import ImageArrays
 from vit.augment import measure_normalisation

@@ -27,11 +27,11 @@ def search_seconds(dataset: "Dataset", is_recorded: bool) -> tuple[float, float]
     from pipeline.artifacts import ArtifactMaker
     from pipeline.cluster import allot
     from pipeline.config import TrialResources
-    from pipeline.rungs import Rungs
     from pipeline.search import Search, run_search
     from pipeline.tracking import DatasetReference, Tracker
-    from pipeline.training import TrainingContext, TrainingData
-    from pipeline.trial_runs import SWEEP_RUN, TrialRuns
+    from pipeline.trials.rungs import Rungs
+    from pipeline.trials.runs import SWEEP_RUN, TrialRuns
+    from pipeline.trials.training import TrainingContext, TrainingData
     from tune_spaces.space import TrialSpec
     from vit.augment import measure_normalisation
     from vit.recipes import published

@@ -58,11 +58,11 @@ def measure(count: int, connection: Connection) -> None:
     from pipeline.artifacts import ArtifactMaker
     from pipeline.cluster import allot, connected
     from pipeline.config import TrialResources
-    from pipeline.rungs import Rungs
     from pipeline.search import Search, run_search
     from pipeline.tracking import DatasetReference, Tracker
-    from pipeline.training import TrainingContext, TrainingData
-    from pipeline.trial_runs import SWEEP_RUN, TrialRuns
+    from pipeline.trials.rungs import Rungs
+    from pipeline.trials.runs import SWEEP_RUN, TrialRuns
+    from pipeline.trials.training import TrainingContext, TrainingData
     from tune_spaces.space import TrialSpec
     from vit.arrays import ImageArrays
     from vit.augment import measure_normalisation

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import StatisticsError, correlation
 
 from pipeline.ranking import TrialResult
-from pipeline.rungs import Rungs
+from pipeline.trials.rungs import Rungs
 
 TRUSTED_CORRELATION = 0.8
 """From here on the order at a rung counts as the order at the end."""

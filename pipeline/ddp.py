@@ -17,11 +17,11 @@ import torch
 from ray.train.torch import TorchTrainer, get_device
 
 from pipeline.exits import PipelineError, disk_full
-from pipeline.ledger import Ledger
-from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord, Outcome, TrialRecord
-from pipeline.training import LoadedData, Training, TrainingContext, TrainingData
-from pipeline.trial_folder import TrialHistory, trial_folder
+from pipeline.trials.folder import TrialHistory, trial_folder
+from pipeline.trials.ledger import Ledger
+from pipeline.trials.observers import Observer
+from pipeline.trials.training import LoadedData, Training, TrainingContext, TrainingData
 from tune_spaces.space import TrialSpec
 from vit.fit import NonFiniteLossError, Runtime
 from vit.parallel import Workers

@@ -12,9 +12,9 @@ from mlflow.entities import Run
 
 from pipeline.exits import UsageError
 from pipeline.ranking import TrialResult
-from pipeline.rungs import Decision
 from pipeline.tracking import Tracker
-from pipeline.trial_runs import DECISIONS_TAG
+from pipeline.trials.rungs import Decision
+from pipeline.trials.runs import DECISIONS_TAG
 
 DECISIONS_FILE = "decisions.csv"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkup import Finding, exit_status, mended, totals
+from pipeline.checkup.finding import Finding, exit_status, mended, totals
 from pipeline.config import CommandConfig, refuse_unwritable, resolve_tracking_uri
 from pipeline.exits import Parser, PipelineError, run_command
 from pipeline.tracking_server import open_client, prepare_mlflow, refuse_missing_database, refuse_unreachable
@@ -63,11 +63,11 @@ def _look_and_mend(uri: str, flags: Namespace) -> list[Finding]:
 
 
 def _look(uri: str, flags: Namespace) -> Iterator[Finding]:
-    from pipeline.checkup_rays import check_groups, check_rays, find_cluster
-    from pipeline.checkup_records import Records
-    from pipeline.checkup_runs import check_runs
-    from pipeline.checkup_storage import check_folder, command_folders
-    from pipeline.checkup_versions import check_versions
+    from pipeline.checkup.rays import check_groups, check_rays, find_cluster
+    from pipeline.checkup.records import Records
+    from pipeline.checkup.runs import check_runs
+    from pipeline.checkup.storage import check_folder, command_folders
+    from pipeline.checkup.versions import check_versions
 
     # What may be refused comes first, the quickest before the others.
     cluster = find_cluster(flags.address)

@@ -11,7 +11,7 @@ import torch
 from pipeline.artifacts import make_test_artifacts
 from pipeline.cluster import Allotment
 from pipeline.session import Session
-from pipeline.training import counts_metrics
+from pipeline.trials.training import counts_metrics
 from vit.arrays import ImageArrays
 from vit.checkpoint import load_model
 from vit.fit import Runtime, Split, predict

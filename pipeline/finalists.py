@@ -10,11 +10,11 @@ from pipeline.confirmation import ConfirmedModel, FinalRun
 from pipeline.ddp import Assignment, SharedData, Team, run_trainings
 from pipeline.exits import InterruptedCommandError
 from pipeline.jobs import Jobs
-from pipeline.observers import Observer
 from pipeline.ranking import BestEpoch, TrialRecord
 from pipeline.sweep_session import SweepSession
-from pipeline.training import TrainingContext, TrainingData
-from pipeline.trial_runs import FinalistRuns
+from pipeline.trials.observers import Observer
+from pipeline.trials.runs import FinalistRuns
+from pipeline.trials.training import TrainingContext, TrainingData
 from tune_spaces.space import TrialSpec
 from vit.precision import Precision
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.boxes import Box, StageOutcome
 from pipeline.config import SweepConfig
 from pipeline.dag import Graph, Identity, Results, Stage, Verdict
 from pipeline.exits import InterruptedCommandError, UsageError
+from pipeline.report.boxes import Box, StageOutcome
 from pipeline.stage_memory import StageMemory, write_stage
 from pipeline.sweep_session import StageStory, SweepSession
-from pipeline.trial_runs import SWEEP_RUN
+from pipeline.trials.runs import SWEEP_RUN
 
 
 @dataclass(frozen=True)

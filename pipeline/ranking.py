@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.rungs import Decision
+from pipeline.trials.rungs import Decision
 from tune_spaces.space import TrialSpec
 from vit.model import count_parameters
 

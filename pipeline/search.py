@@ -14,13 +14,13 @@ from ray.tune.search import Searcher
 from pipeline.cluster import Allotment
 from pipeline.ddp import SharedData, Team
 from pipeline.exits import PipelineError, disk_full
-from pipeline.ledger import Ledger
-from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord, Outcome, TrialRecord
-from pipeline.rungs import Decision, Rungs
-from pipeline.team_trial import TeamTrial
-from pipeline.training import TrainingContext, TrainingData
-from pipeline.trial import ACCURACY, Trial
+from pipeline.trials.ledger import Ledger
+from pipeline.trials.observers import Observer
+from pipeline.trials.rungs import Decision, Rungs
+from pipeline.trials.team_trial import TeamTrial
+from pipeline.trials.training import TrainingContext, TrainingData
+from pipeline.trials.trial import ACCURACY, Trial
 from tune_spaces.space import TrialSpec
 from vit.storage import Folder
 

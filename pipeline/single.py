@@ -5,15 +5,15 @@ from typing import Any
 from pipeline.ddp import Assignment, SharedData, Team, run_trainings
 from pipeline.evaluation import evaluate_on_test, record_test
 from pipeline.exits import InterruptedCommandError, PipelineError
-from pipeline.observers import Observer
 from pipeline.openings import record_opening
 from pipeline.precision import precision_of
 from pipeline.ranking import EpochRecord, TrialRecord
 from pipeline.registry import Measured, register
 from pipeline.train_session import TrainSession
-from pipeline.training import TrainingContext, TrainingData
-from pipeline.trial_folder import trial_folder
-from pipeline.trial_runs import trial_key
+from pipeline.trials.folder import trial_folder
+from pipeline.trials.observers import Observer
+from pipeline.trials.runs import trial_key
+from pipeline.trials.training import TrainingContext, TrainingData
 from pipeline.watchdog import Watchdog
 from tune_spaces.space import TrialSpec
 from vit.augment import measure_normalisation

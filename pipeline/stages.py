@@ -7,8 +7,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from pipeline.audit_verdict import AuditVerdict, choose_audited, judge_audit
-from pipeline.budget_keeper import BudgetKeeper, Finale
-from pipeline.checkup_versions import missing_files
+from pipeline.checkup.versions import missing_files
 from pipeline.code_digest import code_digests
 from pipeline.confirmation import ConfirmedModel, FinalRun, ranked
 from pipeline.dag import Graph, Plain, Stage
@@ -18,24 +17,27 @@ from pipeline.exits import InterruptedCommandError, PipelineError
 from pipeline.finalists import Candidate, train_finalists
 from pipeline.openings import count_openings, record_opening
 from pipeline.outputs import Confirmed, Evaluated, Prepared, Searched, TestScore
-from pipeline.progress import Progress
+from pipeline.planning.budget_keeper import BudgetKeeper, Finale
 from pipeline.ranking import TrialRecord, TrialResult, leaderboard
 from pipeline.registry import Measured, register
-from pipeline.report import record_summary, summarise
-from pipeline.rungs import Rungs
+from pipeline.report.summary import record_summary, summarise
 from pipeline.search import Limits, Search, run_search
 from pipeline.sweep_session import SEARCH_CODE, SweepSession, search_reads
-from pipeline.training import TrainingContext, TrainingData
-from pipeline.trial_runs import SWEEP_RUN, AuditRuns, TrialRuns, trial_key
+from pipeline.trials.progress import Progress
+from pipeline.trials.rungs import Rungs
+from pipeline.trials.runs import SWEEP_RUN, AuditRuns, TrialRuns, trial_key
+from pipeline.trials.training import TrainingContext, TrainingData
 from pipeline.weights import find_weights, first_lost_weights
 from tune_spaces.space import TrialSpec
 from vit.augment import measure_normalisation
 from vit.data import duplicates_across_splits
 from vit.storage import Folder
 
-FINALS_CODE = ("pipeline.confirmation", "pipeline.ddp", "pipeline.finalists", "pipeline.ranking", "pipeline.training")
+FINALS_CODE = (
+    "pipeline.confirmation", "pipeline.ddp", "pipeline.finalists", "pipeline.ranking", "pipeline.trials.training",
+)  # fmt: skip
 EVALUATION_CODE = ("pipeline.evaluation", "pipeline.openings")
-REPORT_CODE = ("pipeline.edges", "pipeline.figures", "pipeline.html_report", "pipeline.importance", "pipeline.report")
+REPORT_CODE = tuple(f"pipeline.report.{name}" for name in ("edges", "figures", "importance", "page", "summary"))
 
 
 def sweep_graph(session: SweepSession) -> Graph:

@@ -9,11 +9,11 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from pipeline.budget import parse_duration
 from pipeline.config import SweepConfig, TrialResources, refuse_unwritable
-from pipeline.drawing import refuse_graph_suffix
 from pipeline.exits import Parser, run_command
 from pipeline.flags import add_shared_flags, shared_values
+from pipeline.planning.budget import parse_duration
+from pipeline.report.drawing import refuse_graph_suffix
 
 
 def build_parser() -> Parser:

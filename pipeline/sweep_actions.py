@@ -6,16 +6,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.boxes import Box
-from pipeline.budgeted import fit_to_budget
 from pipeline.cluster import connected
 from pipeline.config import SweepConfig, experiment_name, resolve_tracking_uri
 from pipeline.console import plain_or_live
 from pipeline.decisions import explain
-from pipeline.drawing import write_graph
 from pipeline.orchestration import plan, run_stages
-from pipeline.outlook import calibrate, foresee, outlook_lines, outlook_values
-from pipeline.report import describe_search, print_leaderboard, print_summary
+from pipeline.planning.budgeted import fit_to_budget
+from pipeline.planning.outlook import calibrate, foresee, outlook_lines, outlook_values
+from pipeline.report.boxes import Box
+from pipeline.report.drawing import write_graph
+from pipeline.report.summary import describe_search, print_leaderboard, print_summary
 from pipeline.session import open_session, under_way
 from pipeline.stages import sweep_graph
 from pipeline.sweep_session import SweepSession

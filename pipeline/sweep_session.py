@@ -6,17 +6,17 @@ from typing import Any, ClassVar
 
 from rich.console import Console
 
-from pipeline.boxes import StageOutcome
-from pipeline.budget import duration_text
 from pipeline.cluster import Allotment, allot, cluster_cores
 from pipeline.code_digest import code_digests
 from pipeline.config import SweepConfig
 from pipeline.dag import Plain
 from pipeline.exits import UsageError
+from pipeline.planning.budget import duration_text
 from pipeline.precision import precision_of
-from pipeline.rungs import Rungs
+from pipeline.report.boxes import StageOutcome
 from pipeline.session import Session
-from pipeline.trial_runs import SWEEP_RUN
+from pipeline.trials.rungs import Rungs
+from pipeline.trials.runs import SWEEP_RUN
 from pipeline.watchdog import Watchdog
 from tune_spaces import SPACES, space_for
 from tune_spaces.space import Space, describe, draw_trials
@@ -24,7 +24,9 @@ from vit.data import Dataset
 from vit.precision import Precision
 from vit.recipes import published
 
-SEARCH_CODE = ("pipeline.ranking", "pipeline.rungs", "pipeline.search", "pipeline.training", "pipeline.trial")
+SEARCH_CODE = (
+    "pipeline.ranking", "pipeline.search", "pipeline.trials.rungs", "pipeline.trials.training", "pipeline.trials.trial",
+)  # fmt: skip
 """What decides a trial's numbers and its end."""
 
 

@@ -10,7 +10,7 @@ from pipeline.code_digest import code_digests
 from pipeline.config import TrainConfig, TrialResources
 from pipeline.exits import UsageError
 from pipeline.session import Session
-from pipeline.trial_runs import TrainRuns
+from pipeline.trials.runs import TrainRuns
 from tune_spaces.space import TrialSpec
 from vit.data import Dataset
 from vit.recipes import RECIPES
@@ -38,7 +38,7 @@ class TrainSession(Session[TrainConfig]):
         if config.workers.most > spec.recipe.batch_size:
             most = spec.recipe.batch_size
             raise UsageError(f"--workers is {config.workers.most}, but must be at most the {most} images of a batch")
-        code = code_digests("pipeline.ddp", "pipeline.training")
+        code = code_digests("pipeline.ddp", "pipeline.trials.training")
         return {"spec": spec.to_dict(), "precision": config.precision, "compile": config.compile, "code": code}
 
     @property

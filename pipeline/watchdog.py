@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.holdings import Claim, Holdings, Node, Resources, prospect, read_holdings, visible
-from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord, TrialRecord
+from pipeline.trials.observers import Observer
 from tune_spaces.space import TrialSpec
 
 SECONDS_FOR_RAY = 30.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipeline.trial_folder import trial_folder
+from pipeline.trials.folder import trial_folder
 from vit.storage import CONCURRENT_READS, CONFIG_FILE, WEIGHTS_FILE, Folder
 
 ARTIFACTS = "checkpoint"

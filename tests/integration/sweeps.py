@@ -9,7 +9,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline.trial_folder import TrialHistory, TrialLedger
+from pipeline.trials.folder import TrialHistory, TrialLedger
 from tests.integration.commands import client_of, runs_of
 from vit.storage import Folder
 

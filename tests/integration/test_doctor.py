@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
-from pipeline.checkup_rays import check_rays, leaked_groups
+from pipeline.checkup.rays import check_rays, leaked_groups
 from tests.integration.commands import (
     assert_gone,
     processes_below,

@@ -18,13 +18,13 @@ from ray.cluster_utils import Cluster
 
 from pipeline.artifacts import ArtifactMaker
 from pipeline.cluster import Allotment, connected
-from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord, TrialRecord
-from pipeline.rungs import Rungs
 from pipeline.search import Search, run_search
 from pipeline.tracking import DatasetReference, Tracker
-from pipeline.training import TrainingContext, TrainingData
-from pipeline.trial_runs import SWEEP_RUN, TrialRuns, trial_key
+from pipeline.trials.observers import Observer
+from pipeline.trials.rungs import Rungs
+from pipeline.trials.runs import SWEEP_RUN, TrialRuns, trial_key
+from pipeline.trials.training import TrainingContext, TrainingData
 from tests.integration.commands import TrackingServer, run_to_end
 from tune_spaces.space import TrialSpec
 from vit.augment import measure_normalisation

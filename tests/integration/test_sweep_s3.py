@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.trial_folder import TrialHistory, trial_folder
+from pipeline.trials.folder import TrialHistory, trial_folder
 from tests.integration.commands import run_to_end, start, trial_runs_of, wait_until
 from vit.storage import Folder
 

@@ -11,13 +11,13 @@ import pytest
 import ray
 
 from pipeline.cluster import Allotment
-from pipeline.ledger import Ledger
-from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord, TrialRecord
-from pipeline.rungs import Rungs
 from pipeline.search import Search, run_search
-from pipeline.training import TrainingContext, TrainingData
-from pipeline.trial_folder import TrialHistory, trial_folder
+from pipeline.trials.folder import TrialHistory, trial_folder
+from pipeline.trials.ledger import Ledger
+from pipeline.trials.observers import Observer
+from pipeline.trials.rungs import Rungs
+from pipeline.trials.training import TrainingContext, TrainingData
 from tests.integration.commands import wait_until
 from tune_spaces.space import TrialSpec
 from vit.augment import measure_normalisation

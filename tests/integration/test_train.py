@@ -17,10 +17,10 @@ from ray.cluster_utils import Cluster
 
 from pipeline.cluster import connected
 from pipeline.ddp import Assignment, SharedData, Team, run_trainings
-from pipeline.observers import Observer
 from pipeline.ranking import EpochRecord
-from pipeline.training import LoadedData, Training, TrainingContext, TrainingData
-from pipeline.trial_folder import TrialHistory
+from pipeline.trials.folder import TrialHistory
+from pipeline.trials.observers import Observer
+from pipeline.trials.training import LoadedData, Training, TrainingContext, TrainingData
 from tests.integration.commands import (
     ROOT,
     assert_gone,

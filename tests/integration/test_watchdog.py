@@ -17,9 +17,9 @@ from ray.util import placement_group, remove_placement_group
 
 from pipeline.cluster import Allotment
 from pipeline.ddp import Assignment, SharedData, Team, run_trainings
-from pipeline.rungs import Rungs
 from pipeline.search import Search, run_search
-from pipeline.training import TrainingContext, TrainingData
+from pipeline.trials.rungs import Rungs
+from pipeline.trials.training import TrainingContext, TrainingData
 from pipeline.watchdog import Watchdog
 from tests.integration.commands import DEADLINE, start, wait_until
 from tune_spaces.space import TrialSpec

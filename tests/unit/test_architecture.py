@@ -38,8 +38,8 @@ FORBIDDEN = {
     "pipeline/exits.py": {"ray", "mlflow", "torch", "numpy"},
     "pipeline/ranking.py": {"ray", "mlflow", "torch", "numpy"},
     # A process that starts while every core is busy reads them.
-    "pipeline/figures.py": {"ray", "mlflow", "torch", "vit"},
-    "pipeline/trial_folder.py": {"ray", "mlflow", "torch"},
+    "pipeline/report/figures.py": {"ray", "mlflow", "torch", "vit"},
+    "pipeline/trials/folder.py": {"ray", "mlflow", "torch"},
     "pipeline/artifacts.py": {"ray", "mlflow", "torch"},
 }
 

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from pipeline.artifacts import ArtifactMaker, make_test_artifacts, make_trial_artifacts
-from pipeline.trial_folder import TrialHistory
+from pipeline.trials.folder import TrialHistory
 from vit.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
 
 ROOT = Path(__file__).parents[3]

@@ -15,7 +15,7 @@ from pipeline.audit_verdict import (
     judge_audit,
 )
 from pipeline.ranking import BestEpoch, Outcome, TrialResult
-from pipeline.rungs import Decision, Rungs
+from pipeline.trials.rungs import Decision, Rungs
 from tune_spaces.space import TrialSpec
 from vit.model import ViTConfig
 from vit.recipes import Recipe

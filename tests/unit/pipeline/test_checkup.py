@@ -18,17 +18,18 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline import checkup_rays, checkup_storage, ddp, search, session
-from pipeline.checkup import Finding, exit_status, in_words, mended, some, totals
-from pipeline.checkup_rays import check_groups, check_rays, find_cluster
-from pipeline.checkup_records import Records
-from pipeline.checkup_runs import check_runs
-from pipeline.checkup_storage import CommandFolder, check_folder, command_folders, find_leftovers
-from pipeline.checkup_versions import check_versions
+from pipeline import ddp, search, session
+from pipeline.checkup import rays, storage
+from pipeline.checkup.finding import Finding, exit_status, in_words, mended, some, totals
+from pipeline.checkup.rays import check_groups, check_rays, find_cluster
+from pipeline.checkup.records import Records
+from pipeline.checkup.runs import check_runs
+from pipeline.checkup.storage import CommandFolder, check_folder, command_folders, find_leftovers
+from pipeline.checkup.versions import check_versions
 from pipeline.exits import PipelineError, UsageError
 from pipeline.lock import locked
 from pipeline.tracking import RECORD_TAG
-from pipeline.trial_folder import TrialLedger
+from pipeline.trials.folder import TrialLedger
 from vit.storage import Folder
 
 HERE = socket.gethostname()
@@ -238,7 +239,7 @@ def test_runs_that_do_not_say_whose_they_are_are_left_alone(client: MlflowClient
 
 
 def test_the_names_are_those_that_the_writers_use(tmp_path: Path) -> None:
-    ours, theirs = checkup_storage, (session.SESSION_FILE, session.PROBE_FILE, ddp.PERMIT_FILE, ddp.WORKERS_FILE)
+    ours, theirs = storage, (session.SESSION_FILE, session.PROBE_FILE, ddp.PERMIT_FILE, ddp.WORKERS_FILE)
     assert theirs == (ours.SESSION_FILE, ours.PROBE_FILE, ours.PERMIT_FILE, ours.WORKERS_FILE)
     assert (ours.TUNE_FOLDER, ours.RAY_TRAIN_FOLDER) == (search.TUNE_FOLDER, ddp.RAY_TRAIN_FOLDER)
 
@@ -253,7 +254,7 @@ def test_the_names_are_those_that_the_writers_use(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Died):
         patch.setattr(Path, "replace", die)
         Folder(str(tmp_path)).write("latest.pt", b"x")
-    assert [bool(checkup_storage.TEMPORARY.fullmatch(name)) for name in left] == [True]
+    assert [bool(storage.TEMPORARY.fullmatch(name)) for name in left] == [True]
 
 
 def test_leftovers_are_what_no_command_reads_again() -> None:
@@ -387,9 +388,9 @@ def test_the_folders_of_a_storage_are_those_with_a_session(tmp_path: Path, memor
 def test_a_storage_that_is_not_there_is_refused_unless_it_is_the_default(tmp_path: Path) -> None:
     missing = f"{tmp_path}/missing"
     assert command_folders(missing, must_exist=False) == []
-    for storage in (missing, f"memory://{uuid.uuid4().hex}"):
-        with pytest.raises(UsageError, match=f"--storage is {storage}, but there is no such folder"):
-            command_folders(storage, must_exist=True)
+    for place in (missing, f"memory://{uuid.uuid4().hex}"):
+        with pytest.raises(UsageError, match=f"--storage is {place}, but there is no such folder"):
+            command_folders(place, must_exist=True)
     with pytest.raises(UsageError, match="--storage leads to nosuch://a, which cannot be read"):
         command_folders("nosuch://a", must_exist=True)
 
@@ -499,7 +500,7 @@ def test_a_cluster_that_cannot_be_read_is_an_error_only_where_it_was_named(monke
     def refuse(cluster: str) -> None:
         raise UsageError(f"{cluster} wants a token")
 
-    monkeypatch.setattr(checkup_rays, "leaked_groups", refuse)
+    monkeypatch.setattr(rays, "leaked_groups", refuse)
     with pytest.raises(UsageError, match="a:1 wants a token"):
         list(check_groups("a:1", was_named=True))
     (finding,) = check_groups("a:1", was_named=False)

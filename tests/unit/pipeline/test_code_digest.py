@@ -135,15 +135,15 @@ def test_a_change_deep_below_is_told_of_the_module_that_has_it(write: Write) -> 
 
 
 def test_what_a_training_stands_on() -> None:
-    found = set(code_digests("pipeline.training"))
-    assert {"pipeline.training", "vit.fit", "vit.model", "vit.augment", "vit.optim", "vit.recipes"} <= found
+    found = set(code_digests("pipeline.trials.training"))
+    assert {"pipeline.trials.training", "vit.fit", "vit.model", "vit.augment", "vit.optim", "vit.recipes"} <= found
     assert not found & {"vit.sources", "vit.data"}  # the images' digest tells of what these do
-    assert {module for module in found if module.startswith("pipeline.")} == {"pipeline.training"}
+    assert {module for module in found if module.startswith("pipeline.")} == {"pipeline.trials.training"}
 
 
 def test_digests_are_the_same_in_another_process() -> None:
-    program = "from pipeline.code_digest import code_digests; print(code_digests('pipeline.training'))"
+    program = "from pipeline.code_digest import code_digests; print(code_digests('pipeline.trials.training'))"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env={"PYTHONHASHSEED": "7"}, capture_output=True, text=True
     )
-    assert done.stdout.strip() == str(code_digests("pipeline.training")), done.stderr
+    assert done.stdout.strip() == str(code_digests("pipeline.trials.training")), done.stderr

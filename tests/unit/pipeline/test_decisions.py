@@ -12,9 +12,9 @@ from pipeline.artifacts import ArtifactMaker
 from pipeline.decisions import DECISIONS_FILE, explain, log_decisions
 from pipeline.exits import UsageError
 from pipeline.ranking import Outcome, TrialRecord, TrialResult
-from pipeline.rungs import Decision
 from pipeline.tracking import DatasetReference, Tracker
-from pipeline.trial_runs import SWEEP_RUN, TrialRuns
+from pipeline.trials.rungs import Decision
+from pipeline.trials.runs import SWEEP_RUN, TrialRuns
 from tune_spaces.space import TrialSpec
 from vit.model import ViTConfig
 from vit.recipes import Recipe

@@ -6,7 +6,7 @@ from itertools import permutations
 import pytest
 
 from pipeline.ranking import BestEpoch, EpochRecord, Outcome, TrialRecord, TrialResult, epochs_share, leaderboard
-from pipeline.rungs import Decision
+from pipeline.trials.rungs import Decision
 from tune_spaces.space import TrialSpec
 from vit.model import ViTConfig
 from vit.recipes import Recipe

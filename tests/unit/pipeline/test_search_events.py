@@ -7,12 +7,12 @@ from typing import Any, NoReturn
 
 import pytest
 
-from pipeline.ledger import Ledger
-from pipeline.observers import Observer
 from pipeline.ranking import TrialRecord
-from pipeline.rungs import Rungs
 from pipeline.search import Limits, _Asha, _Events, _Here
-from pipeline.trial_folder import TrialLedger, trial_folder
+from pipeline.trials.folder import TrialLedger, trial_folder
+from pipeline.trials.ledger import Ledger
+from pipeline.trials.observers import Observer
+from pipeline.trials.rungs import Rungs
 from tune_spaces.space import TrialSpec
 from vit.model import ViTConfig
 from vit.recipes import Recipe

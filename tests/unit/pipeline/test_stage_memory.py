@@ -17,9 +17,9 @@ from pipeline.confirmation import ConfirmedModel, FinalRun
 from pipeline.dag import Graph, Identity, Remembered, Stage
 from pipeline.outputs import Confirmed, Evaluated, Prepared, Searched, TestScore
 from pipeline.ranking import BestEpoch, TrialResult
-from pipeline.rungs import Decision
 from pipeline.stage_memory import STAGE_FILE, StageMemory, write_stage
 from pipeline.tracking import Status, Tracker
+from pipeline.trials.rungs import Decision
 from tune_spaces.space import TrialSpec
 from vit.augment import Normalisation
 from vit.model import ViTConfig

@@ -9,7 +9,7 @@ import pytest
 from pipeline.holdings import Claim, Holdings, Node
 from pipeline.ranking import EpochRecord, TrialRecord
 from pipeline.watchdog import MOST_LINES, Watchdog
-from tests.unit.pipeline.test_progress import epoch, spec
+from tests.unit.pipeline.trials.test_progress import epoch, spec
 
 SOON = 0.05 / 60
 """Minutes."""

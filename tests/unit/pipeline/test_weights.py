@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.trial_folder import trial_folder
+from pipeline.trials.folder import trial_folder
 from pipeline.weights import ARTIFACTS, find_weights, first_lost_weights
 from vit.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
 

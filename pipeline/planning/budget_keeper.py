@@ -1,0 +1,74 @@
+"""Keeping a search within its time: no trial begins for which, by what was seen so far, there is no time left."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.ranking import EpochRecord, TrialRecord, leaderboard
+from pipeline.trials.observers import Observer
+from tune_spaces.space import TrialSpec
+
+CAUTION = 0.8
+"""Of the trials so far, this share took no longer than a further one is expected to take."""
+
+
+@dataclass(frozen=True)
+class Finale:
+    """What follows the search."""
+
+    finalists: int
+    seeds: int
+    """Trainings of each finalist, to its full length."""
+    places: int
+    """How many of the trainings run at once."""
+    fixed_seconds: float
+    """All that is not their epochs."""
+
+
+class BudgetKeeper(Observer):
+    """Observes a search, and reckons what is still to come from the trials so far.
+
+    A trial that has begun is not cut short, so the last ones may take the sweep a little beyond its time.
+    """
+
+    def __init__(self, deadline: float, finale: Finale, clock: Callable[[], float] = time.time) -> None:
+        """`deadline` is when all must be over, in seconds since 1970, as `clock` tells them."""
+        self._deadline, self._finale, self._clock = deadline, finale, clock
+        self._begun: dict[int, float] = {}
+        self._ended: dict[int, TrialRecord] = {}
+        self._lengths: list[float] = []
+        """Of the trials so far, from their start to their end, in seconds."""
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        self._begun[spec.index] = self._clock()
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        self._ended[record.index] = record
+        self._lengths.append(self._clock() - self._begun[record.index])
+
+    def trial_restored(self, record: TrialRecord) -> None:
+        self._ended[record.index] = record
+        self._lengths.append(record.seconds)
+
+    def may_begin(self) -> bool:
+        """Whether there is time for a further trial and for all that follows the search."""
+        return self._clock() + self._trial_seconds() + self._finale_seconds() <= self._deadline
+
+    def _trial_seconds(self) -> float:
+        return float(np.quantile(self._lengths, CAUTION)) if self._lengths else 0.0
+
+    def _finale_seconds(self) -> float:
+        found = [trial for trial in leaderboard(list(self._ended.values())) if trial.epochs and trial.index != 0]
+        work = self._finale.seeds * sum(_full_length(trial) for trial in found[: self._finale.finalists])
+        return self._finale.fixed_seconds + work / min(self._finale.places, self._finale.finalists * self._finale.seeds)
+
+
+def _full_length(trial: TrialRecord) -> float:
+    """Seconds that the trial's full length takes, by the epochs it has done."""
+    return float(np.median([_seconds(epoch) for epoch in trial.epochs])) * trial.spec.recipe.epochs
+
+
+def _seconds(epoch: EpochRecord) -> float:
+    return epoch.metrics["epoch_seconds"]

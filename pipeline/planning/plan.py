@@ -1,0 +1,28 @@
+"""What a sweep would consist of."""
+
+from dataclasses import dataclass
+
+from pipeline.trials.rungs import Rungs
+from tune_spaces.space import TrialSpec
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """All that decides what a sweep costs, besides the machine."""
+
+    specs: tuple[TrialSpec, ...]
+    """By index; the first is the published configuration."""
+    rungs: Rungs
+    concurrent: int
+    """Trainings at once."""
+    train_images: int
+    validation_images: int
+    test_images: int
+    finalists: int
+    """Configurations besides the published one that `confirm` trains again, where there are so many."""
+    seeds: int
+    """How often it trains each of them, and `baseline` the published one."""
+
+    @property
+    def num_finalists(self) -> int:
+        return min(self.finalists, len(self.specs) - 1)

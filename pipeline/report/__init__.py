@@ -1,0 +1,1 @@
+"""What a sweep tells at its end: summary, page, figures."""

@@ -1,0 +1,1 @@
+"""The trials of a search: how one trains, what it leaves, and who is told of it."""

@@ -1,0 +1,77 @@
+"""What the driver decided of each trial: on disk before it takes effect, so that a new driver goes on from there."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import cast
+
+from pipeline.exits import PipelineError
+from pipeline.ranking import EpochRecord, Outcome, TrialRecord
+from pipeline.trials.folder import TrialHistory, TrialLedger, trial_folder
+from pipeline.trials.rungs import Decision
+from tune_spaces.space import TrialSpec
+from vit.storage import CONCURRENT_READS
+
+
+class Ledger:
+    """The decisions and ends of a search's trials, each kept in the trial's own folder."""
+
+    def __init__(self, trials_folder: str, specs: list[TrialSpec]) -> None:
+        """Reads what an earlier driver left.
+
+        Raises:
+            PipelineError: a trial there is not the one that would be run now.
+        """
+        self._folder = trials_folder
+        self.ended: dict[int, TrialRecord] = {}
+        self._trials: dict[int, TrialLedger] = {}
+        with ThreadPoolExecutor(CONCURRENT_READS) as pool:
+            for spec, ledger in zip(specs, pool.map(self._read, specs), strict=True):
+                if ledger is not None:
+                    self._trials[spec.index] = ledger
+            ended = [spec for spec in specs if spec.index in self._trials and self._trials[spec.index].outcome]
+            for record in pool.map(self._record, ended):
+                self.ended[record.index] = record
+
+    def _read(self, spec: TrialSpec) -> TrialLedger | None:
+        folder = trial_folder(self._folder, spec.index)
+        ledger = TrialLedger.read(folder)
+        if ledger is not None and ledger.spec != spec.to_dict():
+            raise PipelineError(
+                f"{folder.uri} holds another trial {spec.index} than this search has: name another --storage"
+            )
+        return ledger
+
+    def _record(self, spec: TrialSpec) -> TrialRecord:
+        ledger, history = self._trials[spec.index], TrialHistory.read(trial_folder(self._folder, spec.index))
+        epochs = tuple(EpochRecord.of(entry) for entry in history.epochs)
+        return TrialRecord(spec, cast(Outcome, ledger.outcome), epochs, ledger.error, self.decisions(spec.index))
+
+    def decisions(self, index: int) -> tuple[Decision, ...]:
+        """ASHA's decisions of a trial, in order."""
+        told = self._trials[index].decisions if index in self._trials else []
+        return tuple(Decision(**decision) for decision in told)
+
+    @property
+    def begun(self) -> list[int]:
+        """The trials that have been started, by index."""
+        return sorted(self._trials)
+
+    def started(self, spec: TrialSpec) -> None:
+        if spec.index not in self._trials:
+            self._trials[spec.index] = TrialLedger(spec.to_dict())
+            self._write(spec.index)
+
+    def decided(self, index: int, decision: Decision) -> None:
+        self._trials[index].decisions.append(asdict(decision))
+        self._write(index)
+
+    def end(self, record: TrialRecord) -> None:
+        """An interrupted trial is not over: the next driver goes on with it."""
+        if record.outcome == "interrupted":
+            return
+        ledger = self._trials[record.index]
+        ledger.outcome, ledger.error = record.outcome, record.error
+        self._write(record.index)
+
+    def _write(self, index: int) -> None:
+        self._trials[index].write(trial_folder(self._folder, index))

@@ -1,0 +1,103 @@
+"""A sweep's stages added up by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.planning import estimate
+from pipeline.planning.cost import Calibration, Measured
+from pipeline.planning.estimate import sweep_estimate
+from pipeline.planning.footprint import state_bytes
+from pipeline.planning.plan import SweepPlan
+from pipeline.trials.rungs import Rungs
+from tune_spaces.space import TrialSpec
+from vit.calibration import StepTimes
+from vit.model import ViTConfig
+from vit.recipes import Recipe
+
+
+def model_of(depth: int) -> ViTConfig:
+    return ViTConfig(img_size=8, in_chans=1, embed_dim=32, num_heads=4, depth=depth)
+
+
+# A step takes 10 s a block, a batch of validation or test images 1 s, whatever their number.
+MEASURED = tuple(
+    Measured(model_of(depth), StepTimes(10.0 * depth, batch_size, float(depth) / batch_size))
+    for depth, batch_size in ((1, 10), (2, 40), (4, 10))
+)
+CALIBRATION = Calibration(MEASURED, start_seconds=2.0, precision="fp32")
+SPECS = tuple(
+    TrialSpec(index, model_of(depth), Recipe(batch_size=10), seed=index) for index, depth in enumerate((2, 1, 4, 1))
+)
+PLAN = SweepPlan(
+    SPECS, Rungs(9, 3, 9), concurrent=2, train_images=10, validation_images=10, test_images=20, finalists=3, seeds=1
+)
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Overheads in round numbers, and none for saving, so that the sums are short."""
+    monkeypatch.setattr(estimate, "TRIAL_SECONDS", 0.0)
+    monkeypatch.setattr(estimate, "EPOCH_SECONDS", 0.0)
+    monkeypatch.setattr(estimate, "SAVED_BYTES_PER_SECOND", float("inf"))
+    monkeypatch.setattr(estimate, "RAY_TRAIN_STARTS", 3.0)
+
+
+def test_the_stages_by_hand(plain: None) -> None:
+    """Nothing is stopped, an epoch takes 22, 11, 44, 11 s, a start 2 s.
+
+    The baseline holds a place for 6 + 9 * 22 = 204 s. Meanwhile trial 0 runs on the other from 2 to 200, trial 1
+    from there to 299; trial 2 from 206 to 602, trial 3 from 299 to 398.
+    Finalists: 3 at 2 places are workers that start once (6 s) for two trainings of 9 epochs, of 11 s each (the
+    median) or 44 s at worst.
+    Test images: 2 s for the published and 1 s or 4 s for a finalist, two at once.
+    """
+    result = sweep_estimate(CALIBRATION, PLAN)
+    expected = {"search": 602, "confirm": 6 + 2 * 9 * 11, "evaluate": 2 * estimate.EVALUATE_STARTS + 5 / 2}
+    worst = {"search": 602, "confirm": 6 + 2 * 9 * 44, "evaluate": 2 * estimate.EVALUATE_STARTS + 14 / 2}
+    assert list(result.stages) == ["start", "prepare", "search", "confirm", "evaluate", "register", "report"]
+    for name in expected:
+        assert result.stages[name].expected == pytest.approx(expected[name])
+        assert result.stages[name].worst == pytest.approx(worst[name])
+    others = 2 * (estimate.COMMAND_STARTS + estimate.PREPARE_STARTS + estimate.REGISTER_STARTS + estimate.REPORT_STARTS)
+    assert result.total.expected == pytest.approx(others + sum(expected.values()))
+    assert result.total.worst == pytest.approx(others + sum(worst.values()))
+
+
+def test_a_baseline_that_outlasts_the_search_decides(plain: None) -> None:
+    result = sweep_estimate(CALIBRATION, replace(PLAN, seeds=5))
+    baseline = 6 + 5 * 9 * 22
+    assert result.search.worst_seconds < baseline
+    assert result.stages["search"].expected == result.stages["search"].worst == pytest.approx(baseline)
+
+
+def test_on_one_place_the_search_waits_for_the_baseline(plain: None) -> None:
+    result = sweep_estimate(CALIBRATION, replace(PLAN, concurrent=1))
+    assert result.stages["search"].expected == pytest.approx(204 + 2 + 9 * (22 + 11 + 44 + 11))
+
+
+def test_asha_shortens_the_expected_search_and_not_the_worst(plain: None) -> None:
+    full, stopped = sweep_estimate(CALIBRATION, PLAN), sweep_estimate(CALIBRATION, replace(PLAN, rungs=Rungs(1, 3, 9)))
+    assert stopped.stages["search"].expected < full.stages["search"].expected
+    assert stopped.stages["search"].worst == pytest.approx(full.stages["search"].worst)
+    assert stopped.stages["confirm"] == full.stages["confirm"]
+
+
+def test_saving_and_a_trials_overhead_are_added() -> None:
+    alone = replace(PLAN, specs=PLAN.specs[:1], concurrent=2)
+    saving = 0.01 + state_bytes(PLAN.specs[0]) / 400e6
+    found = sweep_estimate(CALIBRATION, alone).search
+    assert found.expected_seconds == pytest.approx(2 + 0.5 + 9 * (22 + saving))
+
+
+def test_the_test_images_are_read_in_fp32() -> None:
+    start = CALIBRATION.start_seconds * estimate.EVALUATE_STARTS
+    fp32 = sweep_estimate(CALIBRATION, PLAN).stages["evaluate"].expected
+    bf16 = sweep_estimate(replace(CALIBRATION, precision="bf16"), PLAN).stages["evaluate"].expected
+    assert bf16 - start == pytest.approx(3 * (fp32 - start))
+
+
+def test_the_published_configuration_alone_has_no_finalists(plain: None) -> None:
+    alone = sweep_estimate(CALIBRATION, replace(PLAN, specs=SPECS[:1]))
+    assert (alone.stages["confirm"].expected, alone.stages["confirm"].worst) == (0.0, 0.0)
+    assert alone.stages["evaluate"].expected == pytest.approx(2 * estimate.EVALUATE_STARTS + 2)

@@ -1,0 +1,64 @@
+"""Bytes against files and states that are really written; rows against sums worked by hand."""
+
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pipeline.planning.footprint import METRICS_BESIDE_THE_CLASSES, disk_bytes, mlflow_rows, state_bytes, weights_bytes
+from pipeline.planning.plan import SweepPlan
+from pipeline.trials.rungs import Rungs
+from pipeline.trials.training import epoch_metrics
+from tune_spaces.space import TrialSpec
+from vit.augment import Normalisation
+from vit.fit import Fit, Runtime, Split
+from vit.model import ViTConfig, count_parameters
+from vit.recipes import Recipe
+
+MODEL = ViTConfig(img_size=8, in_chans=1, embed_dim=64, num_heads=4, depth=2)
+SPEC = TrialSpec(0, MODEL, Recipe(batch_size=4), seed=0)
+PLAN = SweepPlan(
+    specs=(SPEC, replace(SPEC, index=1, model=replace(MODEL, depth=1)), replace(SPEC, index=2)),
+    rungs=Rungs(1, 3, 9), concurrent=2, train_images=100, validation_images=20, test_images=30, finalists=2, seeds=3,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_a_states_bytes_are_those_that_are_written(ema_decay: float) -> None:
+    spec = replace(SPEC, recipe=replace(SPEC.recipe, ema_decay=ema_decay))
+    split = Split(torch.zeros(4, 8, 8, 1, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
+    fit = Fit(spec.model, spec.recipe, Runtime(), split, split, Normalisation((0.5,), (0.5,)), seed=0)
+    epoch = fit.run_epoch()
+    state, weights = io.BytesIO(), io.BytesIO()
+    torch.save(fit.state_dict(), state)
+    torch.save(fit.kept_model.state_dict(), weights)
+    # All images are of one class, and only such classes have a metric.
+    assert len(epoch_metrics(epoch, tuple("abcdefghij"))) == METRICS_BESIDE_THE_CLASSES + 1
+    assert state_bytes(spec) == pytest.approx(len(state.getbuffer()), rel=0.05)
+    assert weights_bytes(spec) == pytest.approx(len(weights.getbuffer()), rel=0.05)
+
+
+def test_the_disk_holds_weights_twice_and_the_states_of_what_runs() -> None:
+    large, small = (4 * count_parameters(spec.model) for spec in PLAN.specs[:2])
+    trials, finalists, baseline = 2 * large + small, 3 * (large + small), 3 * large
+    assert disk_bytes(PLAN) == 2 * (trials + finalists + baseline) + large + 2 * 2 * 3 * large
+
+
+def test_there_are_no_more_finalists_than_trials_beside_the_published_one() -> None:
+    assert replace(PLAN, finalists=1).num_finalists == 1
+    assert replace(PLAN, finalists=5).num_finalists == 2
+    assert disk_bytes(replace(PLAN, finalists=5)) == disk_bytes(PLAN)
+
+
+def test_rows_in_mlflow_by_hand() -> None:
+    # Each run: its parameters, 3 metrics of its best epoch, 14 more rows; each epoch: 7 metrics and 10 of the classes.
+    params = len(SPEC.params)
+    runs = 3 + 3 * 2 + 3
+    assert mlflow_rows(PLAN, trial_epochs=15, num_classes=10) == runs * (14 + 3 + params) + (15 + 9 * 9) * 17
+
+
+def test_a_trial_writes_as_many_rows_as_were_counted() -> None:
+    """75, by `benchmarks.scale`: trials of 2 epochs and 10 classes."""
+    few, many = (replace(PLAN, specs=(SPEC,) * count) for count in (100, 200))
+    assert mlflow_rows(many, 400, 10) - mlflow_rows(few, 200, 10) == 100 * 75
