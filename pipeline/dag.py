@@ -4,7 +4,7 @@ Pure: knows neither Ray, nor MLflow, nor what a stage does. What was computed be
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Protocol
@@ -94,6 +94,7 @@ class Results:
 
     outputs: dict[str, Any] = field(default_factory=dict)
     failures: dict[str, BaseException] = field(default_factory=dict)
+    """In the order of the graph, whichever failed first."""
     skipped: dict[str, str] = field(default_factory=dict)
     """With the stage whose failure kept it from running."""
 
@@ -198,7 +199,8 @@ class Graph:
                 name, output = jobs.next_end()
                 (results.failures if isinstance(output, BaseException) else results.outputs)[name] = output
                 sorter.done(name)
-        return results
+        failures = {name: results.failures[name] for name in self.order if name in results.failures}
+        return replace(results, failures=failures)
 
 
 def _verdict(

@@ -412,6 +412,20 @@ def test_each_of_two_failures_keeps_what_rests_on_it() -> None:
     assert results.outputs == {}
 
 
+def test_failures_stand_in_the_graphs_order() -> None:
+    work, failed = Work("first", "last"), threading.Event()
+
+    def fail(stage: Stage, inputs: dict[str, Any]) -> str:
+        try:
+            return work(stage, inputs)
+        finally:
+            if stage.name == "last":
+                failed.set()
+
+    work.waits = {"first": awaited(failed)}
+    assert list(graph({"first": (), "last": ()}).run(fail, {}, lambda: False).failures) == ["first", "last"]
+
+
 def test_once_stopped_no_stage_begins_and_those_under_way_end() -> None:
     work, stopped = Work(), threading.Event()
     stages = graph({"a": (), "b": (), "of a": ("a",), "of b": ("b",), "last": ("of a", "of b")})
