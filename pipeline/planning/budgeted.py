@@ -81,7 +81,9 @@ def _choose(session: SweepSession, seconds: float, started: float) -> Choice:
     spent = time.time() - started
     size = fit_budget(seconds, most, least, lambda size: spent + estimate(size).total.expected)
     found = estimate(size)
-    fixed = [found.stages[name].expected for name in ("evaluate", "register", "report")]
+    fixed = [
+        found.stages[name].expected for name in ("evaluate", "register", "audit", "report") if name in found.stages
+    ]
     return Choice(size, spent + found.total.expected, RAY_TRAIN_STARTS * calibration.start_seconds + sum(fixed))
 
 

@@ -73,6 +73,7 @@ def sweep_estimate(calibration: Calibration, plan: SweepPlan) -> SweepEstimate:
         "confirm": _confirm(calibration, plan),
         "evaluate": _evaluate(calibration, plan),
         "register": _certain(start * REGISTER_STARTS),
+        **({"audit": _audit(calibration, plan)} if plan.num_audited else {}),
         "report": _certain(start * REPORT_STARTS),
     }
     return SweepEstimate(stages, search)
@@ -113,6 +114,14 @@ def _confirm(calibration: Calibration, plan: SweepPlan) -> Seconds:
         return _certain(0.0)
     rounds = math.ceil(plan.num_finalists * plan.seeds / plan.concurrent)
     return Seconds(*(_in_turn(calibration, plan, rounds, each) for each in (epochs.expected, epochs.worst)))
+
+
+def _audit(calibration: Calibration, plan: SweepPlan) -> Seconds:
+    """A small search in which nothing is stopped; the trials that ASHA stopped are taken for as long as finalists."""
+    epochs = _of_a_finalist([_saved_epoch_seconds(calibration, plan, spec) for spec in plan.specs[1:]])
+    rounds = math.ceil(plan.num_audited / plan.concurrent)
+    of_a_round = (TRIAL_SECONDS + plan.rungs.max_epochs * each for each in (epochs.expected, epochs.worst))
+    return Seconds(*(calibration.start_seconds + rounds * each for each in of_a_round))
 
 
 def _evaluate(calibration: Calibration, plan: SweepPlan) -> Seconds:

@@ -36,7 +36,8 @@ def disk_bytes(plan: SweepPlan) -> int:
     registered = max(trials)
     # A running training also keeps its state and the one before.
     running = 2 * sum(_largest([state_bytes(spec) for spec in plan.specs], plan.concurrent))
-    return 2 * (sum(trials) + finalists + baseline) + registered + running
+    audited = sum(_largest(trials[1:], plan.num_audited))
+    return 2 * (sum(trials) + finalists + baseline + audited) + registered + running
 
 
 def _largest(sizes: Sequence[int], count: int) -> list[int]:
@@ -51,7 +52,7 @@ def mlflow_rows(plan: SweepPlan, trial_epochs: float, num_classes: int) -> float
         trial_epochs: epochs that the trials of the search take in all.
         num_classes: of the data set.
     """
-    others = (plan.num_finalists + 1) * plan.seeds
+    others = (plan.num_finalists + 1) * plan.seeds + plan.num_audited
     runs = len(plan.specs) + others
     epochs = trial_epochs + others * plan.rungs.max_epochs
     of_each_run = ROWS_OF_A_RUN + METRICS_OF_THE_BEST_EPOCH + len(plan.specs[0].params)

@@ -75,7 +75,7 @@ def sweep_plan(session: SweepSession) -> SweepPlan:
     data, config = session.dataset, session.config
     return SweepPlan(
         tuple(session.specs), session.rungs, session.allotment.concurrent, len(data.train), len(data.validation),
-        len(data.test), config.finalists, config.seeds,
+        len(data.test), config.finalists, config.seeds, config.audit,
     )  # fmt: skip
 
 
@@ -90,20 +90,22 @@ def outlook_lines(session: SweepSession, planned: Planned, outlook: Outlook) -> 
     """In words: the stages, the ladder, epochs, time, resources, disk and rows."""
     search, allotment = outlook.estimate.search, session.allotment
     reaching = ", ".join(f"{epoch}: {count:.0f}" for epoch, count in search.reaching.items())
-    others = (outlook.plan.num_finalists + 1) * outlook.plan.seeds * session.rungs.max_epochs
+    plan = outlook.plan
+    others = ((plan.num_finalists + 1) * plan.seeds + plan.num_audited) * session.rungs.max_epochs
+    kinds = "baseline, finalists and audit" if plan.num_audited else "baseline and finalists"
     each = f"{allotment.cpus:g} CPU" + (f" and {allotment.gpus:g} GPU" if allotment.gpus else "")
     workers = "" if allotment.workers == 1 else f"{allotment.workers} workers of "
-    rows = mlflow_rows(outlook.plan, search.expected_epochs, session.dataset.num_classes)
+    rows = mlflow_rows(plan, search.expected_epochs, session.dataset.num_classes)
     times = ", ".join(f"{name} {_clock(span.expected)}" for name, span in outlook.spans.items())
     total = outlook.total
     return [
         *as_text(_boxes(planned)).splitlines(),
         f"rungs (epoch: trials expected to reach it): {reaching}",
         f"epochs: {search.expected_epochs:.0f} expected in the search, {search.worst_epochs} if nothing is stopped; "
-        f"{others} of baseline and finalists",
+        f"{others} of {kinds}",
         f"time: about {_clock(total.expected)}, {_clock(total.worst)} if nothing is stopped ({times})",
         f"at once: {allotment.concurrent} trials, each {workers}{each}, {session.precision}",
-        f"disk: at most {disk_bytes(outlook.plan) / MEGABYTE:,.0f} MB for weights and states",
+        f"disk: at most {disk_bytes(plan) / MEGABYTE:,.0f} MB for weights and states",
         f"MLflow: about {rows:,.0f} rows",
     ]
 

@@ -22,7 +22,14 @@ class SweepPlan:
     """Configurations besides the published one that `confirm` trains again, where there are so many."""
     seeds: int
     """How often it trains each of them, and `baseline` the published one."""
+    audited: int = 0
+    """Trials that ASHA stopped and that are trained to their full length, where it stops so many."""
 
     @property
     def num_finalists(self) -> int:
         return min(self.finalists, len(self.specs) - 1)
+
+    @property
+    def num_audited(self) -> int:
+        """At most: the published configuration is never stopped."""
+        return min(self.audited, len(self.specs) - 1)

@@ -64,6 +64,14 @@ def test_the_stages_by_hand(plain: None) -> None:
     assert result.total.worst == pytest.approx(others + sum(worst.values()))
 
 
+def test_audited_trials_are_trained_to_their_full_length(plain: None) -> None:
+    """Three at two places, an epoch taking 11 s (the median) or 44 s: a start and two trainings of 9 epochs."""
+    without, audited = sweep_estimate(CALIBRATION, PLAN), sweep_estimate(CALIBRATION, replace(PLAN, audited=7))
+    assert (audited.stages["audit"].expected, audited.stages["audit"].worst) == pytest.approx((2 + 198, 2 + 792))
+    assert "audit" not in without.stages
+    assert audited.total.expected == pytest.approx(without.total.expected + 200)
+
+
 def test_a_baseline_that_outlasts_the_search_decides(plain: None) -> None:
     result = sweep_estimate(CALIBRATION, replace(PLAN, seeds=5))
     baseline = 6 + 5 * 9 * 22

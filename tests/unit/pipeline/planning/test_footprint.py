@@ -58,6 +58,14 @@ def test_rows_in_mlflow_by_hand() -> None:
     assert mlflow_rows(PLAN, trial_epochs=15, num_classes=10) == runs * (14 + 3 + params) + (15 + 9 * 9) * 17
 
 
+def test_an_audited_trial_is_one_more_training() -> None:
+    large, small = (weights_bytes(spec) for spec in PLAN.specs[:2])
+    both = replace(PLAN, audited=7)  # more than there are beside the published one
+    assert disk_bytes(both) - disk_bytes(PLAN) == 2 * (large + small)
+    one_more = mlflow_rows(replace(PLAN, audited=1), 15, 10) - mlflow_rows(PLAN, 15, 10)
+    assert one_more == 14 + 3 + len(SPEC.params) + 9 * 17
+
+
 def test_a_trial_writes_as_many_rows_as_were_counted() -> None:
     """75, by `benchmarks.scale`: trials of 2 epochs and 10 classes."""
     few, many = (replace(PLAN, specs=(SPEC,) * count) for count in (100, 200))
