@@ -16,7 +16,7 @@ COPY = Path(os.environ.get("VIT_DATA_DIR") or "~/.cache/vit").expanduser() / "ci
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 README = (ROOT / "README.md").read_text()
-TEST_IMAGES = 1000
+TEST_IMAGES = 400
 """All 10,000 would take most of a minute on two cores, and show nothing more."""
 
 pytestmark = [
@@ -42,19 +42,9 @@ def test_the_readmes_command(tmp_path: Path, data_dir: Path) -> None:
     command = re.search(r"^python -m (pipeline\.sweep) (.*--dataset cifar10.*)$", README, re.MULTILINE)
     assert command is not None
     module, flags = command.groups()
-    limits = (
-        "--train-limit",
-        "300",
-        "--trials",
-        "2",
-        "--max-epochs",
-        "1",
-        "--finalists",
-        "1",
-        "--seeds",
-        "1",
-    )  # the last of a flag counts
-    arguments = (*shlex.split(flags), *limits, "--json", "result.json")
+    # The last of a flag counts.
+    limits = "--train-limit 300 --precision fp32 --trials 2 --max-epochs 1 --finalists 1 --seeds 1 --json result.json"
+    arguments = (*shlex.split(flags), *limits.split())
     done = run_to_end(module, tmp_path, *arguments, env={"VIT_DATA_DIR": str(data_dir)})
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""

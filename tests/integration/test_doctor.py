@@ -28,7 +28,10 @@ from tests.integration.commands import (
     wait_until,
 )
 
-SWEEP = ("--dataset", "digits", "--trials", "2", "--max-epochs", "40", "--grace-epochs", "40", "--until", "search")
+SWEEP = (
+    "--dataset", "digits", "--precision", "fp32", "--trials", "2", "--max-epochs", "40", "--grace-epochs", "40",
+    "--until", "search",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

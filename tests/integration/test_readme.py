@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text()
 COMMANDS = [
     line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line.strip()
 ]
-SHORT = "--trials 2 --max-epochs 1 --finalists 1 --seeds 1"
+SHORT = "--train-limit 300 --precision fp32 --trials 2 --max-epochs 1 --finalists 1 --seeds 1"
 pytestmark = pytest.mark.slow
 
 

@@ -56,9 +56,9 @@ def test_a_sweep_on_a_running_cluster_with_a_tracking_server(
     folder = tmp_path / "work"
     folder.mkdir()
     done = run_to_end(
-        "pipeline.sweep", folder, "--dataset", "digits", "--trials", "3", "--max-epochs", "2", "--address", cluster,
-        "--max-concurrent", "1", "--tracking-uri", tracking_server.uri, "--json", "result.json", "--finalists", "1",
-        "--seeds", "1",
+        "pipeline.sweep", folder, "--dataset", "digits", "--train-limit", "300", "--precision", "fp32", "--trials", "3",
+        "--max-epochs", "2", "--address", cluster, "--max-concurrent", "1", "--tracking-uri", tracking_server.uri,
+        "--json", "result.json", "--finalists", "1", "--seeds", "1",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""

@@ -20,7 +20,7 @@ from tests.integration.sweeps import ended_trials
 
 pytestmark = pytest.mark.slow
 
-DIGITS = ("--dataset", "digits")
+DIGITS = ("--dataset", "digits", "--precision", "fp32")
 
 
 def test_one_ctrl_c_ends_in_good_order(tmp_path: Path) -> None:
