@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.report.figures import draw_class_accuracy, draw_confusion_matrix, draw_curves
+from pipeline.report.trial_figures import draw_class_accuracy, draw_confusion_matrix, draw_curves
 from pipeline.trials.folder import TrialHistory
 from vit.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
 

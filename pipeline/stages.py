@@ -37,7 +37,7 @@ FINALS_CODE = (
     "pipeline.confirmation", "pipeline.ddp", "pipeline.finalists", "pipeline.ranking", "pipeline.trials.training",
 )  # fmt: skip
 EVALUATION_CODE = ("pipeline.evaluation", "pipeline.openings")
-REPORT_CODE = tuple(f"pipeline.report.{name}" for name in ("edges", "figures", "importance", "page", "summary"))
+REPORT_CODE = tuple(f"pipeline.report.{name}" for name in ("edges", "importance", "page", "summary", "sweep_figures"))
 
 
 def sweep_graph(session: SweepSession) -> Graph:

@@ -19,9 +19,9 @@ from pipeline.ranking import TrialResult, epochs_share
 from pipeline.registry import CHAMPION, list_versions
 from pipeline.report.boxes import Box
 from pipeline.report.edges import edge_warnings
-from pipeline.report.figures import draw_graph, draw_importance, draw_ladder, draw_leaderboard
 from pipeline.report.importance import importance, importance_lines
 from pipeline.report.page import render_report
+from pipeline.report.sweep_figures import draw_graph, draw_importance, draw_ladder, draw_leaderboard
 from pipeline.sweep_session import SweepSession
 from pipeline.trials.rungs import Decision
 from pipeline.trials.runs import SWEEP_RUN

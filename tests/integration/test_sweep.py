@@ -32,6 +32,7 @@ from vit.storage import Folder
 pytestmark = pytest.mark.slow
 
 TRIALS, EPOCHS, SEED, SEEDS = 6, 4, 1, 2
+TRAIN_IMAGES = 600
 DIGITS = [str(digit) for digit in range(10)]
 STAGES = ["prepare", "search", "baseline", "audit", "confirm", "evaluate", "register", "report"]
 EPOCH_METRICS = {
@@ -127,7 +128,7 @@ def run_sweep(folder: Path, *arguments: str) -> Sweep:
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     folder = tmp_path_factory.mktemp("sweep")
     flags = f"--trials {TRIALS} --max-epochs {EPOCHS} --seed {SEED} --finalists 1 --seeds {SEEDS} --audit 2"
-    return run_sweep(folder, *flags.split())
+    return run_sweep(folder, *flags.split(), "--train-limit", str(TRAIN_IMAGES))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +142,7 @@ def promotions(sweep: Sweep) -> list[subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    return load_dataset(DataConfig("digits"))
+    return load_dataset(DataConfig("digits", train_limit=TRAIN_IMAGES))
 
 
 def test_one_sweep_run_and_its_stages(sweep: Sweep) -> None:
@@ -408,7 +409,7 @@ def test_the_output_tells_the_result_and_nothing_else(sweep: Sweep) -> None:
     assert not re.search(r"WARNING|Traceback|Error|\d{4}-\d\d-\d\d \d\d:", sweep.stdout)
     lines = sweep.stdout.splitlines()
     assert "prepare: run, because it has not finished before" in lines
-    size = "digits from scikit-learn digits: 1151 train, 287 validation, 359 test images"
+    size = f"digits from scikit-learn digits: {TRAIN_IMAGES} train, 150 validation, 359 test images"
     assert any(line.startswith(f"prepare: {size}") for line in lines)
     begun = f"search: {TRIALS} trials of space small, at most {EPOCHS} epochs, rungs [1, 3]"
     assert any(line.startswith(begun) for line in lines)

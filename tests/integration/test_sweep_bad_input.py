@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from pipeline import sweep
@@ -138,9 +137,6 @@ def test_refused_as_a_user_sees_it(tmp_path: Path) -> None:
             "--cpus-per-trial is 4096, but the largest node of this cluster has",
         ),
     }
-    if not torch.cuda.is_available():
-        rule = "--gpus-per-trial is 1, but the largest node of this cluster has 0 GPUs"
-        cases["gpu"] = ("--dataset digits --gpus-per-trial 1", 2, rule)
 
     def run_case(name: str) -> Ended:
         (tmp_path / name).mkdir(exist_ok=True)

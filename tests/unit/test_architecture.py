@@ -38,7 +38,7 @@ FORBIDDEN = {
     "pipeline/exits.py": {"ray", "mlflow", "torch", "numpy"},
     "pipeline/ranking.py": {"ray", "mlflow", "torch", "numpy"},
     # A process that starts while every core is busy reads them.
-    "pipeline/report/figures.py": {"ray", "mlflow", "torch", "vit"},
+    "pipeline/report/trial_figures.py": {"ray", "mlflow", "torch", "vit"},
     "pipeline/trials/folder.py": {"ray", "mlflow", "torch"},
     "pipeline/artifacts.py": {"ray", "mlflow", "torch"},
 }

@@ -12,21 +12,9 @@ import pytest
 from PIL import Image
 
 from pipeline.report.boxes import FILLS, Box, StageOutcome
-from pipeline.report.figures import (
-    GREEN,
-    HEIGHT,
-    OUTCOME_STYLES,
-    RED,
-    WIDTH,
-    draw_class_accuracy,
-    draw_confusion_matrix,
-    draw_curves,
-    draw_graph,
-    draw_importance,
-    draw_ladder,
-    draw_leaderboard,
-    largest_confusion,
-)
+from pipeline.report.canvas import BLUE, GREEN, HEIGHT, RED, WIDTH
+from pipeline.report.sweep_figures import OUTCOME_STYLES, draw_graph, draw_importance, draw_ladder, draw_leaderboard
+from pipeline.report.trial_figures import draw_class_accuracy, draw_confusion_matrix, draw_curves, largest_confusion
 from pipeline.trials.rungs import Decision
 
 LARGEST_FILE = 300_000
@@ -54,9 +42,6 @@ def ink(pixels: np.ndarray, color: str) -> int:
     """How many pixels have exactly this colour ("#RRGGBB")."""
     wanted = [int(color[start : start + 2], 16) for start in (1, 3, 5)]
     return int((pixels == wanted).all(axis=2).sum())
-
-
-BLUE = OUTCOME_STYLES["finished"][0]
 
 
 def curves(count: int) -> list[dict[str, float]]:
@@ -212,7 +197,7 @@ def test_dollars_in_names_are_no_formula(draw: Callable[..., np.ndarray]) -> Non
 
 def test_importing_the_figures_stays_light() -> None:
     code = (
-        "import sys, pipeline.report.figures\n"
+        "import sys, pipeline.report.trial_figures\n"
         "heavy = {'torch', 'ray', 'mlflow', 'pandas', 'pyarrow', 'matplotlib.pyplot'} & set(sys.modules)\n"
         "assert 'matplotlib.figure' in sys.modules\n"
         "print(sorted(heavy))"
