@@ -66,7 +66,7 @@ def wait_until(
         if process is not None:
             assert process.poll() is None, process.communicate()
         assert time.monotonic() < end, f"nothing came of it in {deadline} seconds"
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 def processes_below(process: subprocess.Popen[str]) -> list[psutil.Process]:
