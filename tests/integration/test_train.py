@@ -154,8 +154,8 @@ def test_whatever_dies_the_numbers_are_those_of_one_undisturbed_process(
         assert len(workers) == 2
         assert len({_raylet_of(worker) for worker in workers}) == 2  # spread over the nodes
         workers[1].kill()
-        wait_until(lambda: _epochs_done(tmp_path) >= 4, driver)
-        assert not set(workers) & set(_workers())  # others took over
+        # Others took over, and have come further.
+        wait_until(lambda: not set(workers) & set(_workers()) and _epochs_done(tmp_path) >= 3, driver)
         children = processes_below(driver)
         driver.kill()
     assert_gone(children)
