@@ -64,6 +64,20 @@ class CommandConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Budget:
+    """A time that a sweep keeps to, and what was expected to fit into it."""
+
+    seconds: float
+    deadline: float
+    """When it is over, in seconds since 1970."""
+    trials: int
+    finalists_seconds: float
+    """For the epochs of the finalists."""
+    fixed_seconds: float
+    """For all else that follows the search."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepConfig(CommandConfig):
     """All that a sweep depends on."""
 
@@ -91,12 +105,7 @@ class SweepConfig(CommandConfig):
     """The first stage to run again whatever has finished before."""
     until_stage: str | None = None
     """The last stage to run."""
-    budget: float | None = None
-    """Seconds that the whole sweep may take."""
-    deadline: float | None = None
-    """When the budget is over, in seconds since 1970."""
-    finale_seconds: float = 0.0
-    """What is expected to follow the search then, besides the finalists' epochs, in seconds."""
+    budget: Budget | None = None
 
     @property
     def forced(self) -> str | None:

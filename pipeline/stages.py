@@ -145,11 +145,14 @@ def _run_trials(
 
 
 def _keeper(session: SweepSession) -> BudgetKeeper | None:
-    config = session.config
-    if config.deadline is None:
+    config, budget = session.config, session.config.budget
+    if budget is None:
         return None
     places = session.final_allotment.concurrent
-    return BudgetKeeper(config.deadline, Finale(config.finalists, config.seeds, places, config.finale_seconds))
+    finale = Finale(
+        config.finalists, config.seeds, places, budget.fixed_seconds, budget.trials, budget.finalists_seconds
+    )
+    return BudgetKeeper(budget.deadline, finale)
 
 
 def _searched(session: SweepSession, trials: list[TrialRecord]) -> Searched:

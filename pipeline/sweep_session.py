@@ -111,7 +111,8 @@ class SweepSession(Session[SweepConfig]):
             "validation_images": len(self.dataset.validation), "test_images": len(self.dataset.test),
             "workers_per_trial": allotment.workers, "cpus_per_trial": allotment.cpus,
             "gpus_per_trial": allotment.gpus, "max_concurrent": allotment.concurrent,
-            "finalists": config.finalists, "seeds": config.seeds,
+            # Measured now, if it has to be: later, the threads of stages side by side would get into its way.
+            "precision": self.precision, "finalists": config.finalists, "seeds": config.seeds,
         }  # fmt: skip
         self.tracker.start_run(SWEEP_RUN, self.name, None, self.run_tags, params, self.dataset_reference)
 
@@ -131,7 +132,7 @@ def search_reads(config: SweepConfig, dataset: Dataset) -> dict[str, Plain]:
         f"{name} range": describe(domain) for name, domain in sorted(space.domains(dataset.shape).items())
     }
     # Within a budget, a search may have had no time for all of its trials.
-    budget: dict[str, Plain] = {} if config.budget is None else {"budget": duration_text(config.budget)}
+    budget: dict[str, Plain] = {} if config.budget is None else {"budget": duration_text(config.budget.seconds)}
     return {
         **budget,
         "trials": config.trials,

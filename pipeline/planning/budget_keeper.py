@@ -25,6 +25,10 @@ class Finale:
     """How many of the trainings run at once."""
     fixed_seconds: float
     """All that is not their epochs."""
+    planned_trials: int
+    """Until so many trials have ended, nobody knows what the finalists will be like."""
+    planned_seconds: float
+    """What their epochs are taken for until then."""
 
 
 class BudgetKeeper(Observer):
@@ -45,12 +49,15 @@ class BudgetKeeper(Observer):
         self._begun[spec.index] = self._clock()
 
     def trial_ended(self, record: TrialRecord) -> None:
-        self._ended[record.index] = record
-        self._lengths.append(self._clock() - self._begun[record.index])
+        self._note(record, self._clock() - self._begun[record.index])
 
     def trial_restored(self, record: TrialRecord) -> None:
+        self._note(record, record.seconds)
+
+    def _note(self, record: TrialRecord, seconds: float) -> None:
         self._ended[record.index] = record
-        self._lengths.append(record.seconds)
+        if record.index != 0:  # it is never stopped, and tells nothing of the others
+            self._lengths.append(seconds)
 
     def may_begin(self) -> bool:
         """Whether there is time for a further trial and for all that follows the search."""
@@ -60,6 +67,8 @@ class BudgetKeeper(Observer):
         return float(np.quantile(self._lengths, CAUTION)) if self._lengths else 0.0
 
     def _finale_seconds(self) -> float:
+        if len(self._ended) < self._finale.planned_trials:
+            return self._finale.fixed_seconds + self._finale.planned_seconds
         found = [trial for trial in leaderboard(list(self._ended.values())) if trial.epochs and trial.index != 0]
         work = self._finale.seeds * sum(_full_length(trial) for trial in found[: self._finale.finalists])
         return self._finale.fixed_seconds + work / min(self._finale.places, self._finale.finalists * self._finale.seeds)

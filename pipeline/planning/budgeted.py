@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 from rich.console import Console
 
-from pipeline.config import SweepConfig
+from pipeline.config import Budget, SweepConfig
 from pipeline.fingerprint import fingerprint
 from pipeline.planning.budget import Size, duration_text, fit_budget, parse_duration
 from pipeline.planning.cost import Calibration
@@ -50,7 +50,11 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
     more = f"; more trials, up to {config.trials}, if there is time" if size.trials < config.trials else ""
     console.out(f"budget {duration_text(seconds)}: {size}, {how}{more}", highlight=False)
     resized = _resized(config, size, all_images=len(session.dataset.train))
-    return replace(resized, budget=seconds, deadline=started + seconds, finale_seconds=choice.finale_seconds)
+    kept_to = Budget(
+        seconds=seconds, deadline=started + seconds, trials=size.trials, finalists_seconds=choice.finalists_seconds,
+        fixed_seconds=choice.fixed_seconds,
+    )  # fmt: skip
+    return replace(resized, budget=kept_to)
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,10 @@ class Choice:
     size: Size
     seconds: float
     """Expected of the whole."""
-    finale_seconds: float
-    """Expected of what follows the search, besides the finalists' epochs."""
+    finalists_seconds: float
+    """Of these, for the epochs of the finalists."""
+    fixed_seconds: float
+    """For all else that follows the search."""
 
     def write(self, folder: Folder, name: str) -> None:
         folder.write(name, json.dumps(asdict(self)).encode())
@@ -69,7 +75,7 @@ class Choice:
     @staticmethod
     def read(folder: Folder, name: str) -> "Choice":
         values = json.loads(folder.read(name))
-        return Choice(Size(**values["size"]), values["seconds"], values["finale_seconds"])
+        return Choice(**{**values, "size": Size(**values["size"])})
 
 
 def _choose(session: SweepSession, seconds: float, started: float) -> Choice:
@@ -81,10 +87,12 @@ def _choose(session: SweepSession, seconds: float, started: float) -> Choice:
     spent = time.time() - started
     size = fit_budget(seconds, most, least, lambda size: spent + estimate(size).total.expected)
     found = estimate(size)
+    starting = RAY_TRAIN_STARTS * calibration.start_seconds
     fixed = [
         found.stages[name].expected for name in ("evaluate", "register", "audit", "report") if name in found.stages
     ]
-    return Choice(size, spent + found.total.expected, RAY_TRAIN_STARTS * calibration.start_seconds + sum(fixed))
+    finalists = max(0.0, found.stages["confirm"].expected - starting)
+    return Choice(size, spent + found.total.expected, finalists, starting + sum(fixed))
 
 
 def _estimator(session: SweepSession, plan: SweepPlan, calibration: Calibration) -> Callable[[Size], SweepEstimate]:

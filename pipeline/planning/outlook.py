@@ -44,7 +44,8 @@ def calibrate(session: SweepSession) -> Calibration:
     """Times real steps of a few configurations where trials will run, as many side by side as there will be trials."""
     specs = specs_to_measure(session.specs)
     allotment, images = session.allotment, len(session.dataset.train)
-    task: Any = ray.remote(_measure).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
+    # Each time in a new process, whose start is a part of what is measured.
+    task: Any = ray.remote(max_calls=1)(_measure).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
     begun = time.time()
     question = (specs, session.precision, session.config.compile, allotment, images)
     answers: list[tuple[float, list[StepTimes]]] = ray.get(
