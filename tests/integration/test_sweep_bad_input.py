@@ -152,7 +152,8 @@ def test_refused_as_a_user_sees_it(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_sweeps_in_one_folder(tmp_path: Path) -> None:
-    arguments = ("--dataset", "digits", "--precision", "fp32", "--trials", "2", "--max-epochs", "50")
+    arguments = ["--dataset", "digits", "--precision", "fp32", "--trials", "2"]
+    arguments += ["--max-epochs", "50", "--until", "search"]
     with start("pipeline.sweep", tmp_path, *arguments) as first:
         assert first.stdout is not None
         assert first.stdout.readline().startswith("prepare: run")

@@ -170,10 +170,10 @@ def test_the_commands_have_it_and_tell_it_of_their_trials(address: str, tmp_path
     flags = ["--dataset", "digits", "--precision", "fp32", "--stall-minutes", "0.002", "--address", address]
     with contextlib.ExitStack() as both:
         commands: dict[str, subprocess.Popen[str]] = {}
-        for module in ("pipeline.train", "pipeline.sweep"):
+        for module, more in {"pipeline.train": (), "pipeline.sweep": ("--until", "search")}.items():
             folder = tmp_path / module
             folder.mkdir()
-            commands[module] = both.enter_context(start(module, folder, *flags))
+            commands[module] = both.enter_context(start(module, folder, *flags, *more))
         for module, command in commands.items():
             with at_last(command.kill):
                 assert command.stdout is not None
