@@ -202,9 +202,10 @@ def confirm(session: SweepSession, prepare: Prepared, search: Searched, baseline
     finalists = [trial for trial in found if trial.index != 0][: session.config.finalists]
     candidates = [Candidate(trial.spec, _accuracy(trial)) for trial in finalists]
     at_once = session.final_allotment.concurrent
+    seeds = "1 seed" if session.config.seeds == 1 else f"{session.config.seeds} seeds"
     session.say(
         f"confirm: trials {', '.join(str(trial.index) for trial in finalists) or 'none'} to their full length with "
-        f"{session.config.seeds} seeds each, {at_once} at once"
+        f"{seeds} each, {at_once} at once"
     )
     models = train_finalists(session, candidates, training_data(session, prepare), search.precision, at_once)
     trial = next((trial for trial in found if trial.index == 0), None)
