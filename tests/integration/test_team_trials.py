@@ -87,7 +87,7 @@ def _stopped_at(ledger: Ledger, record: TrialRecord) -> int:
 
 
 def _search(folder: Path, observers: list[Observer]) -> list[TrialRecord]:
-    dataset = load_dataset(DataConfig("digits"))
+    dataset = load_dataset(DataConfig("digits", train_limit=400))
     normalisation = measure_normalisation(dataset.train.images)
     search = Search(
         SPECS,
