@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -71,6 +72,19 @@ def wait_until(
 
 def processes_below(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
+
+
+def title_of(process: psutil.Process) -> str:
+    """Its command line, which Ray's processes rewrite to say what they do; empty where it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def train_workers() -> list[psutil.Process]:
+    """Ray Train's workers on the nodes that this very process has started; another test may have its own."""
+    below = psutil.Process().children(recursive=True)
+    return [process for process in below if re.match("ray::.*RayTrainWorker", title_of(process))]
 
 
 def assert_gone(processes: list[psutil.Process], within: float = 30) -> None:

@@ -25,7 +25,7 @@ from pipeline.trials.observers import Observer
 from pipeline.trials.rungs import Rungs
 from pipeline.trials.runs import SWEEP_RUN, TrialRuns, trial_key
 from pipeline.trials.training import TrainingContext, TrainingData
-from tests.integration.commands import TrackingServer, run_to_end
+from tests.integration.commands import TrackingServer, run_to_end, title_of
 from tune_spaces.space import TrialSpec
 from vit.augment import measure_normalisation
 from vit.data import DataConfig, load_dataset
@@ -110,7 +110,7 @@ class _KillsTheProcess(Observer):
             return
         children = psutil.Process().children(recursive=True)
         # Its title: the second while it works, the first between two epochs.
-        (process,) = (child for child in children if re.match("ray::(Trial|ResourceTrainable)", _title(child)))
+        (process,) = (child for child in children if re.match("ray::(Trial|ResourceTrainable)", title_of(child)))
         self.killed.append(process.pid)
         process.send_signal(signal.SIGKILL)
 
@@ -185,9 +185,3 @@ def _search(specs: list[TrialSpec], folder: Path, observers: list[Observer]) -> 
         str(folder),
     )
     return run_search(search, observers, lambda: False)
-
-
-def _title(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return " ".join(process.cmdline())
-    return ""

@@ -1,12 +1,9 @@
 """Trials of several workers on a cluster of four cores: ASHA stops them at an epoch's end, and nothing is left over."""
 
-import contextlib
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 import ray
 
@@ -18,7 +15,7 @@ from pipeline.trials.ledger import Ledger
 from pipeline.trials.observers import Observer
 from pipeline.trials.rungs import Rungs
 from pipeline.trials.training import TrainingContext, TrainingData
-from tests.integration.commands import wait_until
+from tests.integration.commands import train_workers, wait_until
 from tune_spaces.space import TrialSpec
 from vit.augment import measure_normalisation
 from vit.data import DataConfig, load_dataset
@@ -54,7 +51,7 @@ class _KillsAWorker(Observer):
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         if (spec.index, epoch.number) != (0, 1):
             return
-        worker = _alive_workers()[0]
+        worker = train_workers()[0]
         worker.kill()
         self.killed.append(worker.pid)
 
@@ -77,7 +74,7 @@ def test_eight_trials_of_two_workers_one_of_which_is_killed(tmp_path: Path) -> N
     # What they held is free, and no group waits or holds.
     wait_until(lambda: ray.available_resources().get("CPU") == 4)
     assert {group["state"] for group in ray.util.placement_group_table().values()} == {"REMOVED"}
-    wait_until(lambda: not _alive_workers())
+    wait_until(lambda: not train_workers())
 
 
 def _stopped_at(ledger: Ledger, record: TrialRecord) -> int:
@@ -98,14 +95,3 @@ def _search(folder: Path, observers: list[Observer]) -> list[TrialRecord]:
         str(folder),
     )
     return run_search(search, observers, lambda: False)
-
-
-def _alive_workers() -> list[psutil.Process]:
-    below = psutil.Process().children(recursive=True)
-    return [process for process in below if re.match("ray::.*RayTrainWorker", _title(process))]
-
-
-def _title(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.Error):  # it has ended, and nobody has asked how
-        return " ".join(process.cmdline())
-    return ""

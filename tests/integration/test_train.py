@@ -1,6 +1,5 @@
 """`pipeline.train` on a cluster of two nodes: the same numbers as one process, whatever dies on the way."""
 
-import contextlib
 import json
 import re
 import shlex
@@ -29,6 +28,7 @@ from tests.integration.commands import (
     run_to_end,
     runs_of,
     start,
+    train_workers,
     wait_until,
 )
 from tune_spaces.space import TrialSpec
@@ -150,16 +150,16 @@ def test_whatever_dies_the_numbers_are_those_of_one_undisturbed_process(
     flags += ["--register", "--address", cluster.address, "--json", "result.json"]
     with start(line[1], tmp_path, *flags) as driver:
         wait_until(lambda: _epochs_done(tmp_path) >= 1, driver)
-        workers = _workers()
+        workers = train_workers()
         assert len(workers) == 2
         assert len({_raylet_of(worker) for worker in workers}) == 2  # spread over the nodes
         workers[1].kill()
         # Others took over, and have come further.
-        wait_until(lambda: not set(workers) & set(_workers()) and _epochs_done(tmp_path) >= 3, driver)
+        wait_until(lambda: not set(workers) & set(train_workers()) and _epochs_done(tmp_path) >= 3, driver)
         children = processes_below(driver)
         driver.kill()
     assert_gone(children)
-    wait_until(lambda: not _workers())  # those on the cluster end with the driver that they worked for
+    wait_until(lambda: not train_workers())  # those on the cluster end with the driver that they worked for
     done_before = _epochs_done(tmp_path)
     assert done_before < EPOCHS
     done = run_to_end(line[1], tmp_path, *flags)
@@ -209,18 +209,7 @@ def _epochs_done(folder: Path) -> int:
     return len(_history(folder).epochs) if list(folder.glob("sweeps/*/trials/00000/history.json")) else 0
 
 
-def _workers() -> list[psutil.Process]:
-    """Ray Train's workers on this machine."""
-    return [process for process in psutil.process_iter() if re.match("ray::.*RayTrainWorker", _title(process))]
-
-
 def _raylet_of(worker: psutil.Process) -> int:
     parent = worker.parent()
     assert parent is not None
     return parent.pid
-
-
-def _title(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.Error):
-        return " ".join(process.cmdline())
-    return ""
