@@ -192,7 +192,8 @@ class VisionTransformer(nn.Module):
         self.norm = nn.LayerNorm(config.embed_dim, eps=1e-6) if with_token else nn.Identity()
         self.fc_norm = nn.Identity() if with_token else nn.LayerNorm(config.embed_dim, eps=1e-6)
         self.head = nn.Linear(config.embed_dim, config.num_classes)
-        self._init_weights()
+        if not self.pos_embed.is_meta:  # torch would load its compiler, which takes seconds, to fill nothing
+            self._init_weights()
 
     def _init_weights(self) -> None:
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
