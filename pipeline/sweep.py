@@ -3,11 +3,11 @@
 python -m pipeline.sweep --trials 32
 """
 
+import gc
 import json
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 from pipeline.config import SweepConfig, TrialResources, refuse_unwritable
 from pipeline.exits import Parser, run_command
@@ -94,26 +94,15 @@ def main() -> None:
     from pipeline.tracking_server import prepare_mlflow
 
     prepare_mlflow()
-    from pipeline.sweep_actions import print_why, within_budget
+    from pipeline.sweep_actions import carry_out, print_why
 
+    gc.freeze()  # what was imported stays; going through it once more at the end would take a second
     if flags.why is not None:
         print_why(config, flags.why)
         return
-    if flags.budget is None:
-        result = _result(config, flags)
-    else:
-        with within_budget(config, flags.budget, started, plan_only=flags.plan) as fitted:
-            result = _result(fitted, flags)
+    result = carry_out(config, flags.budget, started, plan_only=flags.plan, graph=flags.graph)
     if flags.json is not None:
         Path(flags.json).write_text(json.dumps(result, indent=2))
-
-
-def _result(config: SweepConfig, flags: Namespace) -> dict[str, Any]:
-    from pipeline.sweep_actions import print_graph, print_plan, sweep
-
-    if flags.plan:
-        return print_plan(config, flags.graph)
-    return print_graph(config, flags.graph) if flags.graph is not None else sweep(config)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What `pipeline.sweep` can be asked for: the sweep itself, its plan, its graph, and why a trial ended."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,27 @@ from pipeline.stages import sweep_graph
 from pipeline.sweep_session import SweepSession
 from pipeline.tracking_server import open_client, refuse_missing_database, refuse_unreachable
 from vit.data import load_dataset
+
+
+def carry_out(
+    config: SweepConfig, budget: str | None, started: float, plan_only: bool, graph: Path | None
+) -> dict[str, Any]:
+    """Does what the flags ask for; prints and gives the result. `started`: when the command did, UNIX seconds."""
+    with nullcontext(config) if budget is None else _within(budget, config, started, plan_only) as fitted:
+        if plan_only:
+            return print_plan(fitted, graph)
+        return print_graph(fitted, graph) if graph is not None else sweep(fitted)
+
+
+@contextmanager
+def _within(budget: str, config: SweepConfig, started: float, plan_only: bool) -> Iterator[SweepConfig]:
+    """The configuration made small enough, within a Ray that was asked what fits.
+
+    What then runs has as many trials as there is time for, so that a budget is neither passed nor left unused.
+    """
+    with connected(config.address, dashboard=config.workers_per_trial > 1):
+        fitted = fit_to_budget(config, budget, started, plain_or_live())
+        yield fitted if plan_only else replace(fitted, trials=config.trials)
 
 
 def sweep(config: SweepConfig) -> dict[str, Any]:
@@ -72,14 +93,3 @@ def print_why(config: SweepConfig, trial: int) -> None:
     refuse_missing_database(uri)
     name = load_dataset(config.data).name
     print("\n".join(explain(open_client(uri), experiment_name(name), trial)))
-
-
-@contextmanager
-def within_budget(config: SweepConfig, budget: str, started: float, plan_only: bool) -> Iterator[SweepConfig]:
-    """The configuration made small enough, within a Ray that was asked what fits.
-
-    What then runs has as many trials as there is time for, so that a budget is neither passed nor left unused.
-    """
-    with connected(config.address, dashboard=config.workers_per_trial > 1):
-        fitted = fit_to_budget(config, budget, started, plain_or_live())
-        yield fitted if plan_only else replace(fitted, trials=config.trials)

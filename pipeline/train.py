@@ -3,6 +3,7 @@
 python -m pipeline.train --dataset cifar10 --recipe seed --workers 2
 """
 
+import gc
 import json
 from argparse import Namespace
 from pathlib import Path
@@ -52,6 +53,7 @@ def main() -> None:
     from pipeline.single import train_and_report
     from pipeline.train_session import TrainSession
 
+    gc.freeze()  # what was imported stays; going through it once more at the end would take a second
     with open_session(TrainSession, config, plain_or_live()) as session, under_way(session, dashboard=True):
         result = train_and_report(session)
     if flags.json is not None:
