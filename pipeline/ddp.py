@@ -1,14 +1,16 @@
 """Several workers train one model: Ray Train starts them and keeps them alive, the loop is the same as everywhere.
 
-The workers write the training's folder; whoever started them reads the epochs there, and steers them by a permit: the
-epoch up to which they may train. So a decision takes effect at an epoch's end, and no worker is ever killed for it.
+The workers write the training's folder; whoever started them reads the epochs there, and steers them by an order: which
+training, and up to which epoch. So a decision takes effect at an epoch's end, no worker is ever killed for it, and
+workers that have ended one training take the next.
 """
 
 import json
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import ray
@@ -27,22 +29,28 @@ from vit.fit import NonFiniteLossError, Runtime
 from vit.parallel import Workers
 from vit.storage import Folder
 
-PERMIT_FILE = "permit.json"
-WORKERS_FILE = "workers.json"
-"""Stands in the folder of the first training as soon as its workers have come up."""
 RAY_TRAIN_FOLDER = "ray-train"
+"""In a command's folder, while it is under way: for each crew a folder with Ray Train's own files and these."""
+ORDER_FILE = "order.json"
+"""Gone where there is nothing more to do."""
+STARTS_FILE = "starts.json"
+"""How often the workers have come up."""
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
 @dataclass(frozen=True)
 class Team:
-    """The workers of one training, and what each takes of its node."""
+    """The workers of one training, what each takes of its node, and what becomes of them."""
 
     fewest: int
     most: int
     """Where more than `fewest`, Ray takes as many as there is room for, and follows the cluster as it changes."""
     cpus: float
     gpus: float
+    folder: str
+    """The command's (path or URI)."""
+    max_failures: int
+    """How often a training whose workers died is taken up again."""
 
     @property
     def scaling(self) -> ray.train.ScalingConfig:
@@ -82,57 +90,60 @@ class Assignment:
 
 
 class Crew:
-    """Workers that start once and do one training after another; permits say how far each of these may go."""
+    """Workers that start once, at the first order, and do one training after another."""
 
-    def __init__(self, assignments: Sequence[Assignment], data: SharedData, team: Team, max_failures: int) -> None:
-        self._folders = [assignment.folder for assignment in assignments]
+    def __init__(self, data: SharedData, team: Team) -> None:
+        name, place = uuid.uuid4().hex, f"{team.folder}/{RAY_TRAIN_FOLDER}"
+        self._folder = Folder(f"{place}/{name}")
         self.error: BaseException | None = None
         """What ended the workers."""
         self._trainer = TorchTrainer(
             _work,
-            train_loop_config={"work": [(each.spec.to_dict(), each.context) for each in assignments], "data": data},
+            train_loop_config={"orders": self._folder.uri, "data": data},
             scaling_config=team.scaling,
             run_config=ray.train.RunConfig(
-                name=RAY_TRAIN_FOLDER,
-                storage_path=self._folders[0].uri,
-                failure_config=ray.train.FailureConfig(max_failures=max_failures),
+                name=name,
+                storage_path=place,
+                failure_config=ray.train.FailureConfig(max_failures=team.max_failures),
             ),
         )
         # Not in the main thread, where Ray would take Ctrl-C to itself.
         self._thread = threading.Thread(target=self._fit, name="ray-train", daemon=True)
 
-    def start(self) -> None:
-        """Starts the workers, unless that was done before."""
+    def order(self, assignment: Assignment, until: int) -> None:
+        """Has the workers train this, and nothing else, to the end of epoch `until`; there they wait."""
+        order = _Order(assignment.spec.to_dict(), asdict(assignment.context), until)
+        self._folder.write(ORDER_FILE, json.dumps(asdict(order)).encode())
         if self._thread.ident is None:
-            self._folders[0].remove(WORKERS_FILE)
             self._thread.start()
 
     @property
-    def has_come_up(self) -> bool:
-        """The workers run, or have run."""
-        return self._folders[0].exists(WORKERS_FILE)
+    def starts(self) -> int:
+        """How often the workers have come up: again after a death, or where the cluster has changed."""
+        return _starts(self._folder)
+
+    @property
+    def is_sound(self) -> bool:
+        """Can take another training, and has lost no worker, so that this one may lose as many as it is allowed to."""
+        return self._thread.ident is None or (not self.is_over and self.starts <= 1)
 
     @property
     def is_over(self) -> bool:
         """No worker trains, and none will."""
         return self._thread.ident is None or not self._thread.is_alive()
 
+    def dismiss(self) -> None:
+        """Ends the workers at the end of their epoch."""
+        self._folder.remove(ORDER_FILE)
+
     def stop(self, leaving: bool = False) -> None:
-        """Ends the workers at the end of their epoch, and waits until what they held is free.
+        """Dismisses the workers, and waits until what they held is free.
 
         Does not wait for workers that have not come up, and may never, where the command is `leaving` Ray anyway.
         """
-        if not self.is_over:
-            for folder in self._folders:
-                _write_permit(folder, 0)
-        while not self.is_over:
-            if leaving and not self.has_come_up:
-                return
+        self.dismiss()
+        while not self.is_over and not (leaving and self.starts == 0):
             self._thread.join(SECONDS_BETWEEN_LOOKS)
-        for folder in self._folders:
-            folder.remove(PERMIT_FILE)
-        self._folders[0].remove(WORKERS_FILE)
-        self._folders[0].remove_folder(RAY_TRAIN_FOLDER)
 
     def _fit(self) -> None:
         try:
@@ -146,18 +157,17 @@ class TeamTraining:
 
     def __init__(self, assignment: Assignment, crew: Crew) -> None:
         self.spec, self.crew = assignment.spec, crew
-        self._folder = assignment.folder
+        self._assignment = assignment
         self.told = 0
         """Epochs that `next_epoch` has given, or that its caller knew before."""
 
     @property
     def history(self) -> TrialHistory:
-        return TrialHistory.read(self._folder)
+        return TrialHistory.read(self._assignment.folder)
 
     def permit(self, until: int) -> None:
-        """Lets the workers train to the end of epoch `until`; there they wait. Starts them the first time."""
-        _write_permit(self._folder, until)
-        self.crew.start()
+        """Lets the workers train to the end of epoch `until`; there they wait."""
+        self.crew.order(self._assignment, until)
 
     def next_epoch(self, wait: float) -> dict[str, Any] | None:
         """The next entry of the history, from its first; None where there is none after `wait` seconds, or no more.
@@ -197,57 +207,84 @@ def _cause(error: Exception) -> Exception:
     return getattr(cause, "_base_exc", cause)
 
 
-def _write_permit(folder: Folder, until: int) -> None:
-    folder.write(PERMIT_FILE, json.dumps({"until": until}).encode())
+@dataclass(frozen=True)
+class _Order:
+    """What the workers are to do, as it stands in their folder."""
+
+    trial: dict[str, Any]
+    context: dict[str, Any]
+    until: int
+
+    @property
+    def folder(self) -> Folder:
+        return trial_folder(self.context["folder"], self.trial["index"])
+
+
+def _starts(folder: Folder) -> int:
+    return int(json.loads(folder.read(STARTS_FILE))) if folder.exists(STARTS_FILE) else 0
 
 
 def _work(config: dict[str, Any]) -> None:
     """What each worker does."""
-    device, workers = get_device(), Workers.joined()
+    folder, device, workers = Folder(config["orders"]), get_device(), Workers.joined()
     if workers.rank == 0:
-        first, context = config["work"][0]
-        trial_folder(context.folder, first["index"]).write(WORKERS_FILE, b"{}")
+        folder.write(STARTS_FILE, json.dumps(_starts(folder) + 1).encode())
     data = LoadedData.of(config["data"].get(), device)
-    for values, context in config["work"]:
-        _train(TrialSpec.from_dict(values), context, data, device, workers)
+    task: _Task | None = None
+    for order in _orders(folder, workers, device):
+        if task is None or task.folder.uri != order.folder.uri:
+            task = _Task(order, data, device, workers)
+        if task.goes_on(order.until):
+            task.run_epoch()
+        else:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _train(spec: TrialSpec, context: TrainingContext, data: LoadedData, device: torch.device, workers: Workers) -> None:
-    folder = trial_folder(context.folder, spec.index)
-    if _is_complete(TrialHistory.read(folder), spec):
-        return  # by workers that died over a later one
-    training = Training(spec, data, context, Runtime(device, context.precision, context.compile), workers)
-    try:
-        while not training.done and _permitted(training.history, folder, workers, device):
-            training.run_epoch()
-    except NonFiniteLossError as error:  # on all of them at once
-        training.record_divergence(str(error))
-
-
-def _permitted(history: TrialHistory, folder: Folder, workers: Workers, device: torch.device) -> bool:
-    """Waits for the permit to go past the epochs done; False where it is over. The first worker reads it for all."""
-    done = len(history.epochs)
-    for until in _permits(folder):
-        agreed = workers.first(until, device)
-        if agreed == 0:
-            return False
-        if done < agreed:
-            return True
-    return False
-
-
-def _permits(folder: Folder) -> Iterator[int]:
-    """Look after look at the permit; -1 where there is none yet."""
+def _orders(folder: Folder, workers: Workers, device: torch.device) -> Iterator[_Order]:
+    """Look after look at the order, until it is gone. The first worker reads it for all."""
     while True:
-        yield int(json.loads(folder.read(PERMIT_FILE))["until"]) if folder.exists(PERMIT_FILE) else -1
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        read = _read_order(folder) if workers.rank == 0 else None
+        order = workers.first(read, device)
+        if order is None:
+            return
+        yield order
+
+
+def _read_order(folder: Folder) -> _Order | None:
+    try:
+        return _Order(**json.loads(folder.read(ORDER_FILE)))
+    except FileNotFoundError:
+        return None
+
+
+class _Task:
+    """A training, made when the first epoch is due: what has ended may be without the state to go on from."""
+
+    def __init__(self, order: _Order, data: LoadedData, device: torch.device, workers: Workers) -> None:
+        self.folder = order.folder
+        self._spec, self._context = TrialSpec.from_dict(order.trial), TrainingContext(**order.context)
+        self._data, self._device, self._workers = data, device, workers
+        self._history = TrialHistory.read(self.folder)  # the same for all, for none of them writes it yet
+        self._training: Training | None = None
+
+    def goes_on(self, until: int) -> bool:
+        history = self._history if self._training is None else self._training.history
+        return len(history.epochs) < until and not _is_complete(history, self._spec)
+
+    def run_epoch(self) -> None:
+        if self._training is None:
+            runtime = Runtime(self._device, self._context.precision, self._context.compile)
+            self._training = Training(self._spec, self._data, self._context, runtime, self._workers)
+        try:
+            self._training.run_epoch()
+        except NonFiniteLossError as error:  # on all of them at once
+            self._training.record_divergence(str(error))
 
 
 def run_trainings(
     assignments: Sequence[Assignment],
     data: SharedData,
     team: Team,
-    max_failures: int,
     interrupted: Callable[[], bool],
 ) -> list[TrialRecord]:
     """Has trainings done one after another, by workers that start once; follows them on the driver.
@@ -260,22 +297,21 @@ def run_trainings(
         PipelineError: the disk is full; what was saved stands.
     """
     records: list[TrialRecord] = []
-    crew: Crew | None = None
+    crew = Crew(data, team)
     try:
-        for place, assignment in enumerate(assignments):
+        for assignment in assignments:
             ended = _ended_before(assignment)
             if ended is not None or interrupted():
                 records.append(ended or TrialRecord(assignment.spec, "interrupted", ()))
                 continue
-            if crew is None or crew.is_over:
-                waiting = [each for each in assignments[place:] if not _ledger(each).ended]
-                crew = Crew(waiting, data, team, max_failures)
+            if not crew.is_sound:
+                crew.stop()
+                crew = Crew(data, team)
             records.append(_follow(assignment, crew, interrupted))
             if records[-1].outcome == "failed":
                 crew.stop()
     finally:
-        if crew is not None:
-            crew.stop(leaving=interrupted())
+        crew.stop(leaving=interrupted())
     return records
 
 
@@ -328,8 +364,8 @@ def _followed(
     while (entry := training.next_epoch(SECONDS_BETWEEN_LOOKS)) or not training.over:
         if interrupted() and not stopping:
             stopping = True
-            training.permit(0)
-        if stopping and not training.crew.has_come_up:
+            training.crew.dismiss()
+        if stopping and training.crew.starts == 0:
             return  # and may never: the cluster may have no room
         for observer in observers:
             for reason in set(training.history.refused) - refused:

@@ -79,9 +79,10 @@ def _run_all(
 
 def _run_in_turn(session: SweepSession, trainings: Sequence["_FinalTraining"], data: SharedData) -> list[TrialRecord]:
     allotment = session.final_allotment
-    team = Team(allotment.workers, allotment.workers, allotment.cpus, allotment.gpus)
+    count = allotment.workers
+    team = Team(count, count, allotment.cpus, allotment.gpus, session.folder, session.config.max_failures)
     assignments = [training.assignment for training in trainings]
-    return run_trainings(assignments, data, team, session.config.max_failures, lambda: session.interrupt.requested)
+    return run_trainings(assignments, data, team, lambda: session.interrupt.requested)
 
 
 class _FinalTraining:

@@ -40,7 +40,7 @@ class Search:
     rungs: Rungs
     allotment: Allotment
     folder: str
-    """Where Tune keeps files of its own while it runs."""
+    """The command's; Tune and Ray Train keep files of their own there while they run."""
     max_failures: int = 2
     """How often a trial whose process died is taken up again."""
 
@@ -120,8 +120,10 @@ def _trainable(search: Search) -> Any:
             tune.with_parameters(Trial, data=search.data, context=search.context),
             tune.PlacementGroupFactory([{"CPU": allotment.cpus, "GPU": allotment.gpus}]),
         )
-    team = Team(allotment.workers, allotment.workers, allotment.cpus, allotment.gpus)
-    parameters = {"context": search.context, "team": team, "rungs": search.rungs, "max_failures": search.max_failures}
+    count = allotment.workers
+    # Tune, which counts a trial's failures, takes up what lost a worker.
+    team = Team(count, count, allotment.cpus, allotment.gpus, search.folder, max_failures=0)
+    parameters = {"context": search.context, "team": team, "rungs": search.rungs}
     # The trial's own actor only looks on, and takes a byte, since Tune wants a resource: Ray Train places the workers.
     return tune.with_resources(
         tune.with_parameters(TeamTrial, data=SharedData.put(search.data), **parameters),

@@ -9,7 +9,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -19,6 +19,7 @@ from rich.console import Console
 from pipeline.artifacts import ArtifactMaker
 from pipeline.cluster import connected
 from pipeline.config import CommandConfig, experiment_name, resolve_tracking_uri
+from pipeline.ddp import RAY_TRAIN_FOLDER
 from pipeline.exits import PipelineError, UsageError, disk_full
 from pipeline.fingerprint import fingerprint
 from pipeline.interrupt import Interrupt
@@ -204,6 +205,9 @@ def under_way(session: Session[Any], dashboard: bool = False) -> Iterator[None]:
                 if isinstance(error, MlflowException):  # of a question that did not go through the tracker's queue
                     raise TrackingError(f"{session.tracker.uri} fails: {error}") from error
                 raise
+            finally:
+                with suppress(OSError):  # what stays, `pipeline.doctor` finds
+                    Folder(session.folder).remove_folder(RAY_TRAIN_FOLDER)
 
 
 def _mark_unfinished(session: Session[Any], error: BaseException) -> None:

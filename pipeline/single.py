@@ -61,10 +61,10 @@ def _train(session: TrainSession) -> TrialRecord:
         TrainingData(data.train, data.validation, measure_normalisation(data.train.images), data.class_names)
     )
     context = TrainingContext(session.trials_folder, precision, config.compile)
-    team = Team(fewest, most, allotment.cpus, allotment.gpus)
+    team = Team(fewest, most, allotment.cpus, allotment.gpus, session.folder, config.max_failures)
     with session.interrupt.deferred(), Watchdog(config.stall_minutes, session.say) as watchdog:
         assignment = Assignment(spec, context, [session.runs, _Lines(session), watchdog])
-        (record,) = run_trainings([assignment], shared, team, config.max_failures, lambda: session.interrupt.requested)
+        (record,) = run_trainings([assignment], shared, team, lambda: session.interrupt.requested)
         return record
 
 

@@ -1,12 +1,15 @@
 """The workers of one training run: who takes which images, and how their sums become one (torch.distributed)."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from vit.metrics import Counts
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,13 @@ class Workers:
         dist.all_reduce(confusion)
         return Counts(loss_sum.item(), confusion.cpu())
 
-    def first(self, number: int, device: torch.device) -> int:
-        """The first worker's number, for all of them."""
+    def first(self, value: T, device: torch.device) -> T:
+        """The first worker's value, for all of them; anything that can be pickled."""
         if self.size == 1:
-            return number
-        told = torch.tensor(number, device=device)
-        dist.broadcast(told, src=0)
-        return int(told.item())
+            return value
+        told = [value]
+        dist.broadcast_object_list(told, src=0, device=device)
+        return told[0]
 
     def any(self, flag: Tensor) -> Tensor:
         """1 where any worker's flag is 1: all workers decide alike, or they would wait for each other for ever."""

@@ -18,15 +18,13 @@ from pipeline.trials.folder import TrialLedger
 from vit.storage import PREVIOUS_STATE_FILE, STATE_FILE, Folder
 
 # As the modules name them that write them, and that import torch and Ray; a test compares.
-SESSION_FILE, PROBE_FILE, PERMIT_FILE, WORKERS_FILE = "session.json", "probe", "permit.json", "workers.json"
+SESSION_FILE, PROBE_FILE = "session.json", "probe"
 TUNE_FOLDER, RAY_TRAIN_FOLDER = "tune", "ray-train"
 TRIAL_FOLDER = re.compile(r"((?:trials|audit|finalists/\d+)/\d{5})/([^/]+)(?:/.*)?")
 """What stands in the folder of a trial, a finalist or an audited trial."""
 
-NEEDED_BY_A_COMMAND = (TUNE_FOLDER, PROBE_FILE)
+NEEDED_BY_A_COMMAND = (TUNE_FOLDER, RAY_TRAIN_FOLDER, PROBE_FILE)
 """In its folder, as long as it is under way."""
-NEEDED_BY_WORKERS = (RAY_TRAIN_FOLDER, PERMIT_FILE, WORKERS_FILE)
-"""In their trial's folder, as long as the command is under way."""
 NEEDED_TO_GO_ON = (STATE_FILE, PREVIOUS_STATE_FILE)
 """In a trial's folder, until it is over."""
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
@@ -196,6 +194,4 @@ def _leftover_with(path: str, is_over: Callable[[str], bool]) -> str | None:
     if within is None:
         return None
     trial, name = within.groups()
-    if name in NEEDED_BY_WORKERS or (name in NEEDED_TO_GO_ON and is_over(trial)):
-        return f"{trial}/{name}"
-    return None
+    return f"{trial}/{name}" if name in NEEDED_TO_GO_ON and is_over(trial) else None

@@ -23,7 +23,7 @@ EPOCH_SECONDS, SAVED_BYTES_PER_SECOND = 0.01, 400e6
 COMMAND_STARTS = 5.0
 """Ray's start (3 to 8 s), the command's own imports and its end (9 s)."""
 RAY_TRAIN_STARTS = 4.0
-"""A run of Ray Train: its controller and its worker, some 10 to 20 s (README.md, `--workers-per-trial`)."""
+"""A run of Ray Train: its controller and its worker, some 10 to 20 s (docs/experiments.md, workers that stay)."""
 PREPARE_STARTS = 0.1
 """It imports nothing; the images are read before it."""
 EVALUATE_STARTS, REGISTER_STARTS, REPORT_STARTS = 2.0, 1.0, 0.5

@@ -18,37 +18,29 @@ class TeamTrial(tune.Trainable):
     """The workers wait at each rung for ASHA's word, so a trial that is stopped there has not gone a step too far."""
 
     def setup(  # type: ignore[override]
-        self,
-        config: dict[str, Any],
-        data: SharedData,
-        context: TrainingContext,
-        team: Team,
-        rungs: Rungs,
-        max_failures: int,
+        self, config: dict[str, Any], data: SharedData, context: TrainingContext, team: Team, rungs: Rungs
     ) -> None:
-        self._data, self._context, self._team = data, context, team
-        self._rungs, self._max_failures = rungs, max_failures
-        self._training: TeamTraining | None = None
+        self._data, self._context, self._team, self._rungs = data, context, team, rungs
+        self._crew = Crew(data, team)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.cleanup()
+        if not self._crew.is_sound:
+            self._crew.stop()
+            self._crew = Crew(self._data, self._team)
         self._spec = TrialSpec.from_dict(new_config["trial"])
         # Told first, without workers: ASHA may have stopped the trial before a process died.
         self._untold = TrialHistory.read(trial_folder(self._context.folder, self._spec.index)).epochs
-        assignment = Assignment(self._spec, self._context)
-        crew = Crew([assignment], self._data, self._team, self._max_failures)
-        self._training = TeamTraining(assignment, crew)
+        self._training = TeamTraining(Assignment(self._spec, self._context), self._crew)
         self._training.told = len(self._untold)
         return True
 
     def step(self) -> dict[str, Any]:
         training, epochs = self._training, self._spec.recipe.epochs
-        assert training is not None  # set up with the trial
         if self._untold:
             return told(self._untold.pop(0), epochs, training.history.refused)
-        training.permit(next((rung for rung in self._rungs.epochs if rung > training.told), epochs))
         try:
+            training.permit(next((rung for rung in self._rungs.epochs if rung > training.told), epochs))
             entry = None
             while entry is None and not training.over:
                 entry = training.next_epoch(SECONDS_A_LOOK)
@@ -60,6 +52,4 @@ class TeamTrial(tune.Trainable):
         return told(entry, epochs, training.history.refused)
 
     def cleanup(self) -> None:
-        if self._training is not None:
-            self._training.crew.stop()
-            self._training = None
+        self._crew.stop()

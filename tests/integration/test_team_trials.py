@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
@@ -42,24 +43,29 @@ def four_cores() -> Iterator[None]:
     ray.shutdown()
 
 
-class _KillsAWorker(Observer):
-    """When trial 0 has told of its first epoch."""
+class _Workers(Observer):
+    """Sees those who train; as trial 0 has told of its first epoch, kills all of them but one."""
 
-    def __init__(self) -> None:
-        self.killed: list[int] = []
+    def __init__(self, kills: bool) -> None:
+        self.seen: set[psutil.Process] = set()
+        self._kills = kills
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
-        if (spec.index, epoch.number) != (0, 1):
-            return
-        worker = train_workers()[0]
-        worker.kill()
-        self.killed.append(worker.pid)
+        kills = self._kills and (spec.index, epoch.number) == (0, 1)
+        if kills:
+            wait_until(lambda: len(train_workers()) == 4)  # so that both teams lose some
+        alive = train_workers()
+        self.seen |= set(alive)
+        for worker in alive[1:] if kills else ():
+            worker.kill()
 
 
-def test_eight_trials_of_two_workers_one_of_which_is_killed(tmp_path: Path) -> None:
-    killer = _KillsAWorker()
-    records = _search(tmp_path, [killer])
-    assert len(killer.killed) == 1
+@pytest.mark.parametrize("kills", [False, True])
+def test_eight_trials_of_two_workers(tmp_path: Path, kills: bool) -> None:
+    """Undisturbed, the same four workers train them all; those that die are replaced."""
+    workers = _Workers(kills)
+    records = _search(tmp_path, [workers])
+    assert (len(workers.seen) == 4) is not kills
     assert [record.index for record in records] == list(range(8))
     outcomes = {record.index: record.outcome for record in records}
     assert outcomes[0] == "finished"  # the baseline is never stopped
@@ -93,5 +99,6 @@ def _search(folder: Path, observers: list[Observer]) -> list[TrialRecord]:
         RUNGS,
         Allotment(cpus=1, gpus=0, concurrent=2, workers=2),
         str(folder),
+        max_failures=1,
     )
     return run_search(search, observers, lambda: False)

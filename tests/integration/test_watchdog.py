@@ -144,8 +144,8 @@ def test_a_training_that_finds_every_core_held_ends_when_it_is_asked_to(address:
         assert driver.stdin is not None
         with at_last(driver.stdin.close), Watchdog(SECOND, lambda text: asked.set()) as watchdog:
             assignment = Assignment(search.specs[0], search.context, [watchdog])
-            team = Team(1, 1, cpus=1, gpus=0)
-            (record,) = run_trainings([assignment], SharedData.put(search.data), team, 0, asked.is_set)
+            team = Team(1, 1, cpus=1, gpus=0, folder=str(tmp_path), max_failures=0)
+            (record,) = run_trainings([assignment], SharedData.put(search.data), team, asked.is_set)
         assert driver.poll() is None  # the cores are held to this moment
     assert (record.outcome, record.epochs) == ("interrupted", ())
 

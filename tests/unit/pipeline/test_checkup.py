@@ -239,9 +239,8 @@ def test_runs_that_do_not_say_whose_they_are_are_left_alone(client: MlflowClient
 
 
 def test_the_names_are_those_that_the_writers_use(tmp_path: Path) -> None:
-    ours, theirs = storage, (session.SESSION_FILE, session.PROBE_FILE, ddp.PERMIT_FILE, ddp.WORKERS_FILE)
-    assert theirs == (ours.SESSION_FILE, ours.PROBE_FILE, ours.PERMIT_FILE, ours.WORKERS_FILE)
-    assert (ours.TUNE_FOLDER, ours.RAY_TRAIN_FOLDER) == (search.TUNE_FOLDER, ddp.RAY_TRAIN_FOLDER)
+    assert (storage.SESSION_FILE, storage.PROBE_FILE) == (session.SESSION_FILE, session.PROBE_FILE)
+    assert (storage.TUNE_FOLDER, storage.RAY_TRAIN_FOLDER) == (search.TUNE_FOLDER, ddp.RAY_TRAIN_FOLDER)
 
     class Died(BaseException):
         """In the middle of writing a file."""
@@ -267,15 +266,14 @@ def test_leftovers_are_what_no_command_reads_again() -> None:
     ]  # fmt: skip
     leftovers = {
         "probe": 1, "tune": 0, "tune/a/b.json": 20, "tune/c": 30, "trials/00000/latest.pt": 400,
-        "trials/00000/previous.pt": 500, "trials/00001/ray-train/a": 6000, "trials/00001/permit.json": 7,
-        "finalists/0/00000/latest.pt": 10, "audit/00000/previous.pt": 11, "finalists/1/00000/permit.json": 12,
+        "trials/00000/previous.pt": 500, "ray-train": 0, "ray-train/0a/order.json": 6000,
+        "finalists/0/00000/latest.pt": 10, "audit/00000/previous.pt": 11,
         f"trials/00001/{temporary}": 8, f".session.json.{uuid.uuid4().hex}": 9,
     }  # fmt: skip
     over = {"trials/00000", "finalists/0/00000", "audit/00000"}
     found = find_leftovers({**dict.fromkeys(needed, 100), **leftovers}, over.__contains__)
-    named = [path for path in leftovers if "tune/" not in path and "ray-train" not in path]
-    assert set(found) == {*named, "trials/00001/ray-train"}
-    assert (found["tune"], found["trials/00001/ray-train"], sum(found.values())) == (50, 6000, sum(leftovers.values()))
+    assert set(found) == {path for path in leftovers if "tune/" not in path and "ray-train/" not in path}
+    assert (found["tune"], found["ray-train"], sum(found.values())) == (50, 6000, sum(leftovers.values()))
 
 
 def filled(folder: CommandFolder) -> Folder:
@@ -283,10 +281,10 @@ def filled(folder: CommandFolder) -> Folder:
     place, trials = Folder(folder.uri), Folder(f"{folder.uri}/trials")
     for index, outcome in (("00000", "finished"), ("00001", None)):
         TrialLedger({}, outcome=outcome).write(trials / index)
-        for name in ("latest.pt", "previous.pt", "model.safetensors", "history.json", "permit.json"):
+        for name in ("latest.pt", "previous.pt", "model.safetensors", "history.json"):
             (trials / index).write(name, b"0123456789")
     place.write("tune/experiment/state.json", b"0123456789")
-    (trials / "00001").write("ray-train/state.json", b"0123456789")
+    place.write("ray-train/0a/order.json", b"0123456789")
     return place
 
 
@@ -301,13 +299,10 @@ def test_leftovers_are_removed_and_the_rest_stays(client: MlflowClient, tmp_path
     before = set(folder.files())
     (unfinished, finding) = check_folder(folder, Records(client))
     assert unfinished.line == f"unfinished: {folder.uri} is not finished: to go on: {COMMAND}"
-    leftovers = {
-        "tune", "trials/00000/latest.pt", "trials/00000/previous.pt", "trials/00000/permit.json",
-        "trials/00001/permit.json", "trials/00001/ray-train", temporary,
-    }  # fmt: skip
+    leftovers = {"tune", "ray-train", "trials/00000/latest.pt", "trials/00000/previous.pt", temporary}
     assert set(finding.details["paths"]) == leftovers
     assert set(folder.files()) == before
-    assert mended(finding).line.endswith("mended: removed, 70 bytes freed")
+    assert mended(finding).line.endswith("mended: removed, 50 bytes freed")
     gone = {path for path in before if any(path == each or path.startswith(f"{each}/") for each in leftovers)}
     assert set(folder.files()) - {".lock"} == before - gone
     assert [each.kind for each in check_folder(folder, Records(client))] == ["unfinished"]
@@ -332,7 +327,7 @@ def test_what_a_storage_does_not_remove_is_not_called_removed(
     filled(folder)
     (_, finding) = check_folder(folder, Records(client))
     monkeypatch.setattr(Folder, "remove_folder", lambda *_: None)
-    assert mended(finding).advice == "it could not be mended: trials/00001/ray-train, tune is still there"
+    assert mended(finding).advice == "it could not be mended: ray-train, tune is still there"
 
 
 def test_leftovers_are_left_alone_where_a_command_may_be_under_way_elsewhere(client: MlflowClient, memory: str) -> None:

@@ -36,7 +36,7 @@ class Runs:
 
 
 @pytest.fixture
-def session(monkeypatch: pytest.MonkeyPatch) -> Any:
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(pipeline.session, "connected", lambda *cluster: nullcontext())
     said: list[str] = []
     memory: dict[str, Any] = {}
@@ -44,7 +44,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Any:
         config=SimpleNamespace(address=None, tracking_timeout=1.0, forced=None), console=SimpleNamespace(),
         interrupt=Interrupt(), seconds={}, tracker=Runs(),
         start_run=bool, end_run=bool, command_line="python -m pipeline.sweep", said=said, say=said.append,
-        memory=memory, remember=memory.__setitem__,
+        memory=memory, remember=memory.__setitem__, folder=str(tmp_path),
     )  # fmt: skip
 
 
