@@ -139,7 +139,7 @@ class TrackingServer:
                 [sys.executable, "-m", "mlflow", "server", *address, *stores, "--workers", "1"],
                 cwd=self._folder, env=environment, stdout=log, stderr=log,
             )  # fmt: skip
-        wait_until(lambda: process.poll() is not None or _answers(f"{self.uri}/health"))
+        wait_until(lambda: process.poll() is not None or answers(f"{self.uri}/health"))
         assert process.poll() is None, self._log.read_text()
 
     def stop(self) -> None:
@@ -158,7 +158,7 @@ def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **(more or {})}
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
         return True
     return False

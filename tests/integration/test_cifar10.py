@@ -16,7 +16,7 @@ COPY = Path(os.environ.get("VIT_DATA_DIR") or "~/.cache/vit").expanduser() / "ci
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 README = (ROOT / "README.md").read_text()
-TEST_IMAGES = 400
+TEST_IMAGES = 200
 """All 10,000 would take most of a minute on two cores, and show nothing more."""
 
 pytestmark = [
@@ -43,12 +43,12 @@ def test_the_readmes_command(tmp_path: Path, data_dir: Path) -> None:
     assert command is not None
     module, flags = command.groups()
     # The last of a flag counts.
-    limits = "--train-limit 300 --precision fp32 --trials 2 --max-epochs 1 --finalists 1 --seeds 1 --json result.json"
+    limits = "--train-limit 200 --precision fp32 --trials 2 --max-epochs 1 --finalists 1 --seeds 1 --json result.json"
     arguments = (*shlex.split(flags), *limits.split())
     done = run_to_end(module, tmp_path, *arguments, env={"VIT_DATA_DIR": str(data_dir)})
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
-    sizes = f"300 train, 75 validation, {TEST_IMAGES} test images of 32x32x3, 10 classes"
+    sizes = f"200 train, 50 validation, {TEST_IMAGES} test images of 32x32x3, 10 classes"
     assert f"prepare: cifar10 from {data_dir / 'cifar10'}: {sizes}" in done.stdout
     assert "search: 2 trials of space natural" in done.stdout
     result = json.loads((tmp_path / "result.json").read_text())
@@ -61,7 +61,7 @@ def test_the_readmes_command(tmp_path: Path, data_dir: Path) -> None:
     for row in result["leaderboard"]:
         metrics = client.get_run(row["run_id"]).data.metrics
         measured = [metrics[f"val/class_accuracy/{name}"] for name in CLASSES]
-        assert sum(measured) / 10 == pytest.approx(metrics["val/accuracy"], abs=0.03)  # 7 or 8 images of each class
+        assert sum(measured) / 10 == pytest.approx(metrics["val/accuracy"], abs=0.03)  # 5 images of each class
         assert metrics["images_per_second"] > 0
     model = client.get_model_version_by_alias("vit-cifar10", "challenger")
     assert model.tags["pipeline.test_correct"] == str(result["winner"]["test_correct"])

@@ -1,7 +1,6 @@
-"""The README's commands, run as they stand there; a sweep gets flags behind its own that make it short."""
+"""The README names what there is. Its commands are run where there is something for them: a sweep, a training."""
 
 import re
-import shlex
 import subprocess
 from pathlib import Path
 
@@ -9,32 +8,11 @@ import pytest
 
 from pipeline.config import SweepConfig
 from pipeline.sweep_actions import print_graph
-from tests.integration.commands import DEADLINE, ROOT, free_port, run_to_end, start
+from tests.integration.commands import ROOT
+from tests.integration.readme import COMMANDS, README
 from vit.data import DataConfig
 
-README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line.strip()
-]
-SHORT = "--train-limit 300 --precision fp32 --trials 2 --max-epochs 1 --finalists 1 --seeds 1"
 pytestmark = pytest.mark.slow
-
-
-def words_of(command: str) -> list[str]:
-    """The module and the arguments of a `python -m ...` command."""
-    return shlex.split(command)[2:]
-
-
-def run_well(command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Runs a `python -m ...` command with this Python, and its output unseen unless it fails."""
-    module, *arguments = words_of(command)
-    result = run_to_end(module, folder, *arguments)
-    assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
-    return result
-
-
-def of_module(module: str) -> list[str]:
-    return [command for command in COMMANDS if command.startswith(f"python -m pipeline.{module}")]
 
 
 def test_every_command_is_of_a_kind_that_is_run_here() -> None:
@@ -66,42 +44,6 @@ def test_make_help_lists_every_target_that_the_readme_names() -> None:
     ).stdout
     for target in re.findall(r"`make (\w+)`|^make (\w+)$", README, re.MULTILINE):
         assert f"make {''.join(target)}" in listed
-
-
-def test_sweep_then_promote_then_look_back(tmp_path: Path) -> None:
-    digits = [command for command in of_module("sweep") if "digits" in command]
-    assert digits
-    for command in digits:
-        run_well(f"{command} {SHORT}", tmp_path)
-    promote = of_module("promote")
-    plain = [command for command in promote if not re.search("--(history|rollback)", command)]
-    for command in plain:
-        assert "is the champion" in run_well(command, tmp_path).stdout
-    # After one promotion there is no champion before, and `--rollback` says so.
-    for command in promote:
-        if "--history" in command:
-            assert "promote" in run_well(command, tmp_path).stdout
-        if "--rollback" in command:
-            module, *arguments = words_of(command)
-            result = run_to_end(module, tmp_path, *arguments)
-            assert (result.returncode, "no way back" in result.stderr) == (2, True)
-    _opens_the_ui(of_module("ui")[0], tmp_path)
-    for command in of_module("doctor"):
-        module, *arguments = words_of(command)
-        # Other tests' Rays on this machine are a finding, and may be on their way out.
-        result = run_to_end(module, tmp_path, *arguments, env={"RAY_ADDRESS": "127.0.0.1:1"})
-        assert (result.returncode in (0, 1), result.stderr) == (True, "")
-        assert re.search(r"^(nothing was|\d+) found", result.stdout.splitlines()[-1])
-
-
-def _opens_the_ui(command: str, folder: Path) -> None:
-    port = free_port()
-    module, *arguments = words_of(command)
-    with start(module, folder, *arguments, "--port", str(port)) as server:
-        assert server.stdout is not None
-        assert f"http://127.0.0.1:{port}" in server.stdout.readline()
-        server.terminate()
-        server.wait(DEADLINE)
 
 
 def test_the_picture_is_what_the_command_draws(tmp_path: Path) -> None:

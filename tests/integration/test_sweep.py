@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 import subprocess
+import urllib.request
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,8 @@ from mlflow.entities import Run
 from PIL import Image
 from safetensors import safe_open
 
-from tests.integration.commands import run_to_end
+from tests.integration.commands import answers, free_port, run_to_end, start, wait_until
+from tests.integration.readme import commands_of
 from tune_spaces import SPACES
 from tune_spaces.space import draw_trials
 from vit.checkpoint import load_model
@@ -33,6 +35,9 @@ pytestmark = pytest.mark.slow
 
 TRIALS, EPOCHS, SEED, SEEDS = 6, 4, 1, 2
 TRAIN_IMAGES = 600
+SHORT = f"--trials {TRIALS} --max-epochs {EPOCHS} --seed {SEED} --finalists 1 --seeds {SEEDS} --audit 2"
+# The README's first; the last of a flag counts.
+SWEEP = [*commands_of("pipeline.sweep")[0], *SHORT.split(), "--train-limit", str(TRAIN_IMAGES)]
 DIGITS = [str(digit) for digit in range(10)]
 STAGES = ["prepare", "search", "baseline", "audit", "confirm", "evaluate", "register", "report"]
 EPOCH_METRICS = {
@@ -108,15 +113,15 @@ class Sweep:
         return Path(self.client.download_artifacts(run.info.run_id, path, str(to)))
 
 
-def run_module(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_module(folder: Path, module: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     temporary = folder / "temporary"
     temporary.mkdir(exist_ok=True)
     # Ray's sockets need a short path, so its own files stay where they always are.
-    return run_to_end(module, folder, *arguments, env={"TMPDIR": str(temporary), "RAY_TMPDIR": "/tmp"})
+    return run_to_end(module, folder, *arguments, env={"TMPDIR": str(temporary), "RAY_TMPDIR": "/tmp", **env})
 
 
-def run_sweep(folder: Path, *arguments: str) -> Sweep:
-    done = run_module(folder, "pipeline.sweep", "--dataset", "digits", "--json", "result.json", *arguments)
+def run_sweep(folder: Path) -> Sweep:
+    done = run_module(folder, *SWEEP, "--json", "result.json")
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((folder / "result.json").read_text())
     model = MlflowClient(f"sqlite:///{folder}/mlflow.db").get_registered_model("vit-digits")
@@ -126,18 +131,16 @@ def run_sweep(folder: Path, *arguments: str) -> Sweep:
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    folder = tmp_path_factory.mktemp("sweep")
-    flags = f"--trials {TRIALS} --max-epochs {EPOCHS} --seed {SEED} --finalists 1 --seeds {SEEDS} --audit 2"
-    return run_sweep(folder, *flags.split(), "--train-limit", str(TRAIN_IMAGES))
+    return run_sweep(tmp_path_factory.mktemp("sweep"))
 
 
 @pytest.fixture(scope="module")
 def promotions(sweep: Sweep) -> list[subprocess.CompletedProcess[str]]:
-    """What the printed command does, twice."""
+    """What the README's command does, and the printed one after it."""
     line = next(line for line in sweep.stdout.splitlines() if line.startswith("promote:"))
     python, flag, module, *arguments = shlex.split(line.removeprefix("promote:"))
     assert (python, flag) == ("python", "-m")
-    return [run_module(sweep.folder, module, *arguments) for _ in range(2)]
+    return [run_module(sweep.folder, *words) for words in (commands_of("pipeline.promote")[0], [module, *arguments])]
 
 
 @pytest.fixture(scope="module")
@@ -400,7 +403,7 @@ def test_the_sweeps_run_holds_the_result(sweep: Sweep, tmp_path: Path) -> None:
         trials = [int(row["trial"]) for row in csv.DictReader(file)]
     assert trials == [row["trial"] for row in sweep.result["leaderboard"]]
     assert sweep.run.data.params["trials"] == str(TRIALS)
-    assert sweep.run.data.tags["pipeline.command"].startswith("python -m pipeline.sweep --dataset digits")
+    assert sweep.run.data.tags["pipeline.command"].startswith(f"python -m {shlex.join(SWEEP)}")
 
 
 def test_the_output_tells_the_result_and_nothing_else(sweep: Sweep) -> None:
@@ -449,7 +452,7 @@ def test_nothing_is_left_behind(sweep: Sweep) -> None:
     assert left == {"mlflow.db", "mlartifacts", "sweeps", "result.json", "temporary"}
 
 
-def test_the_printed_command_promotes_once(sweep: Sweep, promotions: list[subprocess.CompletedProcess[str]]) -> None:
+def test_the_commands_promote_once(sweep: Sweep, promotions: list[subprocess.CompletedProcess[str]]) -> None:
     first, second = promotions
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout.startswith("vit-digits version 1 is the champion: first champion")
@@ -458,3 +461,39 @@ def test_the_printed_command_promotes_once(sweep: Sweep, promotions: list[subpro
         "error: vit-digits has no challenger to promote (version 1 is the champion): run a sweep to get one\n"
     )
     assert sweep.client.get_registered_model("vit-digits").aliases == {"champion": 1}
+
+
+def test_the_readmes_commands_look_back_on_it(sweep: Sweep, promotions: list[subprocess.CompletedProcess[str]]) -> None:
+    _, history, rollback = commands_of("pipeline.promote")
+    assert "promote" in run_module(sweep.folder, *history).stdout
+    refused = run_module(sweep.folder, *rollback)  # before the only promotion there was no champion
+    assert (refused.returncode, "no way back" in refused.stderr) == (2, True)
+    # Other tests' Rays on this machine are a finding, and may be on their way out.
+    (doctor,) = commands_of("pipeline.doctor")
+    checked = run_module(sweep.folder, *doctor, RAY_ADDRESS="127.0.0.1:1")
+    assert (checked.returncode in (0, 1), checked.stderr) == (True, "")
+    assert re.search(r"^(nothing was|\d+) found", checked.stdout.splitlines()[-1])
+
+
+def test_the_readmes_plan_says_that_nothing_is_left_to_run(sweep: Sweep) -> None:
+    plan = next(words for words in commands_of("pipeline.sweep") if "--plan" in words)
+    planned = run_module(sweep.folder, *plan, *SWEEP[1:])
+    assert (planned.returncode, planned.stderr) == (0, "")
+    assert all(re.search(rf"^{stage} .*cached from run", planned.stdout, re.MULTILINE) for stage in STAGES), (
+        planned.stdout
+    )
+
+
+def test_the_readmes_ui_shows_its_page(sweep: Sweep) -> None:
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    ((module, *arguments),) = commands_of("pipeline.ui")
+    workers = {"MLFLOW_WORKERS": "1"}  # not four: it starts sooner
+    with start(module, sweep.folder, *arguments, "--port", str(port), env=workers) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == f"MLflow UI: {address} (Ctrl-C ends it)\n"
+        wait_until(lambda: answers(address), server)
+        with urllib.request.urlopen(address, timeout=30) as page:
+            assert "<title>MLflow</title>" in page.read().decode()
+        server.terminate()
+        server.wait(30)

@@ -2,8 +2,6 @@
 
 import contextlib
 import re
-import signal
-import socket
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -148,32 +146,6 @@ def test_refused_as_a_user_sees_it(tmp_path: Path) -> None:
         for (name, (_, status, rule)), ended in zip(cases.items(), pool.map(run_case, cases), strict=True):
             _assert_refused(ended, status, rule)
             _assert_no_runs(tmp_path / name)
-
-
-@pytest.mark.slow
-def test_two_sweeps_in_one_folder(tmp_path: Path) -> None:
-    arguments = ["--dataset", "digits", "--precision", "fp32", "--trials", "2"]
-    arguments += ["--max-epochs", "50", "--until", "search"]
-    with start("pipeline.sweep", tmp_path, *arguments) as first:
-        assert first.stdout is not None
-        assert first.stdout.readline().startswith("prepare: run")
-        with start("pipeline.sweep", tmp_path, *arguments) as second:
-            ended = Ended(0, *second.communicate(timeout=DEADLINE))
-        assert first.poll() is None
-        assert second.returncode == 2
-        holder = f"process {first.pid} on {socket.gethostname()}: "
-        _assert_refused(
-            ended, 0, f"{tmp_path}/sweeps/sweep-digits-* is in use ({holder}*: wait for it, or name another"
-        )
-        # The first one goes on: it still gets to its trials.
-        assert any(line.startswith("search: 2 trials") for line in first.stdout)
-        for _ in range(2):
-            first.send_signal(signal.SIGINT)
-        stdout, stderr = first.communicate(timeout=DEADLINE)
-    assert first.returncode == 130
-    assert len(stderr.splitlines()) == 1, stderr
-    assert "Traceback" not in stdout
-    assert stdout.splitlines()[-1] == f"to go on: python -m pipeline.sweep {' '.join(arguments)}"
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
-"""Ctrl-C in the middle of a sweep: the first ends it in good order, the second at once; then the sweep goes on."""
+"""A sweep under way: a second one over its folder is refused, a signal ends it in good order, another one at once."""
 
 import os
+import re
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from tests.integration.commands import (
     DEADLINE,
     assert_gone,
     processes_below,
+    run_to_end,
     runs_of,
     start,
     trial_runs_of,
@@ -51,13 +54,19 @@ def test_one_ctrl_c_ends_in_good_order(tmp_path: Path) -> None:
     assert_gone(below)
 
 
-def test_sigterm_asks_and_ctrl_c_then_ends_at_once(tmp_path: Path) -> None:
+def test_a_second_sweep_is_refused_sigterm_asks_and_ctrl_c_then_ends_at_once(tmp_path: Path) -> None:
     # An epoch takes many seconds at this size: an orderly end would wait for it.
     arguments = (*DIGITS, "--trials", "2", "--max-epochs", "9", "--img-size", "32")
     with start("pipeline.sweep", tmp_path, *arguments) as process:
         wait_until(lambda: list(tmp_path.glob("sweeps/*/trials/*/config.json")), process)
         wait_until(lambda: trial_runs_of(tmp_path), process)
         below = processes_below(process)
+        second = run_to_end("pipeline.sweep", tmp_path, *arguments)
+        assert (second.returncode, second.stdout) == (2, "")
+        holder = rf"process {process.pid} on {socket.gethostname()}: .*"
+        in_use = rf"{tmp_path}/sweeps/sweep-digits-\w+ is in use \({holder}\): wait for it, or name another.*"
+        assert re.fullmatch(f"error: .*{in_use}\n", second.stderr), second.stderr
+        assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
         assert any("stopping at the end of the epoch" in line for line in process.stdout)
