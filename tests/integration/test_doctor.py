@@ -29,7 +29,7 @@ from tests.integration.commands import (
 )
 
 SWEEP = (
-    "--dataset", "digits", "--precision", "fp32", "--trials", "2", "--max-epochs", "40", "--grace-epochs", "40",
+    "--dataset", "digits", "--precision", "fp32", "--trials", "1", "--max-epochs", "40", "--grace-epochs", "40",
     "--until", "search",
 )  # fmt: skip
 
@@ -74,7 +74,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> KilledSweep:
     folder = tmp_path_factory.mktemp("killed")
     with start("pipeline.sweep", folder, *SWEEP) as process:
         wait_until(lambda: list(folder.glob("sweeps/*/trials/*/latest.pt")), process)
-        wait_until(lambda: len(trial_runs_of(folder)) == 2, process)
+        wait_until(lambda: len(trial_runs_of(folder)) == 1, process)
         while_it_ran = check_up(folder, may_find_ray=True)
         below = processes_below(process)
         os.killpg(process.pid, signal.SIGKILL)

@@ -34,7 +34,7 @@ from vit.storage import Folder
 pytestmark = pytest.mark.slow
 
 TRIALS, EPOCHS, SEED, SEEDS = 6, 4, 1, 2
-TRAIN_IMAGES = 600
+TRAIN_IMAGES = 400
 SHORT = f"--trials {TRIALS} --max-epochs {EPOCHS} --seed {SEED} --finalists 1 --seeds {SEEDS} --audit 2"
 # The README's first; the last of a flag counts.
 SWEEP = [*commands_of("pipeline.sweep")[0], *SHORT.split(), "--train-limit", str(TRAIN_IMAGES)]
@@ -412,7 +412,7 @@ def test_the_output_tells_the_result_and_nothing_else(sweep: Sweep) -> None:
     assert not re.search(r"WARNING|Traceback|Error|\d{4}-\d\d-\d\d \d\d:", sweep.stdout)
     lines = sweep.stdout.splitlines()
     assert "prepare: run, because it has not finished before" in lines
-    size = f"digits from scikit-learn digits: {TRAIN_IMAGES} train, 150 validation, 359 test images"
+    size = f"digits from scikit-learn digits: {TRAIN_IMAGES} train, 100 validation, 359 test images"
     assert any(line.startswith(f"prepare: {size}") for line in lines)
     begun = f"search: {TRIALS} trials of space small, at most {EPOCHS} epochs, rungs [1, 3]"
     assert any(line.startswith(begun) for line in lines)
@@ -488,8 +488,8 @@ def test_the_readmes_ui_shows_its_page(sweep: Sweep) -> None:
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     ((module, *arguments),) = commands_of("pipeline.ui")
-    workers = {"MLFLOW_WORKERS": "1"}  # not four: it starts sooner
-    with start(module, sweep.folder, *arguments, "--port", str(port), env=workers) as server:
+
+    with start(module, sweep.folder, *arguments, "--port", str(port)) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == f"MLflow UI: {address} (Ctrl-C ends it)\n"
         wait_until(lambda: answers(address), server)

@@ -16,7 +16,7 @@ TRIALS = 2
 
 def test_a_killed_sweep_goes_on_from_the_bucket(s3_bucket: str, tmp_path: Path) -> None:
     command = ["--dataset", "digits", "--trials", str(TRIALS), "--max-epochs", "5", "--grace-epochs", "5"]
-    command += ["--train-limit", "500", "--precision", "fp32"]
+    command += ["--train-limit", "300", "--precision", "fp32", "--max-concurrent", "1"]
     command += ["--storage", f"{s3_bucket}/here", "--json", "result.json", "--until", "search"]
     with start("pipeline.sweep", tmp_path, *command) as driver:
         wait_until(lambda: _epochs_in(s3_bucket) >= 3, driver)
