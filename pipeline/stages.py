@@ -148,11 +148,7 @@ def _keeper(session: SweepSession) -> BudgetKeeper | None:
     config, budget = session.config, session.config.budget
     if budget is None:
         return None
-    places = session.final_allotment.concurrent
-    finale = Finale(
-        config.finalists, config.seeds, places, budget.fixed_seconds, budget.trials, budget.finalists_seconds
-    )
-    return BudgetKeeper(budget.deadline, finale)
+    return BudgetKeeper(budget, Finale(config.finalists, config.seeds, session.final_allotment.concurrent))
 
 
 def _searched(session: SweepSession, trials: list[TrialRecord]) -> Searched:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.config import Budget
 from pipeline.ranking import EpochRecord, TrialRecord, leaderboard
 from pipeline.trials.observers import Observer
 from tune_spaces.space import TrialSpec
@@ -23,12 +24,6 @@ class Finale:
     """Trainings of each finalist, to its full length."""
     places: int
     """How many of the trainings run at once."""
-    fixed_seconds: float
-    """All that is not their epochs."""
-    planned_trials: int
-    """Until so many trials have ended, nobody knows what the finalists will be like."""
-    planned_seconds: float
-    """What their epochs are taken for until then."""
 
 
 class BudgetKeeper(Observer):
@@ -37,9 +32,9 @@ class BudgetKeeper(Observer):
     A trial that has begun is not cut short, so the last ones may take the sweep a little beyond its time.
     """
 
-    def __init__(self, deadline: float, finale: Finale, clock: Callable[[], float] = time.time) -> None:
-        """`deadline` is when all must be over, in seconds since 1970, as `clock` tells them."""
-        self._deadline, self._finale, self._clock = deadline, finale, clock
+    def __init__(self, budget: Budget, finale: Finale, clock: Callable[[], float] = time.time) -> None:
+        """`clock` tells the time as the budget's deadline does."""
+        self._budget, self._finale, self._clock = budget, finale, clock
         self._begun: dict[int, float] = {}
         self._ended: dict[int, TrialRecord] = {}
         self._lengths: list[float] = []
@@ -61,17 +56,18 @@ class BudgetKeeper(Observer):
 
     def may_begin(self) -> bool:
         """Whether there is time for a further trial and for all that follows the search."""
-        return self._clock() + self._trial_seconds() + self._finale_seconds() <= self._deadline
+        return self._clock() + self._trial_seconds() + self._finale_seconds() <= self._budget.deadline
 
     def _trial_seconds(self) -> float:
         return float(np.quantile(self._lengths, CAUTION)) if self._lengths else 0.0
 
     def _finale_seconds(self) -> float:
-        if len(self._ended) < self._finale.planned_trials:
-            return self._finale.fixed_seconds + self._finale.planned_seconds
+        budget, finale = self._budget, self._finale
+        if len(self._ended) < budget.trials:  # nobody knows yet what the finalists will be like
+            return budget.fixed_seconds + budget.finalists_seconds
         found = [trial for trial in leaderboard(list(self._ended.values())) if trial.epochs and trial.index != 0]
-        work = self._finale.seeds * sum(_full_length(trial) for trial in found[: self._finale.finalists])
-        return self._finale.fixed_seconds + work / min(self._finale.places, self._finale.finalists * self._finale.seeds)
+        work = finale.seeds * sum(_full_length(trial) for trial in found[: finale.finalists])
+        return budget.fixed_seconds + work / min(finale.places, finale.finalists * finale.seeds)
 
 
 def _full_length(trial: TrialRecord) -> float:

@@ -165,18 +165,11 @@ def _search(folder: Path) -> Search:
     )
 
 
-def test_the_commands_have_it_and_tell_it_of_their_trials(address: str, tmp_path: Path) -> None:
+def test_a_sweep_has_it_and_tells_it_of_its_trials(address: str, tmp_path: Path) -> None:
     """A worker takes seconds to start and an epoch tenths of one: long against a tenth of a second."""
     flags = ["--dataset", "digits", "--precision", "fp32", "--stall-minutes", "0.002", "--address", address]
-    with contextlib.ExitStack() as both:
-        commands: dict[str, subprocess.Popen[str]] = {}
-        for module, more in {"pipeline.train": (), "pipeline.sweep": ("--until", "search")}.items():
-            folder = tmp_path / module
-            folder.mkdir()
-            commands[module] = both.enter_context(start(module, folder, *flags, *more))
-        for module, command in commands.items():
-            with at_last(command.kill):
-                assert command.stdout is not None
-                lines = iter(command.stdout.readline, "")
-                assert any(line.startswith("nothing has progressed for ") for line in lines), module
-                assert any(re.match(r"  trial 0 (started|ended epoch) ", line) for line in lines), module
+    with start("pipeline.sweep", tmp_path, *flags, "--until", "search") as command, at_last(command.kill):
+        assert command.stdout is not None
+        lines = iter(command.stdout.readline, "")
+        assert any(line.startswith("nothing has progressed for ") for line in lines)
+        assert any(re.match(r"  trial 0 (started|ended epoch) ", line) for line in lines)

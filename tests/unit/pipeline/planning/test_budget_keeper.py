@@ -2,13 +2,16 @@
 
 import pytest
 
+from pipeline.config import Budget
 from pipeline.planning.budget_keeper import BudgetKeeper, Finale
 from pipeline.ranking import EpochRecord, TrialRecord
 from tune_spaces.space import TrialSpec
 from vit.model import ViTConfig
 from vit.recipes import Recipe
 
-FINALE = Finale(finalists=2, seeds=3, places=2, fixed_seconds=40, planned_trials=3, planned_seconds=200)
+BUDGET = Budget(seconds=1000, deadline=1000, trials=3, finalists_seconds=200, fixed_seconds=40)
+UNPLANNED = Budget(seconds=1000, deadline=1000, trials=0, finalists_seconds=0, fixed_seconds=0)
+FINALE = Finale(finalists=2, seeds=3, places=2)
 
 
 class Clock:
@@ -43,12 +46,12 @@ def latest_beginning(keeper: BudgetKeeper, clock: Clock) -> float:
 
 def test_at_first_the_finalists_take_what_was_planned() -> None:
     clock = Clock()
-    assert latest_beginning(BudgetKeeper(1000, FINALE, clock), clock) == 1000 - 40 - 200
+    assert latest_beginning(BudgetKeeper(BUDGET, FINALE, clock), clock) == 1000 - 40 - 200
 
 
 def test_a_dear_trial_among_the_first_does_not_keep_the_planned_ones_from_beginning() -> None:
     clock = Clock()
-    keeper = BudgetKeeper(1000, FINALE, clock)
+    keeper = BudgetKeeper(BUDGET, FINALE, clock)
     run(keeper, clock, record(0, 0.9, epoch_seconds=1.0), seconds=100)
     run(keeper, clock, record(1, 0.1, epoch_seconds=50.0), seconds=10)
     assert latest_beginning(keeper, clock) == 1000 - 10 - 40 - 200
@@ -59,7 +62,7 @@ def test_a_dear_trial_among_the_first_does_not_keep_the_planned_ones_from_beginn
 
 def test_the_finalists_of_the_moment_decide_what_is_still_to_come() -> None:
     clock = Clock()
-    keeper = BudgetKeeper(1000, FINALE, clock)
+    keeper = BudgetKeeper(BUDGET, FINALE, clock)
     run(keeper, clock, record(0, 0.9, epoch_seconds=50.0), seconds=10)  # the published one is no finalist
     run(keeper, clock, record(1, 0.5, epoch_seconds=4.0), seconds=10)
     run(keeper, clock, record(2, 0.1, epoch_seconds=30.0), seconds=10)
@@ -70,7 +73,7 @@ def test_the_finalists_of_the_moment_decide_what_is_still_to_come() -> None:
 
 def test_a_further_trial_is_taken_for_one_of_the_longer_ones() -> None:
     clock = Clock()
-    keeper = BudgetKeeper(1000, Finale(1, 1, 1, 0, 0, 0), clock)
+    keeper = BudgetKeeper(UNPLANNED, Finale(1, 1, 1), clock)
     for index, seconds in enumerate((10, 20, 30, 40, 110), start=1):
         run(keeper, clock, record(index, 0.5, epoch_seconds=0.0), seconds)
     assert latest_beginning(keeper, clock) == 1000 - 54  # numpy's quantile 0.8, between 40 and 110
@@ -78,7 +81,7 @@ def test_a_further_trial_is_taken_for_one_of_the_longer_ones() -> None:
 
 def test_more_places_than_trainings_help_no_further() -> None:
     clock = Clock()
-    keeper = BudgetKeeper(1000, Finale(1, 2, 8, 0, 0, 0), clock)
+    keeper = BudgetKeeper(UNPLANNED, Finale(1, 2, 8), clock)
     keeper.trial_restored(record(1, 0.5, epoch_seconds=10.0))
     # The trial took 20 s in an earlier command; two trainings of 100 s, side by side.
     assert latest_beginning(keeper, clock) == 1000 - 20 - 100
@@ -88,4 +91,4 @@ def test_more_places_than_trainings_help_no_further() -> None:
 def test_a_search_that_is_late_begins_nothing(late: float) -> None:
     clock = Clock()
     clock.now = 1000 + late
-    assert not BudgetKeeper(1000, FINALE, clock).may_begin()
+    assert not BudgetKeeper(BUDGET, FINALE, clock).may_begin()
