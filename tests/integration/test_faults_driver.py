@@ -1,5 +1,6 @@
-"""A sweep whose driver is killed, or that is asked for more: what was done stands, and nothing is done twice."""
+"""A sweep whose driver is killed, is run again, is asked for more: what was done stands, and nothing is done twice."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,9 +86,15 @@ def test_a_driver_that_is_killed_twice_and_torn_checkpoints_change_no_result(
     assert refused == {"2": str(torn), "4": str(lost[-1])}
 
 
-def test_a_finished_search_may_be_extended(undisturbed: Path) -> None:
+def test_a_finished_search_is_not_run_again_and_may_be_extended(undisturbed: Path) -> None:
     sweeps, told = undisturbed / "sweeps", summary(undisturbed)
     files, runs = stamps(sweeps, set(range(5))), ends(runs_of(undisturbed))
+    again = run_to_end("pipeline.sweep", undisturbed, *SWEEP, "--json", "again.json")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert re.match(r"prepare: cached from run \w{8} \(.*\)\nsearch: cached from run \w{8} \(.*\)\n", again.stdout)
+    assert results(summary(undisturbed, "again.json")) == results(told)
+    assert ends(runs_of(undisturbed)) == runs
+
     more = run_to_end("pipeline.sweep", undisturbed, *SWEEP, "--trials", "7", "--json", "more.json")
     assert (more.returncode, more.stderr) == (0, ""), more.stdout + more.stderr
     assert "search: run, because trials changed (5 -> 7)\n" in more.stdout
