@@ -34,7 +34,7 @@ def main() -> None:
     refuse_unreachable(uri)
     _refuse_port_in_use(flags.port)
     print(f"MLflow UI: http://{HOST}:{flags.port} (Ctrl-C ends it)", flush=True)
-    # MLflow's jobs judge the answers of language models: seven processes and 1.4 GB that nobody here has a use for.
+    # MLflow's jobs judge the answers of language models: eight processes and 1.4 GB that nobody here has a use for.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     options = ["--backend-store-uri", uri, "--host", HOST, "--port", str(flags.port), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *options])

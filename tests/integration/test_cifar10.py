@@ -2,20 +2,18 @@
 
 import json
 import os
-import re
-import shlex
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from tests.integration.commands import ROOT, run_to_end
+from tests.integration.commands import run_to_end
+from tests.integration.readme import commands_of
 
 COPY = Path(os.environ.get("VIT_DATA_DIR") or "~/.cache/vit").expanduser() / "cifar10"
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
-README = (ROOT / "README.md").read_text()
 TEST_IMAGES = 200
 """All 10,000 would take most of a minute on two cores, and show nothing more."""
 
@@ -39,12 +37,10 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 def test_the_readmes_command(tmp_path: Path, data_dir: Path) -> None:
-    command = re.search(r"^python -m (pipeline\.sweep) (.*--dataset cifar10.*)$", README, re.MULTILINE)
-    assert command is not None
-    module, flags = command.groups()
+    ((module, *flags),) = (words for words in commands_of("pipeline.sweep") if "cifar10" in words)
     # The last of a flag counts.
     limits = "--train-limit 200 --precision fp32 --trials 2 --max-epochs 1 --finalists 1 --seeds 1 --json result.json"
-    arguments = (*shlex.split(flags), *limits.split())
+    arguments = (*flags, *limits.split())
     done = run_to_end(module, tmp_path, *arguments, env={"VIT_DATA_DIR": str(data_dir)})
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""

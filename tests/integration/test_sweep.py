@@ -488,7 +488,6 @@ def test_the_readmes_ui_shows_its_page(sweep: Sweep) -> None:
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     ((module, *arguments),) = commands_of("pipeline.ui")
-
     with start(module, sweep.folder, *arguments, "--port", str(port)) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == f"MLflow UI: {address} (Ctrl-C ends it)\n"

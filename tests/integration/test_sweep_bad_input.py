@@ -128,6 +128,7 @@ def test_refused_as_a_user_sees_it(tmp_path: Path) -> None:
     cases: dict[str, tuple[str, int, str]] = {
         "word": ("--trials abc", 2, "argument --trials: invalid int value: 'abc'"),
         "broken": ("--dataset images", 2, f"{jpeg} is not an image that can be read"),
+        "server": (f"--dataset digits --tracking-uri http://127.0.0.1:{free_port()}", 2, "does not answer"),
         "cores": (
             "--dataset digits --cpus-per-trial 4096",
             2,

@@ -26,9 +26,16 @@ pytestmark = pytest.mark.slow
 DIGITS = ("--dataset", "digits", "--precision", "fp32")
 
 
-def test_one_ctrl_c_ends_in_good_order(tmp_path: Path) -> None:
+def test_a_second_sweep_is_refused_and_one_ctrl_c_ends_in_good_order(tmp_path: Path) -> None:
     arguments = (*DIGITS, "--trials", "8", "--max-epochs", "8", "--grace-epochs", "1", "--until", "search")
     with start("pipeline.sweep", tmp_path, *arguments) as process:
+        wait_until(lambda: list(tmp_path.glob("sweeps/*/session.json")), process)
+        second = run_to_end("pipeline.sweep", tmp_path, *arguments)
+        assert (second.returncode, second.stdout) == (2, "")
+        holder = rf"process {process.pid} on {socket.gethostname()}: .*"
+        in_use = rf"{tmp_path}/sweeps/sweep-digits-\w+ is in use \({holder}\): wait for it, or name another --storage"
+        assert re.fullmatch(f"error: {in_use}\n", second.stderr), second.stderr
+        assert process.poll() is None
         wait_until(lambda: _some_ended_and_one_is_half_way(tmp_path / "sweeps"), process)
         below = processes_below(process)
         assert any("ray::" in " ".join(child.cmdline()) for child in below)
@@ -54,19 +61,13 @@ def test_one_ctrl_c_ends_in_good_order(tmp_path: Path) -> None:
     assert_gone(below)
 
 
-def test_a_second_sweep_is_refused_sigterm_asks_and_ctrl_c_then_ends_at_once(tmp_path: Path) -> None:
+def test_sigterm_asks_and_ctrl_c_then_ends_at_once(tmp_path: Path) -> None:
     # An epoch takes many seconds at this size: an orderly end would wait for it.
     arguments = (*DIGITS, "--trials", "2", "--max-epochs", "9", "--img-size", "32")
     with start("pipeline.sweep", tmp_path, *arguments) as process:
         wait_until(lambda: list(tmp_path.glob("sweeps/*/trials/*/config.json")), process)
         wait_until(lambda: trial_runs_of(tmp_path), process)
         below = processes_below(process)
-        second = run_to_end("pipeline.sweep", tmp_path, *arguments)
-        assert (second.returncode, second.stdout) == (2, "")
-        holder = rf"process {process.pid} on {socket.gethostname()}: .*"
-        in_use = rf"{tmp_path}/sweeps/sweep-digits-\w+ is in use \({holder}\): wait for it, or name another.*"
-        assert re.fullmatch(f"error: .*{in_use}\n", second.stderr), second.stderr
-        assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
         assert any("stopping at the end of the epoch" in line for line in process.stdout)

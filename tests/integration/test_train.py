@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,6 @@ from pipeline.trials.folder import TrialHistory
 from pipeline.trials.observers import Observer
 from pipeline.trials.training import LoadedData, Training, TrainingContext, TrainingData
 from tests.integration.commands import (
-    ROOT,
     assert_gone,
     free_port,
     processes_below,
@@ -31,6 +29,7 @@ from tests.integration.commands import (
     train_workers,
     wait_until,
 )
+from tests.integration.readme import commands_of
 from tune_spaces.space import TrialSpec
 from vit.augment import measure_normalisation
 from vit.data import DataConfig, Dataset, load_dataset
@@ -141,13 +140,12 @@ def test_a_node_dies(
 def test_whatever_dies_the_numbers_are_those_of_one_undisturbed_process(
     cluster: Cluster, reference: TrialHistory, tmp_path: Path
 ) -> None:
-    line = re.search(r"^python -m (pipeline\.train) (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert line is not None
+    ((module, *flags),) = commands_of("pipeline.train")
     if len(cluster.list_all_nodes()) == 1:  # the test before has lost the other
         cluster.add_node(**NODE)
-    flags = [*shlex.split(line[2]), "--train-limit", str(IMAGES), "--epochs", str(EPOCHS), "--precision", "fp32"]
+    flags += ["--train-limit", str(IMAGES), "--epochs", str(EPOCHS), "--precision", "fp32"]
     flags += ["--register", "--address", cluster.address, "--json", "result.json"]
-    with start(line[1], tmp_path, *flags) as driver:
+    with start(module, tmp_path, *flags) as driver:
         wait_until(lambda: _epochs_done(tmp_path) >= 1, driver)
         workers = train_workers()
         assert len(workers) == 2
@@ -161,7 +159,7 @@ def test_whatever_dies_the_numbers_are_those_of_one_undisturbed_process(
     wait_until(lambda: not train_workers())  # those on the cluster end with the driver that they worked for
     done_before = _epochs_done(tmp_path)
     assert done_before < EPOCHS
-    done = run_to_end(line[1], tmp_path, *flags, "--stall-minutes", "0.002")  # less than it takes to start a worker
+    done = run_to_end(module, tmp_path, *flags, "--stall-minutes", "0.002")  # less than it takes to start a worker
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(
         r"^nothing has progressed for .*(\n  .*)*\n  trial 0 (started|ended epoch) ", done.stdout, re.MULTILINE
