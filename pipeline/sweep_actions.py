@@ -12,7 +12,7 @@ from pipeline.console import plain_or_live
 from pipeline.decisions import explain
 from pipeline.orchestration import plan, run_stages
 from pipeline.planning.budgeted import fit_to_budget
-from pipeline.planning.outlook import calibrate, foresee, outlook_lines, outlook_values
+from pipeline.planning.outlook import foresee, outlook_lines, outlook_values
 from pipeline.report.boxes import Box
 from pipeline.report.drawing import write_graph
 from pipeline.report.summary import describe_search, print_leaderboard, print_summary
@@ -66,9 +66,9 @@ def sweep(config: SweepConfig) -> dict[str, Any]:
 
 def print_plan(config: SweepConfig, file: Path | None) -> dict[str, Any]:
     """Says what would run, and draws it where a file is named."""
-    with open_session(SweepSession, config, plain_or_live()) as session, connected(config.address):
+    with open_session(SweepSession, config, plain_or_live()) as session:
         planned = plan(session, sweep_graph(session))
-        outlook = foresee(session, planned, calibrate(session))
+        outlook = None if planned.is_finished else foresee(session, planned)
         for line in outlook_lines(session, planned, outlook):
             session.say(line)
         if file is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 import torch
 
-from pipeline.cluster import Allotment
+from pipeline.cluster import Allotment, connected
 from pipeline.orchestration import Planned
 from pipeline.planning.budget import duration_text
 from pipeline.planning.cost import Calibration, Measured, specs_to_measure
@@ -80,15 +80,20 @@ def sweep_plan(session: SweepSession) -> SweepPlan:
     )  # fmt: skip
 
 
-def foresee(session: SweepSession, planned: Planned, calibration: Calibration) -> Outlook:
-    plan = sweep_plan(session)
+def foresee(session: SweepSession, planned: Planned) -> Outlook:
+    """Measures, on the Ray on which the trials would run, what is left of a sweep."""
+    with connected(session.config.address):
+        plan, calibration = sweep_plan(session), calibrate(session)
     estimate = sweep_estimate(calibration, plan)
     running = {"start", *(name for name, verdict in planned.verdicts.items() if verdict.hit is None)}
     return Outlook(plan, estimate, {name: span for name, span in estimate.stages.items() if name in running})
 
 
-def outlook_lines(session: SweepSession, planned: Planned, outlook: Outlook) -> list[str]:
-    """In words: the stages, the ladder, epochs, time, resources, disk and rows."""
+def outlook_lines(session: SweepSession, planned: Planned, outlook: Outlook | None) -> list[str]:
+    """In words: the stages and, where some have to run, the ladder, epochs, time, resources, disk and rows."""
+    stages = as_text(_boxes(planned)).splitlines()
+    if outlook is None:
+        return [*stages, "nothing is left to run"]
     search, allotment = outlook.estimate.search, session.allotment
     reaching = ", ".join(f"{epoch}: {count:.0f}" for epoch, count in search.reaching.items())
     plan = outlook.plan
@@ -100,7 +105,7 @@ def outlook_lines(session: SweepSession, planned: Planned, outlook: Outlook) -> 
     times = ", ".join(f"{name} {_clock(span.expected)}" for name, span in outlook.spans.items())
     total = outlook.total
     return [
-        *as_text(_boxes(planned)).splitlines(),
+        *stages,
         f"rungs (epoch: trials expected to reach it): {reaching}",
         f"epochs: {search.expected_epochs:.0f} expected in the search, {search.worst_epochs} if nothing is stopped; "
         f"{others} of {kinds}",
@@ -119,10 +124,13 @@ def _clock(seconds: float) -> str:
     return duration_text(round(seconds))
 
 
-def outlook_values(planned: Planned, outlook: Outlook) -> dict[str, Any]:
+def outlook_values(planned: Planned, outlook: Outlook | None) -> dict[str, Any]:
     """The same for programs: times in seconds."""
+    stages = [asdict(box) for box in _boxes(planned)]
+    if outlook is None:
+        return {"stages": stages, "total_seconds": 0.0, "worst_seconds": 0.0}
     return {
-        "stages": [asdict(box) for box in _boxes(planned)],
+        "stages": stages,
         "search": asdict(outlook.estimate.search),
         "seconds": {name: asdict(span) for name, span in outlook.estimate.stages.items()},
         "total_seconds": outlook.total.expected,

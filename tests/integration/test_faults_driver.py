@@ -95,8 +95,11 @@ def test_a_finished_search_is_not_run_again_and_may_be_extended(undisturbed: Pat
     assert results(summary(undisturbed, "again.json")) == results(told)
     assert ends(runs_of(undisturbed)) == runs
 
-    more = run_to_end("pipeline.sweep", undisturbed, *SWEEP, "--trials", "7", "--json", "more.json")
+    soon = ("--stall-minutes", "0.002")  # less than it takes to start a worker
+    more = run_to_end("pipeline.sweep", undisturbed, *SWEEP, *soon, "--trials", "7", "--json", "more.json")
     assert (more.returncode, more.stderr) == (0, ""), more.stdout + more.stderr
+    stalled = r"^nothing has progressed for .*(\n  .*)*\n  trial [56] (started|ended epoch) "
+    assert re.search(stalled, more.stdout, re.MULTILINE), more.stdout
     assert "search: run, because trials changed (5 -> 7)\n" in more.stdout
     rows = {row["trial"]: row for row in summary(undisturbed, "more.json")["leaderboard"]}
     assert sorted(rows) == list(range(7))

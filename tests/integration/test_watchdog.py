@@ -21,7 +21,7 @@ from pipeline.search import Search, run_search
 from pipeline.trials.rungs import Rungs
 from pipeline.trials.training import TrainingContext, TrainingData
 from pipeline.watchdog import Watchdog
-from tests.integration.commands import DEADLINE, start, wait_until
+from tests.integration.commands import DEADLINE, wait_until
 from tune_spaces.space import TrialSpec
 from vit.augment import measure_normalisation
 from vit.data import DataConfig, load_dataset
@@ -163,13 +163,3 @@ def _search(folder: Path) -> Search:
         Allotment(1, 0, 1),
         str(folder),
     )
-
-
-def test_a_sweep_has_it_and_tells_it_of_its_trials(address: str, tmp_path: Path) -> None:
-    """A worker takes seconds to start and an epoch tenths of one: long against a tenth of a second."""
-    flags = ["--dataset", "digits", "--precision", "fp32", "--stall-minutes", "0.002", "--address", address]
-    with start("pipeline.sweep", tmp_path, *flags, "--until", "search") as command, at_last(command.kill):
-        assert command.stdout is not None
-        lines = iter(command.stdout.readline, "")
-        assert any(line.startswith("nothing has progressed for ") for line in lines)
-        assert any(re.match(r"  trial 0 (started|ended epoch) ", line) for line in lines)
