@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-import mlflow
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -105,7 +104,7 @@ def register(
     A command that died in between, or that is given again, registers nothing twice.
 
     Args:
-        client: of the tracking server; its URI becomes MLflow's global one.
+        client: of `pipeline.tracking_server.open_client`, whose URI is MLflow's global one.
         model_name: the registered model; made if there is none.
         run_id: the run that trained the weights.
         weights: what `vit.checkpoint` saved: weights and card.
@@ -148,8 +147,6 @@ def _new_version(
 
     model, card = load_model(weights)
     model_id = log_served_model(client, client.get_run(run_id), model, card, example_images)
-    # The SQL store looks up a version's source with a client of its own, which knows the global URI alone.
-    mlflow.set_tracking_uri(client.tracking_uri)
     try:
         client.create_registered_model(model_name)
     except MlflowException as error:

@@ -17,13 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mlflow import MlflowClient
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.tracking.context.registry import resolve_tags
 
 from pipeline.exits import PipelineError
-from pipeline.tracking_server import alone_at_the_database
+from pipeline.tracking_server import alone_at_the_database, open_client
 
 Status = Literal["FINISHED", "KILLED", "FAILED"]
 RETRY_SECONDS = 1.0
@@ -102,14 +101,14 @@ class Tracker:
             owner: whose runs these are; those that it wrote before, in another process too, are taken up again.
             timeout: how many seconds whoever waits for the server waits for its next answer.
 
-        Raises whatever MLflow raises where the server cannot be used.
+        Raises PipelineError, or whatever MLflow raises, where the store cannot be used.
         """
         self._owner = owner or uuid.uuid4().hex
         self._timeout = timeout
         self.uri = uri
         self.experiment = experiment
         with alone_at_the_database(uri):
-            self.client = MlflowClient(tracking_uri=uri)
+            self.client = open_client(uri)
             self._experiment_id = self._open_experiment(experiment)
         # Who started it, from which program and commit, as MLflow's own fluent interface says it.
         self._origin: dict[str, str] = resolve_tags()

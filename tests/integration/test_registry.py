@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline import registry
 from pipeline.exits import UsageError
+from pipeline.tracking_server import open_client
 from vit.augment import Normalisation
 from vit.checkpoint import ModelCard, save_card, save_weights
 from vit.model import VisionTransformer, ViTConfig
@@ -45,7 +46,7 @@ class Registered:
 @pytest.fixture(scope="module")
 def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]:
     folder = tmp_path_factory.mktemp("registry")
-    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    client = open_client(f"sqlite:///{folder}/mlflow.db")
     experiment = client.create_experiment(NAME, artifact_location=(folder / "artifacts").as_uri())
     run_id = client.create_run(experiment).info.run_id
     card, model = _trained(Folder(str(folder / "weights")))
