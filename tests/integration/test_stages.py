@@ -1,20 +1,33 @@
-"""Stages that have finished are not run again: after a kill, for other flags, from another place, and not on faith."""
+"""Stages that have finished are not run again: after a kill, for other flags, from another place, and not on faith.
+
+On a cluster of two nodes, with a tracking server.
+"""
 
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-import mlflow.entities
 import pytest
+import ray
+from mlflow import MlflowClient
+from mlflow.entities import Run
 from ray.cluster_utils import Cluster
 
-from tests.integration.commands import client_of, run_to_end, runs_of, start, trial_runs_of, wait_until
+from pipeline.cluster import connected
+from tests.integration.commands import (
+    TrackingServer,
+    client_of,
+    run_to_end,
+    runs_of,
+    start,
+    trial_runs_of,
+    wait_until,
+)
 from tests.integration.sweeps import ends, stamps, summary
 
 pytestmark = pytest.mark.slow
-
-Run = Callable[..., dict[str, str]]
 
 SWEEP = (
     "--dataset", "digits", "--train-limit", "300", "--seed", "1", "--trials", "3", "--max-epochs", "2", "--precision",
@@ -24,74 +37,123 @@ STAGES = ["prepare", "search", "baseline", "confirm", "evaluate", "register", "r
 
 
 @pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    """Runs the sweep to its end on a Ray that stays; gives what it says of each stage beforehand."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-
-    def run(folder: Path, *more: str) -> dict[str, str]:
-        done = run_to_end("pipeline.sweep", folder, *SWEEP, *more, "--address", cluster.address)
-        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-        return dict(re.findall(r"^(\w+): ((?:run, because|cached from run) .*)$", done.stdout, re.MULTILINE))
-
+def cluster() -> Iterator[str]:
+    """The address of a cluster of two nodes with a core each, on this machine."""
+    options: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 200_000_000}
+    two_nodes = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
     try:
-        yield run
+        two_nodes.add_node(**options)
+        two_nodes.wait_for_nodes()
+        yield two_nodes.address
     finally:
-        cluster.shutdown()
+        two_nodes.shutdown()
 
 
-def test_a_sweep_from_its_kill_in_confirm_to_another_place(run: Run, tmp_path: Path) -> None:
-    with start("pipeline.sweep", tmp_path, *SWEEP) as process:
-        wait_until(lambda: list(tmp_path.glob("sweeps/*/finalists/0/0000[1-9]/trial.json")), process)
-        wait_until(
-            lambda: any(each.info.run_name == "confirm" for each in runs_of(tmp_path)), process
-        )  # all before too
+Sweep = Callable[..., str]
+
+
+def test_a_sweep_from_its_kill_in_confirm_to_another_place(
+    cluster: str, tracking_server: TrackingServer, tmp_path: Path
+) -> None:
+    work, uri = tmp_path / "work", tracking_server.uri
+    work.mkdir()
+
+    def run(*more: str) -> str:
+        """Runs the sweep to its end on the cluster; gives what it says."""
+        done = run_to_end("pipeline.sweep", work, *SWEEP, "--tracking-uri", uri, "--address", cluster, *more)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        return done.stdout
+
+    with start("pipeline.sweep", work, *SWEEP, "--tracking-uri", uri) as process:  # on a Ray of its own
+        wait_until(lambda: list(work.glob("sweeps/*/finalists/0/0000[1-9]/trial.json")), process)
+        wait_until(lambda: any(each.info.run_name == "confirm" for each in runs_of(uri)), process)  # all before too
         process.kill()
-    trials, files = ends(trial_runs_of(tmp_path)), stamps(tmp_path / "sweeps", {0, 1, 2})
+    trials, files = ends(trial_runs_of(uri)), stamps(work / "sweeps", {0, 1, 2})
     assert len(trials) == 3
 
-    told = run(tmp_path)
+    said = run()
+    told = _verdicts(said)
     assert [stage for stage, line in told.items() if line.startswith("cached")] == ["prepare", "search", "baseline"]
     assert told["confirm"] == "run, because it has not finished before"
     assert told["report"] == "run, because confirm runs"
-    assert ends(trial_runs_of(tmp_path)) == trials
-    assert stamps(tmp_path / "sweeps", {0, 1, 2}) == files
-    runs = runs_of(tmp_path)
+    assert "with 1 seed each, 2 at once" in said  # one on each node
+    assert f"promote:         python -m pipeline.promote --model vit-digits --tracking-uri {uri}" in said
+    assert ends(trial_runs_of(uri)) == trials
+    assert stamps(work / "sweeps", {0, 1, 2}) == files
+    runs, result = runs_of(uri), summary(work)
     assert {each.info.status for each in runs} <= {"FINISHED", "KILLED"}
     assert len(runs) == 1 + len(STAGES) + 3 + 2  # the sweep, its stages, trials, finalists
-    outcomes = {stage["name"]: stage["outcome"] for stage in summary(tmp_path)["stages"]}
+    outcomes = {stage["name"]: stage["outcome"] for stage in result["stages"]}
     assert outcomes == {name: "cached" if told[name].startswith("cached") else "run" for name in STAGES}
+    assert {path.name for path in work.iterdir()} == {"sweeps", "result.json"}  # no database here
+    _assert_recorded(client_of(uri), result, tmp_path)
+    _assert_whole(cluster)
 
-    before, result = ends(runs_of(tmp_path)), summary(tmp_path)
-    assert all(line.startswith("cached") for line in run(tmp_path).values())
-    assert (ends(runs_of(tmp_path)), summary(tmp_path)) == (before, result)
+    before = ends(runs_of(uri))
+    assert not [line for line in _verdicts(run()).values() if not line.startswith("cached")]
+    assert (ends(runs_of(uri)), summary(work)) == (before, result)
 
-    _a_file_that_is_gone_is_missed(run, tmp_path, result["winner"]["run_ids"][0])
-    _what_is_out_of_reach_is_fetched(run, tmp_path, [model["test_accuracies"] for model in result["confirm"]["models"]])
+    run_id = result["winner"]["run_ids"][0]
+    weights = _artifact(tmp_path, client_of(uri).get_run(run_id), "checkpoint/model.safetensors")
+    _a_file_that_is_gone_is_missed(run, weights, client_of(uri).get_run(run_id))
+
+    # As on another machine with the same tracking server: none of the sweep's folders is there.
+    (work / "sweeps").rename(work / "elsewhere")
+    _what_is_out_of_reach_is_fetched(run, work, [model["test_accuracies"] for model in result["confirm"]["models"]])
+    assert len(trial_runs_of(uri)) == 3
 
 
-def _a_file_that_is_gone_is_missed(run: Run, folder: Path, run_id: str) -> None:
-    weights = _artifact(client_of(folder).get_run(run_id), "checkpoint/model.safetensors")
+def _a_file_that_is_gone_is_missed(run: Sweep, weights: Path, of: Run) -> None:
     content = weights.read_bytes()
     weights.unlink()
-    stage = "baseline" if "published" in client_of(folder).get_run(run_id).info.run_name else "confirm"
-    told = run(folder, "--until", "confirm")
-    assert told[stage] == f"run, because checkpoint/model.safetensors of run {run_id[:8]} is gone"
+    stage = "baseline" if "published" in of.info.run_name else "confirm"
+    told = _verdicts(run("--until", "confirm"))
+    assert told[stage] == f"run, because checkpoint/model.safetensors of run {of.info.run_id[:8]} is gone"
     assert told["search"].startswith("cached")
     assert weights.read_bytes() == content  # from the folder, where it still stood
 
 
-def _what_is_out_of_reach_is_fetched(run: Run, folder: Path, scores: list[list[float]]) -> None:
-    """As on another machine with the same tracking store: none of the sweep's folders is there."""
-    (folder / "sweeps").rename(folder / "elsewhere")
-    told = run(folder, "--from", "evaluate")
+def _what_is_out_of_reach_is_fetched(run: Sweep, work: Path, scores: list[list[float]]) -> None:
+    told = _verdicts(run("--from", "evaluate"))
     assert all(told[stage].startswith("cached") for stage in STAGES[:4])
     assert told["evaluate"] == "run, because --from evaluate says so"
-    again = summary(folder)
+    again = summary(work)
     assert again["test_openings"] == 2
-    assert len(trial_runs_of(folder)) == 3
-    assert list((folder / "sweeps").glob("*/fetched/*/model.safetensors"))
+    assert list((work / "sweeps").glob("*/fetched/*/model.safetensors"))
     assert [model["test_accuracies"] for model in again["confirm"]["models"]] == scores
 
 
-def _artifact(of: mlflow.entities.Run, path: str) -> Path:
-    return Path(urlsplit(of.info.artifact_uri).path) / path
+def _verdicts(said: str) -> dict[str, str]:
+    """What a sweep says of each stage beforehand."""
+    return dict(re.findall(r"^(\w+): ((?:run, because|cached from run) .*)$", said, re.MULTILINE))
+
+
+def _artifact(folder: Path, of: Run, path: str) -> Path:
+    """Where the tracking server in `folder` keeps it."""
+    scheme, _, place, *_ = urlsplit(str(of.info.artifact_uri))
+    assert scheme == "mlflow-artifacts"
+    return folder / "artifacts" / place.lstrip("/") / path
+
+
+def _assert_recorded(client: MlflowClient, result: dict[str, Any], folder: Path) -> None:
+    sweep = client.get_run(result["sweep"]["run_id"])
+    assert sweep.data.params["max_concurrent"] == "2"
+    children = client.search_runs([sweep.info.experiment_id], f"tags.`mlflow.parentRunId` = '{sweep.info.run_id}'")
+    trials = [run for run in children if run.data.tags["pipeline.kind"] == "trial"]
+    assert sorted(run.data.tags["pipeline.trial"] for run in trials) == ["0", "1", "2"]
+    for run in trials:
+        weights = _artifact(folder, run, "checkpoint/model.safetensors")
+        assert weights.stat().st_size > 4 * int(run.data.params["num_parameters"])
+        assert {file.path for file in client.list_artifacts(run.info.run_id, "figures")} > {"figures/curves.png"}
+    version = client.get_model_version_by_alias("vit-digits", "challenger")
+    assert version.run_id in {run.info.run_id for run in children if run.data.tags["pipeline.kind"] == "finalist"}
+    assert version.source is not None
+    model_id = version.source.removeprefix("models:/")  # over HTTP the version's own `model_id` is None
+    assert {file.path for file in client.list_logged_model_artifacts(model_id)} > {"MLmodel"}
+
+
+def _assert_whole(cluster: str) -> None:
+    """Nothing of a sweep that has ended is left on it."""
+    with connected(cluster):
+        assert sum(node["Alive"] for node in ray.nodes()) == 2
+        wait_until(lambda: ray.available_resources().get("CPU") == 2)
