@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.report.trial_figures import draw_class_accuracy, draw_confusion_matrix, draw_curves
 from pipeline.trials.folder import TrialHistory
 from vit.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
 
@@ -71,6 +70,8 @@ def _end_with_the_driver() -> None:
 
 def make_trial_artifacts(out: Path, folder_uri: str, title: str, class_names: tuple[str, ...]) -> None:
     """A trial's `checkpoint/` (its best weights) and `figures/`."""
+    from pipeline.report.trial_figures import draw_curves  # slow to import, and needed in the jobs' process alone
+
     folder = Folder(folder_uri)
     history = TrialHistory.read(folder)
     (out / "checkpoint").mkdir()
@@ -106,6 +107,8 @@ def make_test_artifacts(
 def _draw_classes(
     figures: Path, prefix: str, title: str, class_names: tuple[str, ...], confusion: list[list[int]]
 ) -> None:
+    from pipeline.report.trial_figures import draw_class_accuracy, draw_confusion_matrix
+
     matrix = np.array(confusion, dtype=np.int64)
     hits, totals = matrix.diagonal().tolist(), matrix.sum(axis=1).tolist()
     accuracies = [hit / total if total else None for hit, total in zip(hits, totals, strict=True)]

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -29,8 +30,9 @@ def code_digests(*modules: str) -> dict[str, str]:
 def _read(module: str) -> tuple[str, tuple[str, ...]]:
     """The module's digest, and the modules of this project that it imports."""
     tree = ast.parse(_file(module).read_text())
-    imported = tuple(sorted(set(_imports(tree))))
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    imported = tuple(sorted(set(_imports(nodes))))
+    for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [each for each in node.body if not _is_docstring(each)] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16], imported
@@ -41,9 +43,9 @@ def _file(module: str) -> Path:
     return path.with_suffix(".py") if not path.is_dir() else path / "__init__.py"
 
 
-def _imports(tree: ast.Module) -> list[str]:
+def _imports(nodes: Iterable[ast.AST]) -> list[str]:
     found: list[str] = []
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module is not None:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +75,11 @@ def _data_dir() -> Path | None:
 
 def _digits(img_size: int | None) -> Splits:
     """1,797 grey 8x8 digits. They come without a test split: a stratified fifth, the same always, serves as one."""
-    # Takes a second to import, which only those who use it should wait for.
-    from sklearn.datasets import load_digits
-
-    pixels, target = load_digits(return_X_y=True)
+    # What `sklearn.datasets.load_digits` reads; importing scikit-learn for it would take most of a second.
+    package = find_spec("sklearn")
+    assert package is not None and package.origin is not None, "scikit-learn is not installed"
+    table = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    pixels, target = table[:, :-1], table[:, -1]
     # Stored as 0 to 16.
     images = np.rint(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     everything = ImageArrays(images, target.astype(np.int64))

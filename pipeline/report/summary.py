@@ -21,7 +21,6 @@ from pipeline.report.boxes import Box
 from pipeline.report.edges import edge_warnings
 from pipeline.report.importance import importance, importance_lines
 from pipeline.report.page import render_report
-from pipeline.report.sweep_figures import draw_graph, draw_importance, draw_ladder, draw_leaderboard
 from pipeline.sweep_session import SweepSession
 from pipeline.trials.rungs import Decision
 from pipeline.trials.runs import SWEEP_RUN
@@ -224,6 +223,9 @@ def record_summary(session: SweepSession, summary: dict[str, Any]) -> None:
 
 def _draw_figures(folder: Path, summary: Mapping[str, Any]) -> dict[str, Path]:
     """The sweep's figures, by name."""
+    # Slow to import, and most commands draw nothing.
+    from pipeline.report.sweep_figures import draw_graph, draw_importance, draw_ladder, draw_leaderboard
+
     title, rows = summary["sweep"]["name"], summary["leaderboard"]
     paths = {name: folder / f"{name}.png" for name in ("graph", "ladder", "leaderboard")}
     draw_graph(str(paths["graph"]), f"{title}: stages", stage_boxes(summary["stages"]))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from tests.unit.vit.sample_data import pet_folder, pet_parquet
 from vit.arrays import DataError
@@ -47,10 +48,12 @@ def test_digits() -> None:
     assert (splits.name, splits.class_names, splits.mirror_safe) == ("digits", tuple("0123456789"), False)
     assert splits.train.images.shape == (1438, 8, 8, 1)
     assert (splits.train.images.min(), splits.train.images.max()) == (0, 255)
-    # The first row of the first digit, which scikit-learn shows in its guide as 0 0 5 13 9 1 0 0.
-    first_row = [0, 0, 80, 207, 143, 16, 0, 0]
-    everything = np.concatenate([splits.train.images, splits.test.images])
-    assert first_row in everything[:, 0, :, 0].tolist()
+    # All that scikit-learn has, each once.
+    pixels, target = load_digits(return_X_y=True)
+    expected = sorted(zip(target.tolist(), np.rint(pixels * 255 / 16).tolist(), strict=True))
+    images = [*splits.train.images.reshape(-1, 64).tolist(), *splits.test.images.reshape(-1, 64).tolist()]
+    labels = [*splits.train.labels.tolist(), *splits.test.labels.tolist()]
+    assert sorted(zip(labels, images, strict=True)) == expected
     counts = np.bincount(splits.test.labels)
     assert counts.sum() == 359
     # The classes have 174 to 183 images.
