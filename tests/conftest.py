@@ -1,15 +1,14 @@
 """MLflow set up as the commands do it, and no tracking URI that leaks: neither the user's own, nor one test's."""
 
 import os
-import sys
 from collections.abc import Iterator
 from urllib.request import Request, urlopen
 
 import pytest
 
 from pipeline.tracking_server import prepare_mlflow
+from tests.tracking_uri import VARIABLE, tracking_uri_undone
 
-VARIABLE = "MLFLOW_TRACKING_URI"
 S3_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "anyone", "AWS_SECRET_ACCESS_KEY": "anything"}
 
 LONGEST_FILES = (
@@ -27,20 +26,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
-def _undo_tracking_uri() -> Iterator[None]:
-    before = os.environ.get(VARIABLE)
-    yield
-    if os.environ.get(VARIABLE) == before:
-        return
-    if "mlflow" in sys.modules:
-        sys.modules["mlflow"].set_tracking_uri(before)  # it remembers the URI itself, too
-    os.environ.pop(VARIABLE, None)
-    if before is not None:
-        os.environ[VARIABLE] = before
+@pytest.fixture(scope="module", autouse=True)
+def _undo_after_module() -> Iterator[None]:
+    with tracking_uri_undone():
+        yield
 
 
-_undo_after_module = pytest.fixture(scope="module", autouse=True)(_undo_tracking_uri)
-_undo_after_test = pytest.fixture(autouse=True)(_undo_tracking_uri)
+@pytest.fixture(autouse=True)
+def _undo_after_test() -> Iterator[None]:
+    with tracking_uri_undone():
+        yield
 
 
 @pytest.fixture(scope="module")

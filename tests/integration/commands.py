@@ -1,6 +1,9 @@
-"""Commands as a user starts them, each a process of its own, and what they leave behind."""
+"""Commands as a user starts them, in processes of their own or in this one, and what they leave behind."""
 
 import contextlib
+import gc
+import importlib
+import io
 import os
 import re
 import socket
@@ -12,8 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
+import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from pipeline.exits import run_command
+from tests.tracking_uri import tracking_uri_undone
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,6 +41,26 @@ def run_to_end(
         timeout=timeout,
         check=False,
     )
+
+
+def run_here(
+    module: str, folder: Path, *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Like `run_to_end`, but in this very process, which has imported the frameworks already."""
+    stdout, stderr, status = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, tracking_uri_undone():
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [module, *arguments])
+        patch.setattr(gc, "freeze", lambda: None)  # for a process that soon ends
+        for name, value in (env or {}).items():
+            patch.setenv(name, value)
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            try:
+                run_command(importlib.import_module(module).main)
+            except SystemExit as end:
+                assert isinstance(end.code, int)
+                status = end.code
+    return subprocess.CompletedProcess([module, *arguments], status, stdout.getvalue(), stderr.getvalue())
 
 
 @contextlib.contextmanager
@@ -142,16 +169,24 @@ class TrackingServer:
         wait_until(lambda: process.poll() is not None or answers(f"{self.uri}/health"))
         assert process.poll() is None, self._log.read_text()
 
+    def hang(self) -> None:
+        """From now on it takes connections and does not answer."""
+        for process in self._processes():
+            process.suspend()
+
     def stop(self) -> None:
-        """Returns when the server and its workers are gone; does nothing if they are already."""
-        process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        below = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        process.wait(30)
-        for worker in psutil.wait_procs(below, timeout=10)[1]:
-            worker.kill()
+        """Kills the server and its workers, also where it hangs; does nothing if they are gone."""
+        processes = self._processes()
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes, timeout=30)
+        self._process = None
+
+    def _processes(self) -> list[psutil.Process]:
+        if self._process is None or self._process.poll() is not None:
+            return []
+        server = psutil.Process(self._process.pid)
+        return [server, *server.children(recursive=True)]
 
 
 def _environment(more: Mapping[str, str] | None) -> dict[str, str]:

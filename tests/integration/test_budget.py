@@ -2,14 +2,13 @@
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline import sweep
 from pipeline.cluster import connected
+from tests.integration.commands import run_here
 
 pytestmark = pytest.mark.slow
 
@@ -26,25 +25,16 @@ def local_ray() -> Iterator[None]:
         yield
 
 
-def test_what_a_budget_has_room_for_is_chosen_once(
-    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    def say(*more: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["sweep", *SWEEP, *more])
-        sweep.main()
-        return capsys.readouterr().out
-
-    planned = say("--plan", "--json", "plan.json")
+def test_what_a_budget_has_room_for_is_chosen_once(local_ray: None, tmp_path: Path) -> None:
+    planned = run_here("pipeline.sweep", tmp_path, *SWEEP, "--plan", "--json", "plan.json").stdout
     chosen = re.match(r"budget 30m: (1 trial, (\d+) epochs, \d+ images), expected to take .*\n", planned)
     assert chosen is not None, planned
-    epochs, plan = int(chosen[2]), json.loads(Path("plan.json").read_text())
+    epochs, plan = int(chosen[2]), json.loads((tmp_path / "plan.json").read_text())
     assert 1 < epochs < 100_000
     assert plan["search"]["worst_epochs"] == epochs
     assert 0 < plan["total_seconds"] <= plan["worst_seconds"]
     assert "at once: 1 trials, each 1 CPU, fp32" in planned
 
-    again = say("--graph", "stages.txt")
+    again = run_here("pipeline.sweep", tmp_path, *SWEEP, "--graph", "stages.txt").stdout
     assert again.startswith(f"budget 30m: {chosen[1]}, as chosen before\n")
-    assert [path.name for path in Path("sweeps").iterdir()] == ["budgets"]  # nothing was begun
+    assert [path.name for path in (tmp_path / "sweeps").iterdir()] == ["budgets"]  # nothing was begun

@@ -21,7 +21,7 @@ from pipeline.checkup.rays import check_rays, leaked_groups
 from tests.integration.commands import (
     assert_gone,
     processes_below,
-    run_to_end,
+    run_here,
     runs_of,
     start,
     trial_runs_of,
@@ -48,7 +48,7 @@ class CheckUp:
 
 def check_up(folder: Path, *flags: str, may_find_ray: bool = False) -> CheckUp:
     env = {} if may_find_ray else {"RAY_ADDRESS": "127.0.0.1:1"}  # where nothing is: Ray looks no further
-    done = run_to_end("pipeline.doctor", folder, *flags, "--json", "findings.json", env=env)
+    done = run_here("pipeline.doctor", folder, *flags, "--json", "findings.json", env=env)
     assert may_find_ray or done.stderr == ""
     findings = json.loads((folder / "findings.json").read_text())["findings"]
     assert [line.partition(":")[0] for line in done.stdout.splitlines()[:-1]] == [each["kind"] for each in findings]
@@ -148,7 +148,7 @@ def _paths(folder: Path) -> list[Path]:
 )
 def test_what_cannot_be_looked_at_is_refused_in_one_line(tmp_path: Path, flags: list[str], message: str) -> None:
     (tmp_path / "mlflow.db").touch()
-    done = run_to_end("pipeline.doctor", tmp_path, *flags)
+    done = run_here("pipeline.doctor", tmp_path, *flags)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {message.format(folder=tmp_path)}")
     assert len(done.stderr.splitlines()) == 1

@@ -14,7 +14,7 @@ from tests.integration.commands import (
     DEADLINE,
     assert_gone,
     processes_below,
-    run_to_end,
+    run_here,
     start,
     trial_runs_of,
     wait_until,
@@ -77,13 +77,13 @@ def test_a_disk_that_fills_up_ends_the_sweep_which_goes_on_when_there_is_room(sm
     assert stopped == {"FINISHED": None, "KILLED": "interrupted"}
 
     _fill(filler)  # what was freed meanwhile
-    again = run_to_end("pipeline.sweep", tmp_path, *command)
+    again = run_here("pipeline.sweep", tmp_path, *command)
     (sweep,) = storage.iterdir()
     assert again.stderr == f"error: no space left: {sweep}/probe: make room, and run the same command again\n"
     assert again.returncode == 1
 
     filler.unlink()
-    done = run_to_end("pipeline.sweep", tmp_path, *command)
+    done = run_here("pipeline.sweep", tmp_path, *command)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     assert "failed" not in {row["ended"] for row in summary(tmp_path)["leaderboard"]}
     assert kept == stamps(storage, {0})

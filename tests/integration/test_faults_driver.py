@@ -10,7 +10,7 @@ import pytest
 from tests.integration.commands import (
     assert_gone,
     processes_below,
-    run_to_end,
+    run_here,
     runs_of,
     start,
     trial_runs_of,
@@ -42,7 +42,7 @@ SWEEP = (
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the sweep when nothing happens to it."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = run_to_end("pipeline.sweep", folder, *SWEEP, "--json", "result.json")
+    done = run_here("pipeline.sweep", folder, *SWEEP, "--json", "result.json")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -71,7 +71,7 @@ def test_a_driver_that_is_killed_twice_and_torn_checkpoints_change_no_result(
     assert history_of(sweeps, 2).epochs[: len(third) - 1] == third[:-1]  # gone on with, not begun again
     lost = [_tear(trial_path(sweeps, 4) / name) for name in ("latest.pt", "previous.pt")]
 
-    done = run_to_end("pipeline.sweep", tmp_path, *SWEEP, "--json", "result.json")
+    done = run_here("pipeline.sweep", tmp_path, *SWEEP, "--json", "result.json")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     for path in lost:
         assert f"warning: trial 4 goes on from an earlier checkpoint: {path} cannot be read" in done.stdout
@@ -89,14 +89,14 @@ def test_a_driver_that_is_killed_twice_and_torn_checkpoints_change_no_result(
 def test_a_finished_search_is_not_run_again_and_may_be_extended(undisturbed: Path) -> None:
     sweeps, told = undisturbed / "sweeps", summary(undisturbed)
     files, runs = stamps(sweeps, set(range(5))), ends(runs_of(undisturbed))
-    again = run_to_end("pipeline.sweep", undisturbed, *SWEEP, "--json", "again.json")
+    again = run_here("pipeline.sweep", undisturbed, *SWEEP, "--json", "again.json")
     assert (again.returncode, again.stderr) == (0, "")
     assert re.match(r"prepare: cached from run \w{8} \(.*\)\nsearch: cached from run \w{8} \(.*\)\n", again.stdout)
     assert results(summary(undisturbed, "again.json")) == results(told)
     assert ends(runs_of(undisturbed)) == runs
 
     soon = ("--stall-minutes", "0.002")  # less than it takes to start a worker
-    more = run_to_end("pipeline.sweep", undisturbed, *SWEEP, *soon, "--trials", "7", "--json", "more.json")
+    more = run_here("pipeline.sweep", undisturbed, *SWEEP, *soon, "--trials", "7", "--json", "more.json")
     assert (more.returncode, more.stderr) == (0, ""), more.stdout + more.stderr
     stalled = r"^nothing has progressed for .*(\n  .*)*\n  trial [56] (started|ended epoch) "
     assert re.search(stalled, more.stdout, re.MULTILINE), more.stdout

@@ -10,12 +10,14 @@ import psutil
 import pytest
 from mlflow.entities import Run
 
+from pipeline.tracking import Tracker, TrackingError
 from tests.integration.commands import (
     DEADLINE,
     TrackingServer,
     client_of,
     processes_below,
-    run_to_end,
+    run_here,
+    runs_of,
     start,
     trial_runs_of,
     wait_until,
@@ -65,7 +67,7 @@ def test_a_server_that_comes_back_gets_all_and_one_that_does_not_ends_the_sweep(
 
     tracking_server.start()
     command = shlex.split(stdout.splitlines()[-1].removeprefix("to go on: "))
-    again = run_to_end(command[2], work, *command[3:])
+    again = run_here(command[2], work, *command[3:])
     assert (again.returncode, again.stderr) == (0, ""), again.stdout + again.stderr
     assert stamps(sweeps, {0, 1, 2}) == kept
     assert_recorded_once(uri, sweeps)
@@ -73,6 +75,56 @@ def test_a_server_that_comes_back_gets_all_and_one_that_does_not_ends_the_sweep(
     assert (run.info.status, run.data.tags["pipeline.error"]) == ("FAILED", failed.error)
     (row,) = (row for row in summary(work)["leaderboard"] if row["trial"] == 1)
     assert (row["ended"], row["error"], row["epochs_run"]) == ("failed", failed.error, epochs_of(sweeps, 1))
+
+
+def test_records_wait_for_a_server_that_hangs_and_dies(
+    tracking_server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else MLflow itself tries for half a minute
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "curves.png").write_bytes(b"picture")
+    tracker = Tracker(tracking_server.uri, "vit-digits")
+    tracker.start_run("s", "sweep")
+    tracker.start_run("t0", "trial-00", "s")
+    tracker.log("t0", {"val/loss": 1.0}, step=1)
+    tracker.flush()
+
+    tracking_server.hang()
+    slowest = 0.0
+    for epoch in range(2, 31):
+        started = time.monotonic()
+        tracker.log("t0", {"val/loss": float(epoch)}, step=epoch)
+        slowest = max(slowest, time.monotonic() - started)
+    tracker.end_run("t0", "FINISHED")
+    tracker.log("t0", files=tmp_path / "files")
+    tracker.start_run("t1", "trial-01", "s", params={"depth": 3})
+    tracker.end_run("t1", "KILLED", {"pipeline.stopped": "asha"})
+    assert slowest < 1  # an answer would have been waited for much longer
+
+    tracking_server.stop()
+    with pytest.raises(TrackingError, match=f"33 records could not be written to {tracking_server.uri}: ") as lost:
+        tracker.flush(timeout=3.0)
+    assert "refused" in str(lost.value) or "Max retries" in str(lost.value)
+
+    tracking_server.start()
+    tracker.flush(timeout=60)
+    sweep, first, second = sorted(runs_of(tracking_server.uri), key=lambda run: str(run.info.run_name))
+    assert [run.info.run_name for run in (sweep, first, second)] == ["sweep", "trial-00", "trial-01"]
+    assert [run.info.status for run in (sweep, first, second)] == ["RUNNING", "FINISHED", "KILLED"]
+    history = client_of(tracking_server.uri).get_metric_history(first.info.run_id, "val/loss")
+    assert [(entry.step, entry.value) for entry in history] == [(epoch, float(epoch)) for epoch in range(1, 31)]
+    assert second.data.tags["mlflow.parentRunId"] == sweep.info.run_id
+    # The times are those of the events, not of their writing.
+    assert first.info.end_time <= second.info.start_time <= second.info.end_time
+    [artifact] = client_of(tracking_server.uri).list_artifacts(first.info.run_id)
+    assert (artifact.path, artifact.file_size) == ("curves.png", len(b"picture"))
+
+    tracking_server.stop()
+    tracker.end_open_runs("FAILED", {})
+    started = time.monotonic()
+    with pytest.raises(TrackingError, match="1 records could not be written"):
+        tracker.close(timeout=1.0)
+    assert time.monotonic() - started < 5
 
 
 def _training_process(sweep: subprocess.Popen[str]) -> psutil.Process:

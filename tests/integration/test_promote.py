@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from pipeline import registry
 from pipeline.exits import GateRefusedError, PipelineError, UsageError
 from pipeline.tracking_server import open_client, refuse_missing_database, refuse_unreachable
-from tests.integration.commands import ROOT, run_to_end
+from tests.integration.commands import ROOT, run_here
 
 _numbers = itertools.count()
 
@@ -196,7 +196,7 @@ def test_history_tells_all_in_order(versions: Versions) -> None:
 
 
 def _command(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return run_to_end("pipeline.promote", ROOT, *arguments, timeout=60)
+    return run_here("pipeline.promote", ROOT, *arguments)
 
 
 def _assert_one_line(done: "subprocess.CompletedProcess[str]", status: int, *parts: str) -> None:

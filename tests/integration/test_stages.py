@@ -19,7 +19,7 @@ from pipeline.cluster import connected
 from tests.integration.commands import (
     TrackingServer,
     client_of,
-    run_to_end,
+    run_here,
     runs_of,
     start,
     trial_runs_of,
@@ -60,7 +60,7 @@ def test_a_sweep_from_its_kill_in_confirm_to_another_place(
 
     def run(*more: str) -> str:
         """Runs the sweep to its end on the cluster; gives what it says."""
-        done = run_to_end("pipeline.sweep", work, *SWEEP, "--tracking-uri", uri, "--address", cluster, *more)
+        done = run_here("pipeline.sweep", work, *SWEEP, "--tracking-uri", uri, "--address", cluster, *more)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
         return done.stdout
 

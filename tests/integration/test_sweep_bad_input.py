@@ -3,29 +3,22 @@
 import contextlib
 import re
 import sqlite3
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import sweep
-from pipeline.exits import run_command
-from tests.integration.commands import DEADLINE, free_port, start
+from tests.integration.commands import free_port, run_here, run_to_end
+
+Run = Callable[..., CompletedProcess[str]]
 
 
-@dataclass(frozen=True)
-class Ended:
-    status: int
-    stdout: str
-    stderr: str
-
-
-def test_flags_without_sense(tmp_path: Path, here: Callable[..., Ended]) -> None:
+def test_flags_without_sense(tmp_path: Path, here: Run) -> None:
     for arguments, rule in (
         ("--trials 0", "--trials is 0, but must be at least 1"),
         ("--trials -3", "--trials is -3, but must be at least 1"),
@@ -58,7 +51,7 @@ def test_flags_without_sense(tmp_path: Path, here: Callable[..., Ended]) -> None
         assert _left(tmp_path) == set(), arguments
 
 
-def test_stages_that_cannot_be_begun_at_or_ended_with(tmp_path: Path, here: Callable[..., Ended]) -> None:
+def test_stages_that_cannot_be_begun_at_or_ended_with(tmp_path: Path, here: Run) -> None:
     for arguments, rule in (
         ("--until nope", "--until is 'nope', but must be one of prepare, search, baseline, confirm, evaluate"),
         ("--from nope", "--from is 'nope', but must be one of prepare, search, baseline, confirm, evaluate"),
@@ -71,7 +64,7 @@ def test_stages_that_cannot_be_begun_at_or_ended_with(tmp_path: Path, here: Call
         assert list(tmp_path.glob("sweeps/*")) == [], arguments
 
 
-def test_records_that_cannot_be_written(tmp_path: Path, here: Callable[..., Ended]) -> None:
+def test_records_that_cannot_be_written(tmp_path: Path, here: Run) -> None:
     (tmp_path / "file").write_text("not a folder")
     (tmp_path / "text.db").write_text("not a database")
     for arguments, status, rule in (
@@ -110,9 +103,7 @@ def test_records_that_cannot_be_written(tmp_path: Path, here: Callable[..., Ende
         ),
     ],
 )
-def test_data_that_cannot_be_used(
-    tmp_path: Path, here: Callable[..., Ended], make: Callable[[Path], None], rule: str
-) -> None:
+def test_data_that_cannot_be_used(tmp_path: Path, here: Run, make: Callable[[Path], None], rule: str) -> None:
     make(tmp_path / "images")
     _assert_refused(here("--dataset", "images"), 2, rule)
     _assert_no_runs(tmp_path)
@@ -136,11 +127,9 @@ def test_refused_as_a_user_sees_it(tmp_path: Path) -> None:
         ),
     }
 
-    def run_case(name: str) -> Ended:
+    def run_case(name: str) -> CompletedProcess[str]:
         (tmp_path / name).mkdir(exist_ok=True)
-        with start("pipeline.sweep", tmp_path / name, *cases[name][0].split()) as process:
-            stdout, stderr = process.communicate(timeout=DEADLINE)
-        return Ended(process.returncode, stdout, stderr)
+        return run_to_end("pipeline.sweep", tmp_path / name, *cases[name][0].split())
 
     with ThreadPoolExecutor(2) as pool:
         for (name, (_, status, rule)), ended in zip(cases.items(), pool.map(run_case, cases), strict=True):
@@ -149,24 +138,15 @@ def test_refused_as_a_user_sees_it(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """Runs the command in this process, which has imported the frameworks already, and in an own folder."""
-    monkeypatch.chdir(tmp_path)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command in its own folder."""
     monkeypatch.delenv("VIT_DATA_DIR", raising=False)
-
-    def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["sweep", *arguments])
-        with pytest.raises(SystemExit) as exit_info:
-            run_command(sweep.main)
-        assert isinstance(exit_info.value.code, int)
-        return Ended(exit_info.value.code, *capfd.readouterr())
-
-    return run
+    return partial(run_here, "pipeline.sweep", tmp_path)
 
 
-def _assert_refused(ended: Ended, status: int, rule: str) -> None:
+def _assert_refused(ended: CompletedProcess[str], status: int, rule: str) -> None:
     """In `rule`, a star stands for anything."""
-    assert ended.status == status, ended
+    assert ended.returncode == status, ended
     (line,) = ended.stderr.splitlines()
     assert line.startswith("error: ")
     assert re.search(".*".join(map(re.escape, rule.split("*"))), line), line

@@ -13,7 +13,7 @@ from tests.integration.commands import (
     DEADLINE,
     assert_gone,
     processes_below,
-    run_to_end,
+    run_here,
     runs_of,
     start,
     trial_runs_of,
@@ -30,7 +30,7 @@ def test_a_second_sweep_is_refused_and_one_ctrl_c_ends_in_good_order(tmp_path: P
     arguments = (*DIGITS, "--trials", "8", "--max-epochs", "8", "--grace-epochs", "1", "--until", "search")
     with start("pipeline.sweep", tmp_path, *arguments) as process:
         wait_until(lambda: list(tmp_path.glob("sweeps/*/session.json")), process)
-        second = run_to_end("pipeline.sweep", tmp_path, *arguments)
+        second = run_here("pipeline.sweep", tmp_path, *arguments)
         assert (second.returncode, second.stdout) == (2, "")
         holder = rf"process {process.pid} on {socket.gethostname()}: .*"
         in_use = rf"{tmp_path}/sweeps/sweep-digits-\w+ is in use \({holder}\): wait for it, or name another --storage"

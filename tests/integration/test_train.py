@@ -23,7 +23,7 @@ from tests.integration.commands import (
     assert_gone,
     free_port,
     processes_below,
-    run_to_end,
+    run_here,
     runs_of,
     start,
     train_workers,
@@ -159,7 +159,7 @@ def test_whatever_dies_the_numbers_are_those_of_one_undisturbed_process(
     wait_until(lambda: not train_workers())  # those on the cluster end with the driver that they worked for
     done_before = _epochs_done(tmp_path)
     assert done_before < EPOCHS
-    done = run_to_end(module, tmp_path, *flags, "--stall-minutes", "0.002")  # less than it takes to start a worker
+    done = run_here(module, tmp_path, *flags, "--stall-minutes", "0.002")  # less than it takes to start a worker
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(
         r"^nothing has progressed for .*(\n  .*)*\n  trial 0 (started|ended epoch) ", done.stdout, re.MULTILINE

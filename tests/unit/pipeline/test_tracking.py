@@ -1,18 +1,11 @@
-"""The writer of runs, on a real SQLite store and on a real server that dies and comes back."""
+"""The writer of runs, on a real SQLite store. On a server that dies: `tests/integration/test_faults_tracking.py`."""
 
 import itertools
 import logging
-import os
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -426,109 +419,3 @@ def test_a_run_whose_making_went_unanswered_is_made_once(
         "trial-01": made[1].info.run_id,
     }
     assert tracker.run_id("sweep") == made[0].info.run_id
-
-
-class Server:
-    """`mlflow server` on a port of its own, which can be stopped, killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.log = folder / "server.log"
-
-    def start(self) -> None:
-        options = {
-            "--backend-store-uri": f"sqlite:///{self.folder}/mlflow.db",
-            "--artifacts-destination": str(self.folder / "artifacts"),
-            "--host": "127.0.0.1",
-            "--port": str(self.port),
-            "--workers": "1",
-        }
-        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        line = [sys.executable, "-m", "mlflow", "server", *itertools.chain(*options.items())]
-        with self.log.open("a") as log:
-            self.process = subprocess.Popen(
-                line, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-        while not self._answers():
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout=0.2)
-            assert self.process.poll() is None, self.log.read_text()
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=5) as answer:
-                return int(answer.status) == 200
-        except (urllib.error.URLError, OSError):
-            return False
-
-    def signal(self, number: signal.Signals) -> None:
-        """To the server and its workers."""
-        os.killpg(self.process.pid, number)
-
-    def kill(self) -> None:
-        self.signal(signal.SIGKILL)
-        self.process.wait(timeout=30)
-
-
-@contextmanager
-def running_server(folder: Path) -> Iterator[Server]:
-    server = Server(folder)
-    server.start()
-    try:
-        yield server
-    finally:
-        if server.process.poll() is None:
-            server.kill()
-
-
-@pytest.mark.slow
-def test_training_outlives_a_server_that_hangs_and_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else MLflow itself tries for half a minute
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files" / "curves.png").write_bytes(b"picture")
-    with running_server(tmp_path) as server:
-        tracker = Tracker(server.uri, "vit-digits")
-        tracker.start_run("s", "sweep")
-        tracker.start_run("t0", "trial-00", "s")
-        tracker.log("t0", {"val/loss": 1.0}, step=1)
-        tracker.flush()
-
-        server.signal(signal.SIGSTOP)  # takes connections and does not answer
-        slowest = 0.0
-        for epoch in range(2, 31):
-            started = time.monotonic()
-            tracker.log("t0", {"val/loss": float(epoch)}, step=epoch)
-            slowest = max(slowest, time.monotonic() - started)
-        tracker.end_run("t0", "FINISHED")
-        tracker.log("t0", files=tmp_path / "files")
-        tracker.start_run("t1", "trial-01", "s", params={"depth": 3})
-        tracker.end_run("t1", "KILLED", {"pipeline.stopped": "asha"})
-        assert slowest < 0.1
-
-        server.kill()
-        with pytest.raises(TrackingError, match=f"33 records could not be written to {server.uri}: ") as lost:
-            tracker.flush(timeout=3.0)
-        assert "refused" in str(lost.value) or "Max retries" in str(lost.value)
-
-        server.start()
-        tracker.flush(timeout=60)
-        runs = runs_of(tracker)
-        assert {name: run.info.status for name, run in runs.items()} == {
-            "sweep": "RUNNING", "trial-00": "FINISHED", "trial-01": "KILLED",
-        }  # fmt: skip
-        assert steps_of(tracker, "t0", "val/loss") == [(epoch, float(epoch)) for epoch in range(1, 31)]
-        assert runs["trial-01"].data.tags["mlflow.parentRunId"] == runs["sweep"].info.run_id
-        # The times are those of the events, not of their writing.
-        assert runs["trial-00"].info.end_time <= runs["trial-01"].info.start_time <= runs["trial-01"].info.end_time
-        [artifact] = MlflowClient(server.uri).list_artifacts(runs["trial-00"].info.run_id)
-        assert (artifact.path, artifact.file_size) == ("curves.png", len(b"picture"))
-
-        server.kill()
-        tracker.end_open_runs("FAILED", {})
-        started = time.monotonic()
-        with pytest.raises(TrackingError, match="1 records could not be written"):
-            tracker.close(timeout=1.0)
-        assert time.monotonic() - started < 5
