@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -40,9 +41,11 @@ from vit.storage import Folder
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 8
+EPOCHS = 10
 IMAGES = 320
 FAST_DEATHS = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
+SOON = ("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
+"""How long Ray Train waits for the workers that it counted on before it counts again; by itself a minute."""
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 200_000_000}
 
 
@@ -66,7 +69,7 @@ def dataset() -> Dataset:
 
 @pytest.fixture(scope="module")
 def spec(dataset: Dataset) -> TrialSpec:
-    """What `pipeline.train --epochs 8` trains."""
+    """What `pipeline.train --epochs 10` trains."""
     model, recipe = published(dataset.shape, EPOCHS)
     return TrialSpec(0, model, recipe, seed=0)
 
@@ -94,41 +97,28 @@ class _AtEpoch(Observer):
             self._act()
 
 
-@pytest.mark.parametrize("elastic", [False, True])
-def test_a_node_dies(
+def test_elastic_workers_go_on_with_those_that_are_left_when_a_node_dies(
     cluster: Cluster,
     dataset: Dataset,
     spec: TrialSpec,
     reference: TrialHistory,
     tmp_path: Path,
-    elastic: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Elastic workers go on with those that are left; fixed ones when the node is back. The numbers stay.
-
-    What the same workers had trained to its end before stays as it is.
-    """
-    # How long Ray Train waits for the workers that it counted on before it counts again; by itself a minute.
-    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
-    if len(cluster.list_all_nodes()) == 1:  # the test before has lost the other
-        cluster.add_node(**NODE)
+    """The numbers stay, and what the same workers had trained to its end before stays as it is."""
+    monkeypatch.setenv(*SOON)
     node = cluster.list_all_nodes()[-1]
-
-    def lose_the_node() -> None:
-        cluster.remove_node(node, allow_graceful=False)
-        if not elastic:
-            cluster.add_node(**NODE)
-
     with connected(cluster.address):
         context = TrainingContext(str(tmp_path), "fp32", compile=False)
         short = replace(spec, index=1, recipe=replace(spec.recipe, epochs=1))
+        lose_the_node = _AtEpoch(2, lambda: cluster.remove_node(node, allow_graceful=False))
         first, record = run_trainings(
-            [Assignment(short, context), Assignment(spec, context, [_AtEpoch(2, lose_the_node)])],
+            [Assignment(short, context), Assignment(spec, context, [lose_the_node])],
             SharedData.put(_training_data(dataset)),
-            Team(1 if elastic else 2, 2, cpus=1, gpus=0, folder=str(tmp_path), max_failures=1),
+            Team(1, 2, cpus=1, gpus=0, folder=str(tmp_path), max_failures=1),
             interrupted=lambda: False,
         )
-        assert sum(alive["Alive"] for alive in ray.nodes()) == (1 if elastic else 2)
+        assert sum(alive["Alive"] for alive in ray.nodes()) == 1
     assert (first.outcome, record.outcome) == ("finished", "finished")
     _assert_equal(TrialHistory.read(Folder(f"{tmp_path}/00000")).epochs, reference.epochs)
     assert TrialHistory.read(Folder(f"{tmp_path}/00001")).epochs == [
@@ -140,25 +130,28 @@ def test_a_node_dies(
 def test_whatever_dies_the_numbers_are_those_of_one_undisturbed_process(
     cluster: Cluster, reference: TrialHistory, tmp_path: Path
 ) -> None:
+    """A worker, then a node that comes back, then the driver: each when the training has gone on since the last."""
     ((module, *flags),) = commands_of("pipeline.train")
     if len(cluster.list_all_nodes()) == 1:  # the test before has lost the other
         cluster.add_node(**NODE)
     flags += ["--train-limit", str(IMAGES), "--epochs", str(EPOCHS), "--precision", "fp32"]
     flags += ["--register", "--address", cluster.address, "--json", "result.json"]
-    with start(module, tmp_path, *flags) as driver:
+    with start(module, tmp_path, *flags, env=dict([SOON])) as driver:
         wait_until(lambda: _epochs_done(tmp_path) >= 1, driver)
         workers = train_workers()
         assert len(workers) == 2
         assert len({_raylet_of(worker) for worker in workers}) == 2  # spread over the nodes
         workers[1].kill()
-        # Others took over, and have come further.
-        wait_until(lambda: not set(workers) & set(train_workers()) and _epochs_done(tmp_path) >= 3, driver)
+        _wait_for_others(driver, tmp_path, workers)
+        workers = train_workers()
+        cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+        cluster.add_node(**NODE)
+        _wait_for_others(driver, tmp_path, workers)
         children = processes_below(driver)
         driver.kill()
     assert_gone(children)
     wait_until(lambda: not train_workers())  # those on the cluster end with the driver that they worked for
-    done_before = _epochs_done(tmp_path)
-    assert done_before < EPOCHS
+    assert _epochs_done(tmp_path) < EPOCHS
     done = run_here(module, tmp_path, *flags, "--stall-minutes", "0.002")  # less than it takes to start a worker
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(
@@ -171,6 +164,12 @@ def test_whatever_dies_the_numbers_are_those_of_one_undisturbed_process(
     _assert_recorded(tmp_path, result, history)
     with connected(cluster.address):
         wait_until(lambda: ray.available_resources().get("CPU") == 2)  # nothing of it holds the cluster
+
+
+def _wait_for_others(driver: subprocess.Popen[str], folder: Path, workers: list[psutil.Process]) -> None:
+    """Until two others have taken over and have come further."""
+    done = _epochs_done(folder)
+    wait_until(lambda: len(set(train_workers()) - set(workers)) == 2 and _epochs_done(folder) > done, driver)
 
 
 def _assert_recorded(folder: Path, result: dict[str, Any], history: TrialHistory) -> None:
