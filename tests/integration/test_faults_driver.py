@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.cluster import connected
 from tests.integration.commands import (
     assert_gone,
     processes_below,
@@ -39,7 +40,14 @@ SWEEP = (
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def local_ray() -> Iterator[None]:
+    """On which all commands run that nothing happens to."""
+    with connected(None):
+        yield
+
+
+@pytest.fixture(scope="module")
+def undisturbed(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the sweep when nothing happens to it."""
     folder = tmp_path_factory.mktemp("undisturbed")
     done = run_here("pipeline.sweep", folder, *SWEEP, "--json", "result.json")
@@ -47,9 +55,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ray_agents() -> Iterator[list[psutil.Process]]:
-    """Those of Rays whose driver was killed: each tells of it for a minute, though nobody listens, and ends itself."""
+    """Those of Rays whose driver was killed: each tells of it for a minute, though nobody listens, and ends itself.
+
+    Other tests may run meanwhile.
+    """
     agents: list[psutil.Process] = []
     yield agents
     assert_gone(agents, within=90)
