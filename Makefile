@@ -17,8 +17,9 @@ sweep: $(INSTALLED)  ## search 32 Vision Transformers on digits and register the
 ui: $(INSTALLED)  ## open the MLflow UI on http://127.0.0.1:5000
 	$(BIN)/python -m pipeline.ui
 
+# Three processes on two cores: many a test waits for something to die.
 test: $(INSTALLED)  ## run all tests
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)  ## ruff and mypy --strict
 	$(BIN)/ruff check .

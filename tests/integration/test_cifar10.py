@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from tests.integration.commands import run_to_end
+from tests.integration.commands import run_here
 from tests.integration.readme import commands_of
 
 COPY = Path(os.environ.get("VIT_DATA_DIR") or "~/.cache/vit").expanduser() / "cifar10"
@@ -41,7 +41,7 @@ def test_the_readmes_command(tmp_path: Path, data_dir: Path) -> None:
     # The last of a flag counts.
     limits = "--train-limit 200 --precision fp32 --trials 2 --max-epochs 1 --finalists 1 --seeds 1 --json result.json"
     arguments = (*flags, *limits.split())
-    done = run_to_end(module, tmp_path, *arguments, env={"VIT_DATA_DIR": str(data_dir)})
+    done = run_here(module, tmp_path, *arguments, env={"VIT_DATA_DIR": str(data_dir)})
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     sizes = f"200 train, 50 validation, {IMAGES['test']} test images of 32x32x3, 10 classes"

@@ -29,8 +29,8 @@ from tests.integration.commands import (
 )
 
 SWEEP = (
-    "--dataset", "digits", "--precision", "fp32", "--trials", "1", "--max-epochs", "40", "--grace-epochs", "40",
-    "--until", "search",
+    "--dataset", "digits", "--train-limit", "300", "--precision", "fp32", "--trials", "1", "--max-epochs", "40",
+    "--grace-epochs", "40", "--until", "search",
 )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def test_make_runs_the_command_in_the_environment_that_it_set_up(target: str) ->
     ).stdout.splitlines()
     ends = {
         "sweep": "python -m pipeline.sweep --trials 32 --dataset digits",
-        "test": "python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder",
+        "test": "python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder",
     }
     assert recipe[-1] == f".venv/bin/{ends[target]}"
     assert any("--constraint constraints.txt" in line for line in recipe)

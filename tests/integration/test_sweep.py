@@ -22,7 +22,7 @@ from mlflow.entities import Run
 from PIL import Image
 from safetensors import safe_open
 
-from tests.integration.commands import answers, free_port, run_to_end, start, wait_until
+from tests.integration.commands import answers, free_port, run_here, run_to_end, start, wait_until
 from tests.integration.readme import commands_of
 from tune_spaces import SPACES
 from tune_spaces.space import draw_trials
@@ -109,24 +109,26 @@ class Sweep:
         winner = self.result["winner"]
         return self.finalists[winner["run_ids"][winner["best_seed"]]]
 
+    def follow(self, command: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Runs a command after it: a module and its arguments."""
+        module, *arguments = command
+        return run_here(module, self.folder, *arguments, env=env)
+
     def artifact(self, run: Run, path: str, to: Path) -> Path:
         return Path(self.client.download_artifacts(run.info.run_id, path, str(to)))
 
 
-def run_module(folder: Path, module: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    temporary = folder / "temporary"
-    temporary.mkdir(exist_ok=True)
-    # Ray's sockets need a short path, so its own files stay where they always are.
-    return run_to_end(module, folder, *arguments, env={"TMPDIR": str(temporary), "RAY_TMPDIR": "/tmp", **env})
-
-
 def run_sweep(folder: Path) -> Sweep:
-    done = run_module(folder, *SWEEP, "--json", "result.json")
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    # Ray's sockets need a short path, so its own files stay where they always are.
+    elsewhere = {"TMPDIR": str(temporary), "RAY_TMPDIR": "/tmp"}
+    done = run_to_end(SWEEP[0], folder, *SWEEP[1:], "--json", "result.json", env=elsewhere)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((folder / "result.json").read_text())
     model = MlflowClient(f"sqlite:///{folder}/mlflow.db").get_registered_model("vit-digits")
     aliases = {alias: int(version) for alias, version in model.aliases.items()}
-    return Sweep(folder, folder / "temporary", done.stdout, done.stderr, result, aliases)
+    return Sweep(folder, temporary, done.stdout, done.stderr, result, aliases)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +142,10 @@ def promotions(sweep: Sweep) -> list[subprocess.CompletedProcess[str]]:
     line = next(line for line in sweep.stdout.splitlines() if line.startswith("promote:"))
     python, flag, module, *arguments = shlex.split(line.removeprefix("promote:"))
     assert (python, flag) == ("python", "-m")
-    return [run_module(sweep.folder, *words) for words in (commands_of("pipeline.promote")[0], [module, *arguments])]
+    return [
+        run_here(module, sweep.folder, *words)
+        for module, *words in (commands_of("pipeline.promote")[0], [module, *arguments])
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -335,7 +340,7 @@ def test_why_a_trial_stopped_stands_in_its_run_and_in_the_sweeps(sweep: Sweep, t
             assert decision["go_on"] == (index == 0 or not below)
             assert 1 <= decision["rank"] <= decision["of"] <= TRIALS
     stopped = next(index for index, run in sweep.trials.items() if run.info.status == "KILLED")
-    why = run_module(sweep.folder, "pipeline.sweep", "--dataset", "digits", "--why", str(stopped))
+    why = sweep.follow(["pipeline.sweep", "--dataset", "digits", "--why", str(stopped)])
     assert (why.returncode, why.stderr) == (0, "")
     first, *rungs = why.stdout.splitlines()
     assert first == f"trial {stopped} of {sweep.result['sweep']['name']} was stopped by ASHA"
@@ -465,19 +470,19 @@ def test_the_commands_promote_once(sweep: Sweep, promotions: list[subprocess.Com
 
 def test_the_readmes_commands_look_back_on_it(sweep: Sweep, promotions: list[subprocess.CompletedProcess[str]]) -> None:
     _, history, rollback = commands_of("pipeline.promote")
-    assert "promote" in run_module(sweep.folder, *history).stdout
-    refused = run_module(sweep.folder, *rollback)  # before the only promotion there was no champion
+    assert "promote" in sweep.follow(history).stdout
+    refused = sweep.follow(rollback)  # before the only promotion there was no champion
     assert (refused.returncode, "no way back" in refused.stderr) == (2, True)
     # Other tests' Rays on this machine are a finding, and may be on their way out.
     (doctor,) = commands_of("pipeline.doctor")
-    checked = run_module(sweep.folder, *doctor, RAY_ADDRESS="127.0.0.1:1")
+    checked = sweep.follow(doctor, env={"RAY_ADDRESS": "127.0.0.1:1"})
     assert (checked.returncode in (0, 1), checked.stderr) == (True, "")
     assert re.search(r"^(nothing was|\d+) found", checked.stdout.splitlines()[-1])
 
 
 def test_the_readmes_plan_says_that_nothing_is_left_to_run(sweep: Sweep) -> None:
     plan = next(words for words in commands_of("pipeline.sweep") if "--plan" in words)
-    planned = run_module(sweep.folder, *plan, *SWEEP[1:])
+    planned = sweep.follow([*plan, *SWEEP[1:]])
     assert (planned.returncode, planned.stderr) == (0, "")
     *stages, last = planned.stdout.splitlines()
     assert all("cached from run" in line for line in stages), planned.stdout
