@@ -20,8 +20,8 @@ EPOCH_SECONDS, SAVED_BYTES_PER_SECOND = 0.01, 400e6
 
 # What follows comes in starts of a process, `Calibration.start_seconds`, since most of it is importing. One was 3 s
 # where the figures were taken: 2 cores, torch 2.15.
-COMMAND_STARTS = 5.0
-"""Ray's start (3 to 8 s), the command's own imports and its end (9 s)."""
+COMMAND_STARTS = 3.5
+"""Ray's start, the command's own imports and its end: 10.5 s (docs/experiments.md, commands that start faster)."""
 RAY_TRAIN_STARTS = 4.0
 """A run of Ray Train: its controller and its worker, some 10 to 20 s (docs/experiments.md, workers that stay)."""
 PREPARE_STARTS = 0.1
