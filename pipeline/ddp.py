@@ -361,7 +361,11 @@ def _followed(
     training.permit(training.spec.recipe.epochs)
     refused: set[str] = set()
     stopping = False
-    while (entry := training.next_epoch(SECONDS_BETWEEN_LOOKS)) or not training.over:
+    while True:
+        over = training.over  # asked first: where it is, all epochs stand in the folder already
+        entry = training.next_epoch(0 if over else SECONDS_BETWEEN_LOOKS)
+        if entry is None and over:
+            return
         if interrupted() and not stopping:
             stopping = True
             training.crew.dismiss()

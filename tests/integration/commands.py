@@ -19,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline.exits import run_command
+from pipeline import exits
 from tests.tracking_uri import tracking_uri_undone
 
 ROOT = Path(__file__).parents[2]
@@ -52,11 +52,12 @@ def run_here(
         patch.chdir(folder)
         patch.setattr(sys, "argv", [module, *arguments])
         patch.setattr(gc, "freeze", lambda: None)  # for a process that soon ends
+        patch.setattr(exits, "_end_with_ray", exits.fail)  # which would end this process, too
         for name, value in (env or {}).items():
             patch.setenv(name, value)
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
             try:
-                run_command(importlib.import_module(module).main)
+                exits.run_command(importlib.import_module(module).main)
             except SystemExit as end:
                 assert isinstance(end.code, int)
                 status = end.code
