@@ -12,11 +12,12 @@ VARIABLE = "MLFLOW_TRACKING_URI"
 def tracking_uri_undone() -> Iterator[None]:
     """Puts it back to what it was before the block."""
     before = os.environ.get(VARIABLE)
-    yield
-    if os.environ.get(VARIABLE) == before:
-        return
-    if "mlflow" in sys.modules:
-        sys.modules["mlflow"].set_tracking_uri(before)  # it remembers the URI itself, too
-    os.environ.pop(VARIABLE, None)
-    if before is not None:
-        os.environ[VARIABLE] = before
+    try:
+        yield
+    finally:
+        if os.environ.get(VARIABLE) != before:
+            if "mlflow" in sys.modules:
+                sys.modules["mlflow"].set_tracking_uri(before)  # it remembers the URI itself, too
+            os.environ.pop(VARIABLE, None)
+            if before is not None:
+                os.environ[VARIABLE] = before

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cluster import connected
 from tests.integration.commands import TrackingServer
 
 
@@ -17,3 +18,10 @@ def tracking_server(tmp_path: Path) -> Iterator[TrackingServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    """A Ray of this machine, on which the commands of a module run that nothing happens to."""
+    with connected(None):
+        yield

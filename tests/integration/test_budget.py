@@ -2,12 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.cluster import connected
 from tests.integration.commands import run_here
 
 pytestmark = pytest.mark.slow
@@ -17,12 +15,6 @@ SWEEP = (
     "--dataset", "digits", "--trials", "1", "--max-epochs", "100000", "--budget", "30m", "--precision", "fp32",
     "--max-concurrent", "1",
 )  # fmt: skip
-
-
-@pytest.fixture
-def local_ray() -> Iterator[None]:
-    with connected(None):
-        yield
 
 
 def test_what_a_budget_has_room_for_is_chosen_once(local_ray: None, tmp_path: Path) -> None:

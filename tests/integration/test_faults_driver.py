@@ -7,7 +7,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.cluster import connected
 from tests.integration.commands import (
     assert_gone,
     processes_below,
@@ -37,13 +36,6 @@ SWEEP = (
     "--dataset", "digits", "--train-limit", "500", "--seed", "1", "--trials", "5", "--max-epochs", "8",
     "--grace-epochs", "2", "--precision", "fp32", "--max-concurrent", "1", "--until", "search",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    """On which all commands run that nothing happens to."""
-    with connected(None):
-        yield
 
 
 @pytest.fixture(scope="module")
