@@ -20,12 +20,12 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
 from benchmarks.machine import machine_line
-from vit.augment import Normalisation
-from vit.fit import Fit, Runtime, Split
-from vit.model import ViTConfig
-from vit.parallel import Workers
-from vit.precision import Precision
-from vit.recipes import Recipe
+from vit.data.normalisation import Normalisation
+from vit.model.config import ViTConfig
+from vit.training.fit import Fit, Runtime, Split
+from vit.training.parallel import Workers
+from vit.training.precision import Precision
+from vit.training.recipes import Recipe
 
 STEPS = 4
 BATCH = 128

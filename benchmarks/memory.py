@@ -15,18 +15,20 @@ import numpy as np
 import psutil
 
 from benchmarks.machine import machine_line
-from pipeline.cluster import allot, connected
+from pipeline.cluster.allotment import allot
+from pipeline.cluster.connection import connected
 from pipeline.config import TrialResources
-from pipeline.ranking import EpochRecord
-from pipeline.search import Search, run_search
+from pipeline.search.tuner import Search, run_search
+from pipeline.training.training import TrainingContext, TrainingData
+from pipeline.training.worker_group import SharedData
 from pipeline.trials.observers import Observer
+from pipeline.trials.records import EpochRecord
 from pipeline.trials.rungs import Rungs
-from pipeline.trials.training import TrainingContext, TrainingData
 from tune_spaces.space import TrialSpec
-from vit.arrays import ImageArrays
-from vit.augment import measure_normalisation
-from vit.model import ViTConfig
-from vit.recipes import Recipe
+from vit.data.arrays import ImageArrays
+from vit.data.normalisation import measure_normalisation
+from vit.model.config import ViTConfig
+from vit.training.recipes import Recipe
 
 MEGABYTE = 2**20
 LOOKS = 8
@@ -73,7 +75,15 @@ def measure(trials: int, images: int, connection: "multiprocessing.connection.Co
     with tempfile.TemporaryDirectory() as folder, connected(None):
         allotment = allot(TrialResources(cpus_per_trial=0.25, max_concurrent=trials))
         context = TrainingContext(f"{folder}/trials", "fp32", compile=False)
-        search = Search(specs, data, context, Rungs(1000, 3, 1000), allotment, folder)
+        search = Search(
+            specs,
+            SharedData.put(data),
+            context,
+            Rungs(1000, 3, 1000),
+            allotment,
+            f"{folder}/tune",
+            f"{folder}/ray-train",
+        )
         run_search(search, [peak], lambda: peak.looks >= LOOKS)
     connection.send((peak.pss, peak.private, train.images.nbytes))
 

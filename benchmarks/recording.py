@@ -14,27 +14,29 @@ from typing import TYPE_CHECKING
 
 # The process that draws the figures imports this module again: what takes seconds to import is imported further down.
 from benchmarks.machine import machine_line
-from pipeline.tracking_server import prepare_mlflow
+from pipeline.tracking.server import prepare_mlflow
 
 if TYPE_CHECKING:
-    from vit.data import Dataset
+    from vit.data.dataset import Dataset
 
 TRIALS, EPOCHS = 6, 8
 
 
 def search_seconds(dataset: "Dataset", is_recorded: bool) -> tuple[float, float]:
     """(the trials' own seconds in all, wall seconds) of one search, all trials the published configuration."""
-    from pipeline.artifacts import ArtifactMaker
-    from pipeline.cluster import allot
+    from pipeline.cluster.allotment import allot
     from pipeline.config import TrialResources
-    from pipeline.search import Search, run_search
-    from pipeline.tracking import DatasetReference, Tracker
+    from pipeline.search.tuner import Search, run_search
+    from pipeline.tracking.artifacts import ArtifactMaker
+    from pipeline.tracking.events import DatasetReference
+    from pipeline.tracking.tracker import Tracker
+    from pipeline.tracking.trial_runs import SWEEP_RUN, TrialRuns
+    from pipeline.training.training import TrainingContext, TrainingData
+    from pipeline.training.worker_group import SharedData
     from pipeline.trials.rungs import Rungs
-    from pipeline.trials.runs import SWEEP_RUN, TrialRuns
-    from pipeline.trials.training import TrainingContext, TrainingData
     from tune_spaces.space import TrialSpec
-    from vit.augment import measure_normalisation
-    from vit.recipes import published
+    from vit.data.normalisation import measure_normalisation
+    from vit.training.recipes import published
 
     model, recipe = published(dataset.shape, EPOCHS)
     specs = [TrialSpec(index, model, recipe, seed=index) for index in range(TRIALS)]
@@ -49,7 +51,8 @@ def search_seconds(dataset: "Dataset", is_recorded: bool) -> tuple[float, float]
         tracker.flush()
         context, rungs = TrainingContext(trials_folder, "fp32", compile=False), Rungs(EPOCHS, 3, EPOCHS)
         started = time.perf_counter()
-        search = Search(specs, data, context, rungs, allot(TrialResources()), folder)
+        shared = SharedData.put(data)
+        search = Search(specs, shared, context, rungs, allot(TrialResources()), f"{folder}/tune", f"{folder}/ray-train")
         trials = run_search(search, [*observers] if is_recorded else [], lambda: False)
         wall = time.perf_counter() - started
         artifacts.finish()
@@ -63,8 +66,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="searches of each kind")
     rounds = parser.parse_args().rounds
     prepare_mlflow()
-    from pipeline.cluster import connected
-    from vit.data import DataConfig, load_dataset
+    from pipeline.cluster.connection import connected
+    from vit.data.dataset import DataConfig, load_dataset
 
     print(machine_line())
     dataset = load_dataset(DataConfig("digits"))

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks.machine import machine_line
-from pipeline.tracking_server import prepare_mlflow
+from pipeline.tracking.server import prepare_mlflow
 
 EPOCHS = 2
 MEGABYTE = 2**20
@@ -55,19 +55,22 @@ def measure(count: int, connection: Connection) -> None:
     import numpy as np
     import psutil
 
-    from pipeline.artifacts import ArtifactMaker
-    from pipeline.cluster import allot, connected
+    from pipeline.cluster.allotment import allot
+    from pipeline.cluster.connection import connected
     from pipeline.config import TrialResources
-    from pipeline.search import Search, run_search
-    from pipeline.tracking import DatasetReference, Tracker
+    from pipeline.search.tuner import Search, run_search
+    from pipeline.tracking.artifacts import ArtifactMaker
+    from pipeline.tracking.events import DatasetReference
+    from pipeline.tracking.tracker import Tracker
+    from pipeline.tracking.trial_runs import SWEEP_RUN, TrialRuns
+    from pipeline.training.training import TrainingContext, TrainingData
+    from pipeline.training.worker_group import SharedData
     from pipeline.trials.rungs import Rungs
-    from pipeline.trials.runs import SWEEP_RUN, TrialRuns
-    from pipeline.trials.training import TrainingContext, TrainingData
     from tune_spaces.space import TrialSpec
-    from vit.arrays import ImageArrays
-    from vit.augment import measure_normalisation
-    from vit.model import ViTConfig
-    from vit.recipes import Recipe
+    from vit.data.arrays import ImageArrays
+    from vit.data.normalisation import measure_normalisation
+    from vit.model.config import ViTConfig
+    from vit.training.recipes import Recipe
 
     rng = np.random.default_rng(0)
     images = ImageArrays(rng.integers(0, 256, (64, 8, 8, 1), dtype=np.uint8), rng.integers(0, 10, 64))
@@ -82,11 +85,12 @@ def measure(count: int, connection: Connection) -> None:
         runs = TrialRuns(tracker, artifacts, trials, DatasetReference("random", "sha256:0", "numpy"), names)
         search = Search(
             specs,
-            TrainingData(images, images, measure_normalisation(images.images), names),
+            SharedData.put(TrainingData(images, images, measure_normalisation(images.images), names)),
             TrainingContext(trials, "fp32", compile=False),
             Rungs(EPOCHS, 3, EPOCHS),
             allot(TrialResources()),
-            folder,
+            f"{folder}/tune",
+            f"{folder}/ray-train",
         )
         memory, started = psutil.Process().memory_info().rss, time.perf_counter()
         records = run_search(search, [runs], lambda: False)

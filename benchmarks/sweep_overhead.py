@@ -37,9 +37,10 @@ def main() -> None:
         ideal = seconds["training"] / seconds["concurrent_trials"]
         stage_ratios.append(sum(stages.values()) / ideal)
         command_ratios.append((command - ray) / ideal)
-        told = ", ".join(f"{name} {value:.1f} s" for name, value in stages.items())
+        stages_text = ", ".join(f"{name} {value:.1f} s" for name, value in stages.items())
         print(
-            f"command {command:.1f} s: Ray's start {ray:.1f} s, {told}; training / {seconds['concurrent_trials']} ="
+            f"command {command:.1f} s: Ray's start {ray:.1f} s, {stages_text}; "
+            f"training / {seconds['concurrent_trials']} ="
             f" {ideal:.1f} s; ASHA {result['asha']['share']:.1%} of the full grid"
         )
     print(f"all stages / pure training: {statistics.median(stage_ratios):.2f} (median of {arguments.rounds})")

@@ -2,7 +2,7 @@
 
 Three ways to train the same model on the same images, in turn, round by round, in one process:
 
-- `vit`: `vit.fit.Fit`, in the precision that `vit.precision` chooses here.
+- `vit`: `vit.training.fit.Fit`, in the precision that `vit.training.precision` chooses here.
 - `plain`: the model as tutorials write it (separate query, key and value layers, attention written out), fp32, default
   AdamW, fed by the same batch augmentation as `vit`.
 - `torchvision`: the plain model fed the usual way, image by image through PIL transforms and a `DataLoader`.
@@ -32,12 +32,14 @@ from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
 from benchmarks.machine import machine_line
-from vit.augment import Normalisation, augment, draw, measure_normalisation
-from vit.data import DataConfig, ImageArrays, load_dataset
-from vit.fit import Fit, Runtime, Split
-from vit.model import VisionTransformer, ViTConfig
-from vit.precision import faster_precision
-from vit.recipes import PUBLISHED_MODEL, PUBLISHED_RECIPE
+from vit.data.dataset import DataConfig, ImageArrays, load_dataset
+from vit.data.normalisation import Normalisation, measure_normalisation
+from vit.model.config import ViTConfig
+from vit.model.vision_transformer import VisionTransformer
+from vit.training.augment import augment, draw
+from vit.training.fit import Fit, Runtime, Split
+from vit.training.precision import faster_precision
+from vit.training.recipes import PUBLISHED_MODEL, PUBLISHED_RECIPE
 
 BATCHES_PER_ROUND = 4
 IMAGES_PER_ROUND = BATCHES_PER_ROUND * PUBLISHED_RECIPE.batch_size

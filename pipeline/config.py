@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from pipeline.exits import UsageError
-from vit.data import DataConfig
+from pipeline.errors import UsageError
+from vit.data.dataset import DataConfig
 
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 
@@ -125,6 +125,12 @@ class SweepConfig(CommandConfig):
         _at_least("--grace-epochs", self.grace_epochs, 1)
         _at_least("--reduction-factor", self.reduction_factor, 2)
         _at_least("--workers-per-trial", self.workers_per_trial, 1)
+        gpus = self.resources.gpus_per_trial
+        if self.workers_per_trial > 1 and gpus is not None and gpus % 1 != 0:
+            raise UsageError(
+                f"--gpus-per-trial is {gpus:g}, but must be 0 or a whole number where --workers-per-trial is above 1: "
+                "the workers of one trial cannot share a GPU"
+            )
         if self.max_epochs and self.grace_epochs and self.grace_epochs > self.max_epochs:
             raise UsageError(
                 f"--grace-epochs is {self.grace_epochs}, but must be at most --max-epochs {self.max_epochs}"

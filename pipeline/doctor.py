@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkup.finding import Finding, exit_status, mended, totals
 from pipeline.config import CommandConfig, refuse_unwritable, resolve_tracking_uri
-from pipeline.exits import Parser, PipelineError, run_command
-from pipeline.tracking_server import open_client, prepare_mlflow, refuse_missing_database, refuse_unreachable
+from pipeline.diagnosis.finding import Finding, exit_status, mended, totals
+from pipeline.errors import PipelineError
+from pipeline.terminal.exits import run_command
+from pipeline.terminal.flags import Parser
+from pipeline.tracking.server import open_client, prepare_mlflow, refuse_missing_database, refuse_unreachable
 
 
 def build_parser() -> Parser:
@@ -33,9 +35,9 @@ def main() -> None:
     flags = build_parser().parse_args()
     refuse_unwritable("--json", flags.json)
     uri = resolve_tracking_uri(flags.tracking_uri)
+    prepare_mlflow()
     refuse_unreachable(uri)
     refuse_missing_database(uri)
-    prepare_mlflow()
     # Only now: it takes seconds, which `--help` and bad usage should not.
     from mlflow.exceptions import MlflowException
 
@@ -46,8 +48,8 @@ def main() -> None:
     except OSError as error:
         raise PipelineError(str(error)) from error
     if flags.json is not None:
-        told: dict[str, Any] = {"findings": [finding.to_dict() for finding in findings]}
-        Path(flags.json).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        values: dict[str, Any] = {"findings": [finding.to_dict() for finding in findings]}
+        Path(flags.json).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     sys.exit(exit_status(findings))
 
 
@@ -63,11 +65,12 @@ def _look_and_mend(uri: str, flags: Namespace) -> list[Finding]:
 
 
 def _look(uri: str, flags: Namespace) -> Iterator[Finding]:
-    from pipeline.checkup.rays import check_groups, check_rays, find_cluster
-    from pipeline.checkup.records import Records
-    from pipeline.checkup.runs import check_runs
-    from pipeline.checkup.storage import check_folder, command_folders
-    from pipeline.checkup.versions import check_versions
+    from pipeline.diagnosis.command_runs import Records
+    from pipeline.diagnosis.placement_groups import check_groups
+    from pipeline.diagnosis.rays import check_rays, find_cluster
+    from pipeline.diagnosis.stale_runs import check_runs
+    from pipeline.diagnosis.storage import check_folder, command_folders
+    from pipeline.diagnosis.versions import check_versions
 
     # What may be refused comes first, the quickest before the others.
     cluster = find_cluster(flags.address)

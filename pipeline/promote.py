@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import resolve_tracking_uri
-from pipeline.exits import Parser, PipelineError, UsageError, run_command
-from pipeline.tracking_server import open_client, prepare_mlflow, refuse_missing_database, refuse_unreachable
+from pipeline.errors import PipelineError, UsageError
+from pipeline.terminal.exits import run_command
+from pipeline.terminal.flags import Parser
+from pipeline.tracking.server import open_client, prepare_mlflow, refuse_missing_database, refuse_unreachable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from pipeline.registry import Decision, Measured, RegisteredVersion
+    from pipeline.registry.gate import PromotionDecision
+    from pipeline.registry.versions import Measured, RegisteredVersion
 
 
 def main() -> None:
@@ -41,9 +44,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.model is not None and not re.fullmatch("[^/:]+", arguments.model):
         raise UsageError(f"--model is {arguments.model!r}, but must be a registered model's name, without / and :")
     uri = resolve_tracking_uri(arguments.tracking_uri)
+    prepare_mlflow()
     refuse_unreachable(uri)
     refuse_missing_database(uri)
-    prepare_mlflow()
     # Only now: it takes seconds, which `--help` and bad usage should not.
     from mlflow.exceptions import MlflowException
 
@@ -58,20 +61,21 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _act(client: "MlflowClient", arguments: argparse.Namespace) -> dict[str, Any]:
     """Does what the arguments say, prints it, and returns it for `--json`."""
-    from pipeline import registry
+    from pipeline.registry.gate import history, promote, rollback
+    from pipeline.registry.versions import list_versions, model_name_of
 
-    model_name = registry.model_name_of(arguments.dataset) if arguments.model is None else arguments.model
+    model_name = model_name_of(arguments.dataset) if arguments.model is None else arguments.model
     if arguments.history:
-        versions, decisions = registry.list_versions(client, model_name), registry.history(client, model_name)
+        versions, decisions = list_versions(client, model_name), history(client, model_name)
         _show_history(model_name, versions, decisions)
-        told = {"versions": [asdict(each) for each in versions], "history": [asdict(each) for each in decisions]}
-        return {"model": model_name, **told}
-    decision = registry.rollback(client, model_name) if arguments.rollback else registry.promote(client, model_name)
+        shown = {"versions": [asdict(each) for each in versions], "history": [asdict(each) for each in decisions]}
+        return {"model": model_name, **shown}
+    decision = rollback(client, model_name) if arguments.rollback else promote(client, model_name)
     _show_decision(model_name, decision)
     return {"model": model_name, **asdict(decision)}
 
 
-def _show_decision(model_name: str, decision: "Decision") -> None:
+def _show_decision(model_name: str, decision: "PromotionDecision") -> None:
     print(f"{model_name} version {decision.version} is the champion: {decision.reason}")
     print(f"  version {decision.version}: {_figures(decision.measured)}")
     if decision.replaced is not None:
@@ -79,7 +83,7 @@ def _show_decision(model_name: str, decision: "Decision") -> None:
     print(f'  mlflow.pyfunc.load_model("models:/{model_name}@champion")')
 
 
-def _show_history(model_name: str, versions: "list[RegisteredVersion]", decisions: "list[Decision]") -> None:
+def _show_history(model_name: str, versions: "list[RegisteredVersion]", decisions: "list[PromotionDecision]") -> None:
     print(f"Versions of {model_name}:")
     for version in versions:
         aliases = f" [{', '.join(version.aliases)}]" if version.aliases else ""

@@ -10,10 +10,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from pipeline.config import SweepConfig, TrialResources, refuse_unwritable
-from pipeline.exits import Parser, run_command
-from pipeline.flags import add_shared_flags, shared_values
-from pipeline.planning.budget import parse_duration
-from pipeline.report.drawing import refuse_graph_suffix
+from pipeline.figures.graph_text import refuse_graph_suffix
+from pipeline.terminal.durations import parse_duration
+from pipeline.terminal.exits import run_command
+from pipeline.terminal.flags import Parser, add_shared_flags, shared_values
 
 
 def build_parser() -> Parser:
@@ -91,7 +91,7 @@ def main() -> None:
     if flags.budget is not None:
         parse_duration(flags.budget)
     # Only now: these take seconds to import, and bad usage should not wait for them.
-    from pipeline.tracking_server import prepare_mlflow
+    from pipeline.tracking.server import prepare_mlflow
 
     prepare_mlflow()
     from pipeline.sweep_actions import carry_out, print_why

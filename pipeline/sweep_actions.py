@@ -6,21 +6,25 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.cluster import connected
+from pipeline.cluster.connection import connected
 from pipeline.config import SweepConfig, experiment_name, resolve_tracking_uri
-from pipeline.console import plain_or_live
-from pipeline.decisions import explain
-from pipeline.orchestration import plan, run_stages
-from pipeline.planning.budgeted import fit_to_budget
-from pipeline.planning.outlook import foresee, outlook_lines, outlook_values
-from pipeline.report.boxes import Box
-from pipeline.report.drawing import write_graph
-from pipeline.report.summary import describe_search, print_leaderboard, print_summary
-from pipeline.session import open_session, under_way
+from pipeline.figures.boxes import Box
+from pipeline.figures.graph_text import write_graph
+from pipeline.graph.plan import GraphPlan, StageSelection, plan_graph
+from pipeline.graph.runner import GraphRunner
+from pipeline.graph.stage_memory import StageMemory
+from pipeline.planning.budget_choice import fit_to_budget
+from pipeline.planning.forecast import forecast_lines, forecast_sweep, forecast_values
+from pipeline.report.printing import print_leaderboard, print_summary
+from pipeline.report.summary import describe_search, up_to_date
+from pipeline.search.decisions import explain
+from pipeline.session.lifecycle import open_session, under_way
+from pipeline.session.sweep_session import SweepSession
 from pipeline.stages import sweep_graph
-from pipeline.sweep_session import SweepSession
-from pipeline.tracking_server import open_client, refuse_missing_database, refuse_unreachable
-from vit.data import load_dataset
+from pipeline.terminal.console import plain_or_live
+from pipeline.tracking.server import open_client, refuse_missing_database, refuse_unreachable
+from pipeline.tracking.trial_runs import SWEEP_RUN
+from vit.data.dataset import load_dataset
 
 
 def carry_out(
@@ -47,41 +51,64 @@ def _within(budget: str, config: SweepConfig, started: float, plan_only: bool) -
 def sweep(config: SweepConfig) -> dict[str, Any]:
     """Runs the stages that need to run; prints and gives the result."""
     with open_session(SweepSession, config, plain_or_live()) as session:
-        planned = plan(session, sweep_graph(session))
-        outputs = planned.outputs
-        if planned.is_finished:
-            for name, verdict in planned.verdicts.items():
-                session.say(f"{name}: {verdict.reason}")
-        else:
-            with under_way(session, dashboard=config.workers_per_trial > 1):
-                outputs = run_stages(session, planned)
+        plan = _plan(session)
+        outputs = _known(session, plan) if plan.is_finished else _run(session, plan)
         if "report" in outputs:
-            print_summary(session.console, outputs["report"])
-            return dict(outputs["report"])
+            cached = "report" in plan.outputs
+            summary = up_to_date(session, outputs["report"]) if cached else outputs["report"]
+            print_summary(session.console, summary)
+            return dict(summary)
         result = describe_search(session, outputs["search"]) if "search" in outputs else {}
         if result:
             print_leaderboard(session.console, result["leaderboard"])
         return result
 
 
+def _plan(session: SweepSession) -> GraphPlan:
+    config = session.config
+    selection = StageSelection(config.from_stage, config.until_stage, config.forced)
+    memory = StageMemory(session.tracker.client, session.tracker.experiment, session.memory.owner)
+    plan = plan_graph(sweep_graph(session), selection, memory)
+    if "prepare" in plan.outputs:
+        session.use_precision(plan.outputs["prepare"].precision)
+    return plan
+
+
+def _known(session: SweepSession, plan: GraphPlan) -> dict[str, Any]:
+    for name, verdict in plan.verdicts.items():
+        session.say(f"{name}: {verdict.reason}")
+    return plan.outputs
+
+
+def _run(session: SweepSession, plan: GraphPlan) -> dict[str, Any]:
+    runner = GraphRunner(
+        plan, session.tracker, SWEEP_RUN, session.stage_records, session.say, session.watchdog.progressed
+    )
+    several_workers = session.config.workers_per_trial > 1
+    with under_way(session, dashboard=several_workers), session.interrupt.deferred(), session.watchdog:
+        if {"search", "baseline"} <= plan.running:
+            session.hold_slots_for_baseline()
+        return runner.run(lambda: session.interrupt.requested)
+
+
 def print_plan(config: SweepConfig, file: Path | None) -> dict[str, Any]:
     """Says what would run, and draws it where a file is named."""
     with open_session(SweepSession, config, plain_or_live()) as session:
-        planned = plan(session, sweep_graph(session))
-        outlook = None if planned.is_finished else foresee(session, planned)
-        for line in outlook_lines(session, planned, outlook):
+        plan = _plan(session)
+        forecast = None if plan.is_finished else forecast_sweep(session, plan)
+        for line in forecast_lines(session, plan, forecast):
             session.say(line)
         if file is not None:
-            session.say(f"the stages are drawn in {write_graph(file, planned.boxes)}")
-        session.forget()
-    return outlook_values(planned, outlook)
+            session.say(f"the stages are drawn in {write_graph(file, plan.boxes)}")
+        session.memory.forget()
+    return forecast_values(plan, forecast)
 
 
 def print_graph(config: SweepConfig, file: Path) -> dict[str, Any]:
     """Draws the stages."""
     with open_session(SweepSession, config, plain_or_live()) as session:
         boxes = [Box(stage.name, stage.inputs) for stage in sweep_graph(session)]
-        session.forget()
+        session.memory.forget()
         session.say(f"the stages are drawn in {write_graph(file, boxes)}")
     return {"stages": [asdict(box) for box in boxes]}
 

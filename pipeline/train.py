@@ -9,8 +9,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from pipeline.config import TrainConfig, WorkerRange, refuse_unwritable
-from pipeline.exits import Parser, run_command
-from pipeline.flags import add_shared_flags, shared_values
+from pipeline.terminal.exits import run_command
+from pipeline.terminal.flags import Parser, add_shared_flags, shared_values
 
 
 def build_parser() -> Parser:
@@ -45,13 +45,13 @@ def main() -> None:
     config = config_of(flags)
     refuse_unwritable("--json", flags.json)
     # Only now: these take seconds to import, and bad usage should not wait for them.
-    from pipeline.tracking_server import prepare_mlflow
+    from pipeline.tracking.server import prepare_mlflow
 
     prepare_mlflow()
-    from pipeline.console import plain_or_live
-    from pipeline.session import open_session, under_way
-    from pipeline.single import train_and_report
-    from pipeline.train_session import TrainSession
+    from pipeline.session.lifecycle import open_session, under_way
+    from pipeline.session.train_session import TrainSession
+    from pipeline.single_run import train_and_report
+    from pipeline.terminal.console import plain_or_live
 
     gc.freeze()  # what was imported stays; going through it once more at the end would take a second
     with open_session(TrainSession, config, plain_or_live()) as session, under_way(session, dashboard=True):

@@ -8,8 +8,10 @@ import socket
 import sys
 
 from pipeline.config import resolve_tracking_uri
-from pipeline.exits import Parser, UsageError, run_command
-from pipeline.tracking_server import prepare_mlflow, refuse_missing_database, refuse_unreachable
+from pipeline.errors import UsageError, without_passwords
+from pipeline.terminal.exits import run_command
+from pipeline.terminal.flags import Parser
+from pipeline.tracking.server import prepare_mlflow, refuse_missing_database, refuse_unreachable
 
 HOST = "127.0.0.1"
 
@@ -27,7 +29,7 @@ def main() -> None:
         raise UsageError(f"--port is {flags.port}, but must be from 1 to 65535")
     uri = resolve_tracking_uri(flags.tracking_uri)
     if uri.startswith(("http://", "https://")):
-        print(f"the runs are on a server with a UI of its own: {uri}")
+        print(f"the runs are on a server with a UI of its own: {without_passwords(uri)}")
         return
     prepare_mlflow()
     refuse_missing_database(uri)

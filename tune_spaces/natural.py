@@ -8,8 +8,8 @@ Budget: 32 trials of at most 30 epochs, the published length; ASHA spends about 
 from ray import tune
 
 from tune_spaces.space import Domains, Space, patch_sizes
-from vit.arrays import DataShape
-from vit.recipes import published_patch_size
+from vit.data.arrays import DataShape
+from vit.training.recipes import published_patch_size
 
 
 def _domains(shape: DataShape) -> Domains:

@@ -9,9 +9,9 @@ import numpy as np
 from ray import tune
 from ray.tune.search.sample import Domain
 
-from vit.arrays import DataShape
-from vit.model import ViTConfig
-from vit.recipes import Recipe, published
+from vit.data.arrays import DataShape
+from vit.model.config import ViTConfig
+from vit.training.recipes import Recipe, published
 
 Domains = dict[str, Domain]
 
@@ -123,14 +123,25 @@ def bounds(domain: Domain) -> tuple[float, float] | None:
 def describe(domain: Domain) -> str:
     """A domain in one short text: `3e-4..5e-3 (log)`, `2..6` (both ends within it), `2, 4, 8`.
 
-    What is neither a range nor a choice (normal, quantised) is told in Ray's words.
+    What is neither a range nor a choice (normal, quantised) is described by how it draws, in Ray's names:
+    `Float(0, 1), Quantized(q=0.1, sampler=Uniform())`. Domains that draw differently have different descriptions.
     """
     if isinstance(domain, tune.search.sample.Categorical):
         return ", ".join(short(option) for option in domain.categories)
     ends = bounds(domain)
     if ends is None:
-        return str(domain.domain_str)
+        return f"{type(domain).__name__}{domain.domain_str}, {_sampler_text(domain.get_sampler())}"
     return "..".join(short(end) for end in ends) + (" (log)" if is_log(domain) else "")
+
+
+def _sampler_text(sampler: Any) -> str:
+    """A sampler by its name and all its settings, those of one within it too."""
+    settings = {name: value for name, value in sorted(vars(sampler).items()) if not callable(value)}
+    texts = [
+        f"{name}={_sampler_text(value) if isinstance(value, tune.search.sample.Sampler) else short(value)}"
+        for name, value in settings.items()
+    ]
+    return f"{type(sampler).__name__.strip('_')}({', '.join(texts)})"
 
 
 def short(value: Any, digits: int = 6) -> str:

@@ -1,1 +1,4 @@
-"""A Vision Transformer trained from scratch: plain PyTorch, usable on its own, without Ray or MLflow."""
+"""A Vision Transformer trained from scratch: plain PyTorch, usable on its own, without Ray or MLflow.
+
+`data` reads images, `model` is the network, `training` trains it, `files` keeps it. Each imports only those before it.
+"""

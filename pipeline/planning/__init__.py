@@ -1,1 +1,4 @@
-"""What a sweep would take, before it runs; and making it fit into a time."""
+"""What a sweep would take, before it runs, and making it fit into a time.
+
+The stages and `pipeline.sweep` import this. It imports `session`, `graph` and `search.asha`.
+"""

@@ -1,16 +1,14 @@
-"""`--budget`: reading a length of time, and the largest sweep that is expected to fit into it."""
+"""`--budget`: the largest sweep that is expected to fit into a time."""
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from pipeline.exits import UsageError
+from pipeline.errors import UsageError
+from pipeline.terminal.durations import duration_text
 
 WORTHWHILE_TRIALS = 8
 """Fewer are no search: epochs and images are given up before."""
-_NUMBER = r"(\d+(?:\.\d+)?)"
-_DURATION = re.compile(f"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
 
 
 @dataclass(frozen=True)
@@ -24,24 +22,6 @@ class Size:
     def __str__(self) -> str:
         sizes = ((self.trials, "trial"), (self.max_epochs, "epoch"), (self.train_images, "image"))
         return ", ".join(f"{count} {unit}" if count == 1 else f"{count} {unit}s" for count, unit in sizes)
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of `90s`, `30m`, `1.5h` or `2h30m`."""
-    match = _DURATION.fullmatch(text)
-    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
-    total = 3600 * hours + 60 * minutes + seconds
-    if not 0 < total < math.inf:
-        raise UsageError(f"--budget is {text!r}, but must be a time above 0 such as 90s, 30m, 1.5h or 2h30m")
-    return total
-
-
-def duration_text(seconds: float) -> str:
-    """As `parse_duration` reads it, in the largest units: `2h30m`."""
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
-    return "".join(f"{value:g}{unit}" for value, unit in parts if value) or "0s"
 
 
 def fit_budget(seconds: float, most: Size, least_images: int, estimate: Callable[[Size], float]) -> Size:

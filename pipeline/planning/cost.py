@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune_spaces.space import TrialSpec
-from vit.calibration import StepTimes, elements_per_image, flops_per_image
-from vit.fit import EVALUATION_BATCH
-from vit.model import ViTConfig
-from vit.precision import Precision
+from vit.model.config import ViTConfig
+from vit.model.work import elements_per_image, flops_per_image
+from vit.training.calibration import StepTimes
+from vit.training.fit import EVALUATION_BATCH
+from vit.training.precision import Precision
 
 NUM_MEASURED = 4
 """One more than there are rates, so that no single bad measurement decides one."""
@@ -82,7 +83,7 @@ def _work(model: ViTConfig, batch_size: int) -> NDArray[np.float64]:
 
 
 def epoch_seconds(calibration: Calibration, spec: TrialSpec, train_images: int, validation_images: int) -> float:
-    """Training and validation of one epoch; a last, smaller batch is not trained on (`vit.fit`)."""
+    """Training and validation of one epoch; a last, smaller batch is not trained on (`vit.training.fit`)."""
     batch_size = min(spec.recipe.batch_size, train_images)
     steps = train_images // batch_size
     trained = steps * calibration.step_seconds(spec.model, batch_size)

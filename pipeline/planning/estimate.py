@@ -8,12 +8,12 @@ from statistics import median
 from pipeline.planning.cost import Calibration, epoch_seconds
 from pipeline.planning.footprint import state_bytes
 from pipeline.planning.plan import SweepPlan
-from pipeline.planning.rehearsal import Places, SearchEstimate, rehearse
+from pipeline.planning.simulation import SearchEstimate, Slots, simulate_search
 from tune_spaces.space import TrialSpec
-from vit.precision import Precision
+from vit.training.precision import Precision
 
 TRIAL_SECONDS = 0.5
-"""Of a place, for a trial's start, end and figures: 100 trials of next to nothing took two places 22 s longer than 10
+"""Of a slot, for a trial's start, end and figures: 100 trials of next to nothing took two slots 22 s longer than 10
 trials (docs/experiments.md, what a trial costs the driver)."""
 EPOCH_SECONDS, SAVED_BYTES_PER_SECOND = 0.01, 400e6
 """Writing the state after an epoch: 20 ms for 4 MB and 90 ms for 32 MB (docs/experiments.md, the sweep on digits)."""
@@ -84,11 +84,11 @@ def _certain(seconds: float) -> Seconds:
 
 
 def search_estimate(calibration: Calibration, plan: SweepPlan) -> SearchEstimate:
-    """The search, while the published configuration's trainings hold one of the places until they are done."""
+    """The search, while the published configuration's trainings hold one of the slots until they are done."""
     start = calibration.start_seconds
     held = _baseline_seconds(calibration, plan)
-    places = Places((held + start, *[start] * (plan.concurrent - 1)), TRIAL_SECONDS)
-    return rehearse([_saved_epoch_seconds(calibration, plan, spec) for spec in plan.specs], plan.rungs, places)
+    slots = Slots((held + start, *[start] * (plan.concurrent - 1)), TRIAL_SECONDS)
+    return simulate_search([_saved_epoch_seconds(calibration, plan, spec) for spec in plan.specs], plan.rungs, slots)
 
 
 def _saved_epoch_seconds(calibration: Calibration, plan: SweepPlan, spec: TrialSpec) -> float:
@@ -108,7 +108,7 @@ def _in_turn(calibration: Calibration, plan: SweepPlan, trainings: int, of_an_ep
 
 
 def _confirm(calibration: Calibration, plan: SweepPlan) -> Seconds:
-    """As many trainings of finalists at once as there are places; all are taken for equally long."""
+    """As many trainings of finalists at once as there are slots; all are taken for equally long."""
     epochs = _of_a_finalist([_saved_epoch_seconds(calibration, plan, spec) for spec in plan.specs[1:]])
     if not plan.num_finalists:
         return _certain(0.0)

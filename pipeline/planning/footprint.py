@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pipeline.planning.plan import SweepPlan
 from tune_spaces.space import TrialSpec
-from vit.model import count_parameters
+from vit.model.vision_transformer import count_parameters
 
 BYTES_PER_PARAMETER = 4
 """Weights and moments are kept in fp32."""

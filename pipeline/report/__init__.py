@@ -1,1 +1,4 @@
-"""What a sweep tells at its end: summary, page, figures."""
+"""What a sweep tells at its end: the summary as values, in words, as a page, in MLflow and on the terminal.
+
+The stages and `pipeline.sweep` import this. It imports `session`, `results`, `registry` and `figures`.
+"""

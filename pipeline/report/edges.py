@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ray.tune.search.sample import Categorical, Domain, Integer
 
-from pipeline.ranking import TrialResult
+from pipeline.trials.records import TrialResult
 from tune_spaces.space import Domains, bounds, describe, drawn_value, is_log, short
 
 FEWEST = 3

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.ranking import TrialResult
+from pipeline.trials.records import TrialResult
 from tune_spaces.space import Domains, drawn_value, is_log
 
 FEWEST = 10

@@ -1,1 +1,5 @@
-"""The trials of a search: how one trains, what it leaves, and who is told of it."""
+"""What a trial is to everybody: ASHA's rungs, its records in memory, its files, and who hears of it.
+
+Everything that trains, searches, records or reports imports this. It imports only `pipeline.errors`, the search spaces
+and `vit`.
+"""

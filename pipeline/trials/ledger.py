@@ -4,12 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import cast
 
-from pipeline.exits import PipelineError
-from pipeline.ranking import EpochRecord, Outcome, TrialRecord
-from pipeline.trials.folder import TrialHistory, TrialLedger, trial_folder
+from pipeline.errors import PipelineError
+from pipeline.trials.folder import HISTORY_FILE, TrialHistory, TrialLedger, trial_folder
+from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from pipeline.trials.rungs import Decision
 from tune_spaces.space import TrialSpec
-from vit.storage import CONCURRENT_READS
+from vit.files.storage import CONCURRENT_READS
 
 
 class Ledger:
@@ -43,13 +43,19 @@ class Ledger:
 
     def _record(self, spec: TrialSpec) -> TrialRecord:
         ledger, history = self._trials[spec.index], TrialHistory.read(trial_folder(self._folder, spec.index))
+        folder = trial_folder(self._folder, spec.index)
+        if not history.epochs and folder.exists(HISTORY_FILE):
+            raise PipelineError(
+                f"{folder.uri}/{HISTORY_FILE} is broken, and its trial has ended: remove its folder, and the trial is "
+                "run again"
+            )
         epochs = tuple(EpochRecord.of(entry) for entry in history.epochs)
         return TrialRecord(spec, cast(Outcome, ledger.outcome), epochs, ledger.error, self.decisions(spec.index))
 
     def decisions(self, index: int) -> tuple[Decision, ...]:
         """ASHA's decisions of a trial, in order."""
-        told = self._trials[index].decisions if index in self._trials else []
-        return tuple(Decision(**decision) for decision in told)
+        decided = self._trials[index].decisions if index in self._trials else []
+        return tuple(Decision(**decision) for decision in decided)
 
     @property
     def begun(self) -> list[int]:

@@ -1,13 +1,13 @@
-"""Who is told what happens to the trials, in the project's own terms."""
+"""Observers: they hear what happens to the trials, in the project's own terms."""
 
-from pipeline.ranking import EpochRecord, TrialRecord
+from pipeline.trials.records import EpochRecord, TrialRecord
 from tune_spaces.space import TrialSpec
 
 
 class Observer:
-    """Told on the driver, in one thread; it must return at once. Each kind of news may be left alone.
+    """Called on the driver, in one thread; it must return at once. Each kind of news may be left alone.
 
-    A driver that takes over from one that died tells of the unfinished trials from their beginning.
+    A driver that takes over from one that died reports the unfinished trials from their beginning.
     """
 
     def trial_started(self, spec: TrialSpec) -> None:

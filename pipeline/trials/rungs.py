@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.exits import UsageError
+from pipeline.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline import exits
+from pipeline.terminal import exits
 from tests.tracking_uri import tracking_uri_undone
 
 ROOT = Path(__file__).parents[2]

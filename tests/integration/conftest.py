@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cluster import connected
+from pipeline.cluster.connection import connected
 from tests.integration.commands import TrackingServer
 
 

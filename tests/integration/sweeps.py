@@ -11,7 +11,7 @@ from mlflow.entities import Run
 
 from pipeline.trials.folder import TrialHistory, TrialLedger
 from tests.integration.commands import client_of, runs_of
-from vit.storage import Folder
+from vit.files.storage import Folder
 
 SEARCH_STAGES = ("prepare", "search")
 """Of a sweep with `--until search`."""

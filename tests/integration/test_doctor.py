@@ -17,7 +17,8 @@ import pytest
 from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
-from pipeline.checkup.rays import check_rays, leaked_groups
+from pipeline.diagnosis.placement_groups import leaked_groups
+from pipeline.diagnosis.rays import check_rays
 from tests.integration.commands import (
     assert_gone,
     processes_below,

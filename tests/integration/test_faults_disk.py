@@ -28,8 +28,8 @@ from tests.integration.sweeps import (
     stamps,
     summary,
 )
-from vit.checkpoint import CheckpointError, load_state
-from vit.storage import Folder
+from vit.files.checkpoint import CheckpointError, load_state
+from vit.files.storage import Folder
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,8 @@ import psutil
 import pytest
 from mlflow.entities import Run
 
-from pipeline.tracking import Tracker, TrackingError
+from pipeline.tracking.events import TrackingError
+from pipeline.tracking.tracker import Tracker
 from tests.integration.commands import (
     DEADLINE,
     TrackingServer,

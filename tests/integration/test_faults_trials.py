@@ -10,21 +10,24 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.artifacts import ArtifactMaker
-from pipeline.cluster import Allotment, connected
-from pipeline.ranking import EpochRecord, TrialRecord
-from pipeline.search import Search, run_search
-from pipeline.tracking import DatasetReference, Tracker
+from pipeline.cluster.allotment import Allotment
+from pipeline.cluster.connection import connected
+from pipeline.search.tuner import Search, run_search
+from pipeline.tracking.artifacts import ArtifactMaker
+from pipeline.tracking.events import DatasetReference
+from pipeline.tracking.tracker import Tracker
+from pipeline.tracking.trial_runs import SWEEP_RUN, TrialRuns, trial_key
+from pipeline.training.training import TrainingContext, TrainingData
+from pipeline.training.worker_group import SharedData
 from pipeline.trials.observers import Observer
+from pipeline.trials.records import EpochRecord, TrialRecord
 from pipeline.trials.rungs import Rungs
-from pipeline.trials.runs import SWEEP_RUN, TrialRuns, trial_key
-from pipeline.trials.training import TrainingContext, TrainingData
 from tests.integration.commands import title_of
 from tune_spaces.space import TrialSpec
-from vit.augment import measure_normalisation
-from vit.data import DataConfig, load_dataset
-from vit.model import ViTConfig
-from vit.recipes import Recipe
+from vit.data.dataset import DataConfig, load_dataset
+from vit.data.normalisation import measure_normalisation
+from vit.model.config import ViTConfig
+from vit.training.recipes import Recipe
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +88,21 @@ def test_trials_that_diverge_find_no_memory_or_lose_their_process(tmp_path: Path
         assert [(entry.step, entry.value) for entry in history] == [(number, loss) for number, loss, _ in epochs[2]]
 
 
-class _Told(Observer):
+def test_a_trial_that_diverges_stands_on_its_rung_as_the_worst(tmp_path: Path) -> None:
+    """Through Ray Tune, which asks no scheduler about a report that ends a trial."""
+    model = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=1, num_heads=2)
+    recipe = Recipe(epochs=3, batch_size=32, flip=False)
+    diverging = replace(recipe, learning_rate=1e30)
+    recipes = [recipe, diverging, diverging, diverging, recipe]
+    specs = [TrialSpec(index, model, each, seed=7) for index, each in enumerate(recipes)]
+    with connected(None):
+        records = _search(specs, tmp_path, [], Rungs(1, 3, 3))
+    assert [record.outcome for record in records] == ["finished", "diverged", "diverged", "diverged", "finished"]
+    assert [[decision.of for decision in record.decisions] for record in records] == [[1], [2], [3], [4], [5]]
+    assert [record.decisions[0].accuracy for record in records[1:4]] == [0.0] * 3
+
+
+class _NotingObserver(Observer):
     """What an observer hears of, in order."""
 
     def __init__(self) -> None:
@@ -104,17 +121,20 @@ class _Told(Observer):
         self.news.append(f"restored {record.outcome}")
 
 
-def _search(specs: list[TrialSpec], folder: Path, observers: list[Observer]) -> list[TrialRecord]:
-    """One trial at a time, none stopped early, on few digits."""
+def _search(
+    specs: list[TrialSpec], folder: Path, observers: list[Observer], rungs: Rungs | None = None
+) -> list[TrialRecord]:
+    """One trial at a time, none stopped early unless there are rungs, on few digits."""
     dataset = load_dataset(DataConfig("digits", train_limit=200))
     normalisation = measure_normalisation(dataset.train.images)
     length = specs[-1].recipe.epochs
     search = Search(
         specs,
-        TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names),
+        SharedData.put(TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names)),
         TrainingContext(f"{folder}/trials", "fp32", compile=False),
-        Rungs(length, 3, length),
+        rungs or Rungs(length, 3, length),
         Allotment(1, 0, 1),
-        str(folder),
+        f"{folder}/tune",
+        f"{folder}/ray-train",
     )
     return run_search(search, observers, lambda: False)

@@ -13,16 +13,18 @@ pytestmark = pytest.mark.slow
 
 def test_a_stage_is_added_as_the_guide_says(tmp_path: Path) -> None:
     guide = (ROOT / "CONTRIBUTING.md").read_text().split("## Adding a stage")[1].split("\n## ")[0]
-    output, function, entry = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    output, stage, entry = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     for package in ("pipeline", "vit", "tune_spaces"):
         shutil.copytree(ROOT / package, tmp_path / "copy" / package)
-    _append(tmp_path / "copy" / "pipeline" / "outputs.py", output)
-    stages = tmp_path / "copy" / "pipeline" / "stages.py"
+    pipeline = tmp_path / "copy" / "pipeline"
+    _append(pipeline / "results" / "stage_outputs.py", output)
+    (pipeline / "stages" / "balance.py").write_text(stage)
+    stages = pipeline / "stages" / "__init__.py"
     text = stages.read_text()
     assert text.count("    stages = [\n") == 1
     text = text.replace("    stages = [\n", f"    stages = [\n        {entry.strip()},\n")
-    stages.write_text(text)
-    _append(stages, f"from pipeline.outputs import Balance\n\n\n{function}")
+    imports = "from pipeline.results.stage_outputs import Balance\nfrom pipeline.stages.balance import count_classes\n"
+    stages.write_text(text.replace("from pipeline.stages.audit", f"{imports}from pipeline.stages.audit"))
 
     work = tmp_path / "work"
     work.mkdir()

@@ -13,9 +13,10 @@ from typing import cast
 import pytest
 from mlflow import MlflowClient
 
-from pipeline import registry
-from pipeline.exits import GateRefusedError, PipelineError, UsageError
-from pipeline.tracking_server import open_client, refuse_missing_database, refuse_unreachable
+from pipeline.errors import GateRefusedError, PipelineError, UsageError
+from pipeline.registry import gate
+from pipeline.registry import versions as registry
+from pipeline.tracking.server import open_client, refuse_missing_database, refuse_unreachable
 from tests.integration.commands import ROOT, run_here
 
 _numbers = itertools.count()
@@ -38,11 +39,11 @@ class Versions:
         self.client.set_registered_model_alias(self.name, registry.CHALLENGER, version.version)
         return int(version.version)
 
-    def promote(self) -> registry.Decision:
-        return registry.promote(self.client, self.name)
+    def promote(self) -> gate.PromotionDecision:
+        return gate.promote(self.client, self.name)
 
-    def rollback(self) -> registry.Decision:
-        return registry.rollback(self.client, self.name)
+    def rollback(self) -> gate.PromotionDecision:
+        return gate.rollback(self.client, self.name)
 
     def aliases(self) -> dict[str, int]:
         aliases = self.client.get_registered_model(self.name).aliases
@@ -87,7 +88,7 @@ def test_equal_or_fewer_right_answers_lose(versions: Versions, correct: int) -> 
     with pytest.raises(GateRefusedError, match=f"{correct} of 100 test images right, not more than the 10 of"):
         versions.promote()
     assert versions.aliases() == {"champion": 1, "challenger": 2}
-    refused = registry.history(versions.client, versions.name)[-1]
+    refused = gate.history(versions.client, versions.name)[-1]
     assert (refused.event, refused.version, refused.replaced) == ("refused", 2, None)
     assert refused.measured is not None
     assert refused.measured.test_correct == correct
@@ -122,7 +123,7 @@ def test_nothing_to_promote(versions: Versions) -> None:
 
 
 def test_no_such_model(versions: Versions) -> None:
-    for act in (registry.promote, registry.rollback, registry.history, registry.list_versions):
+    for act in (gate.promote, gate.rollback, gate.history, registry.list_versions):
         with pytest.raises(UsageError, match="there is no registered model vit-none"):
             act(versions.client, "vit-none")
 
@@ -147,12 +148,49 @@ def test_a_kill_between_the_steps_leaves_a_champion(versions: Versions, calls_be
     versions.promote()
     versions.add(11)
     with pytest.raises(KeyboardInterrupt):
-        registry.promote(cast(MlflowClient, _Killed(versions.client, calls_before_the_kill)), versions.name)
+        gate.promote(cast(MlflowClient, _Killed(versions.client, calls_before_the_kill)), versions.name)
     assert versions.aliases()["champion"] == (1 if calls_before_the_kill < 2 else 2)
     if calls_before_the_kill < 2:
         versions.promote()
     assert versions.aliases()["champion"] == 2
     assert versions.aliases()["previous"] == 1
+
+
+@pytest.mark.parametrize("calls_before_the_kill", [0, 1, 2])
+def test_a_roll_back_that_is_killed_between_its_steps_is_ended_by_the_next(
+    versions: Versions, calls_before_the_kill: int
+) -> None:
+    for correct in (10, 11):
+        versions.add(correct)
+        versions.promote()
+    with pytest.raises(KeyboardInterrupt):
+        gate.rollback(cast(MlflowClient, _Killed(versions.client, calls_before_the_kill)), versions.name)
+    decision = versions.rollback()
+    assert (decision.event, decision.version, decision.replaced) == ("rollback", 1, 2)
+    assert versions.aliases() == {"champion": 1, "previous": 2}
+    assert versions.rollback().version == 2
+
+
+def test_a_challenger_that_is_registered_during_a_promotion_stays_one(versions: Versions) -> None:
+    versions.add(10)
+    versions.promote()
+    versions.add(11)
+    meddling = _Meddling(versions.client, lambda: versions.add(99))
+    assert gate.promote(cast(MlflowClient, meddling), versions.name).version == 2
+    assert versions.aliases() == {"champion": 2, "previous": 1, "challenger": 3}
+
+
+class _Meddling:
+    """A client beside which something else happens once, before its first write."""
+
+    def __init__(self, client: MlflowClient, happening: Callable[[], object]) -> None:
+        self._client, self._happenings = client, [happening]
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        if name.startswith("set_") and self._happenings:
+            self._happenings.pop()()
+        method: Callable[..., object] = getattr(self._client, name)
+        return method
 
 
 class _Killed:
@@ -179,7 +217,7 @@ def test_history_tells_all_in_order(versions: Versions) -> None:
         else:
             versions.promote()
     versions.rollback()
-    told = registry.history(versions.client, versions.name)
+    told = gate.history(versions.client, versions.name)
     assert [(decision.event, decision.version) for decision in told] == [
         ("promote", 1),
         ("promote", 2),

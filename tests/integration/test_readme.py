@@ -10,7 +10,7 @@ from pipeline.config import SweepConfig
 from pipeline.sweep_actions import print_graph
 from tests.integration.commands import ROOT
 from tests.integration.readme import COMMANDS, README
-from vit.data import DataConfig
+from vit.data.dataset import DataConfig
 
 pytestmark = pytest.mark.slow
 
@@ -56,14 +56,15 @@ def test_the_picture_is_what_the_command_draws(tmp_path: Path) -> None:
     assert not list((tmp_path / "sweeps").iterdir())  # nothing was run
 
 
-def test_the_tree_names_every_file_of_the_packages() -> None:
-    tree = README.split("## The tree")[1]
-    files = subprocess.run(
-        ["git", "ls-files", "pipeline", "vit", "tune_spaces", "benchmarks", "mlflow", "docs", "deploy"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    named = [name for name in files if Path(name).name != "__init__.py"]
-    assert [name for name in named if Path(name).name not in tree] == []
+def test_the_tree_names_every_folder() -> None:
+    tree = README.split("## The tree")[1].split("```")[1]
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    folders = {Path(name).parts[0] for name in files if "/" in name and not name.startswith(".")}
+    within = {Path(name).parts[1] for name in files if name.startswith("pipeline/") and name.count("/") > 1}
+    named = [line.partition("/")[0] for line in tree.splitlines() if "/" in line.partition(" ")[0] or line[:2] == "  "]
+    assert sorted(name.strip() for name in named) == sorted([*folders, *within])
+
+
+def test_the_picture_of_the_report_is_there() -> None:
+    (picture,) = re.findall(r"!\[.*\]\((.*)\)", README)
+    assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mlflow
@@ -17,14 +17,15 @@ import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipeline import registry
-from pipeline.exits import UsageError
-from pipeline.tracking_server import open_client
-from vit.augment import Normalisation
-from vit.checkpoint import ModelCard, save_card, save_weights
-from vit.model import VisionTransformer, ViTConfig
-from vit.serving import _load_pyfunc
-from vit.storage import Folder
+from pipeline.errors import UsageError
+from pipeline.registry import versions as registry
+from pipeline.tracking.server import open_client
+from vit.data.normalisation import Normalisation
+from vit.files.checkpoint import ModelCard, save_card, save_weights
+from vit.files.serving import _load_pyfunc
+from vit.files.storage import Folder
+from vit.model.config import ViTConfig
+from vit.model.vision_transformer import VisionTransformer
 
 NAME = "vit-x"
 CLASSES = ("ant", "bee", "cat", "dog")
@@ -176,7 +177,7 @@ def test_images_of_another_kind_are_refused(registered: Registered, wrong: str) 
 def test_an_example_of_one_image_is_refused(registered: Registered, tmp_path: Path) -> None:
     from mlflow.models import Model
 
-    from pipeline.served_model import save_served_model
+    from pipeline.registry.served_model import save_served_model
 
     card, model = _trained(Folder(str(tmp_path / "weights")))
     with pytest.raises(ValueError, match="holds 1 images, but must hold at least 2"):
@@ -188,3 +189,21 @@ def test_a_data_sets_model_is_named_after_its_folder(tmp_path: Path) -> None:
     assert registry.model_name_of(f"{tmp_path}/My Pets.v2/") == "vit-my-pets-v2"
     with pytest.raises(UsageError, match="--dataset is 'auto', but must name"):
         registry.model_name_of("auto")
+
+
+@pytest.mark.parametrize(("alias", "left"), [("champion", {"champion": 1}), ("challenger", {"challenger": 2})])
+def test_what_is_registered_again_pushes_nobody_aside(
+    tmp_path: Path, alias: str, left: dict[str, int], registered: Registered
+) -> None:
+    """A stage of an older sweep may run again, when its version is the champion or a newer one the challenger."""
+    name, weights, measured = f"vit-{alias}", Folder(str(tmp_path)), MEASURED
+    client, run_id = registered.client, registered.run_id
+    client.create_registered_model(name)
+    for _ in range(2):
+        tags = {**measured.to_tags(), "pipeline.run_id": run_id}
+        client.create_model_version(name, source="file:///nowhere", run_id=run_id, tags=tags)
+        measured = replace(measured, test_correct=8)
+    client.set_registered_model_alias(name, alias, "1" if alias == "champion" else "2")
+    assert registry.register(client, name, run_id, weights, registered.images[:2], MEASURED, {}, "again") == 1
+    aliases = client.get_registered_model(name).aliases
+    assert {each: int(version) for each, version in aliases.items()} == left

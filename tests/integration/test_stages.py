@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray.cluster_utils import Cluster
 
-from pipeline.cluster import connected
+from pipeline.cluster.connection import connected
 from tests.integration.commands import (
     TrackingServer,
     client_of,
@@ -118,7 +118,7 @@ def _what_is_out_of_reach_is_fetched(run: Sweep, work: Path, scores: list[list[f
     assert all(told[stage].startswith("cached") for stage in STAGES[:4])
     assert told["evaluate"] == "run, because --from evaluate says so"
     again = summary(work)
-    assert again["test_openings"] == 2
+    assert again["test_set_reads"] == 2
     assert list((work / "sweeps").glob("*/fetched/*/model.safetensors"))
     assert [model["test_accuracies"] for model in again["confirm"]["models"]] == scores
 

@@ -26,10 +26,10 @@ from tests.integration.commands import answers, free_port, run_here, run_to_end,
 from tests.integration.readme import commands_of
 from tune_spaces import SPACES
 from tune_spaces.space import draw_trials
-from vit.checkpoint import load_model
-from vit.data import DataConfig, Dataset, load_dataset
-from vit.fit import Runtime, Split, evaluate
-from vit.storage import Folder
+from vit.data.dataset import DataConfig, Dataset, load_dataset
+from vit.files.checkpoint import load_model
+from vit.files.storage import Folder
+from vit.training.fit import Runtime, Split, evaluate
 
 pytestmark = pytest.mark.slow
 
@@ -248,7 +248,7 @@ def test_test_figures_stand_where_the_test_images_were_read(sweep: Sweep) -> Non
     assert sweep.run.data.metrics["best/val_accuracy"] == sweep.result["winner"]["val_mean"]
     opened = f"tags.`pipeline.test_opened` = '{sweep.result['dataset']['test_digest']}'"
     (stage,) = sweep.client.search_runs([sweep.run.info.experiment_id], opened)
-    assert (stage.data.tags["pipeline.stage"], sweep.result["test_openings"]) == ("evaluate", 1)
+    assert (stage.data.tags["pipeline.stage"], sweep.result["test_set_reads"]) == ("evaluate", 1)
 
 
 def test_runs_name_their_data(sweep: Sweep, dataset: Dataset) -> None:
@@ -478,6 +478,16 @@ def test_the_readmes_commands_look_back_on_it(sweep: Sweep, promotions: list[sub
     checked = sweep.follow(doctor, env={"RAY_ADDRESS": "127.0.0.1:1"})
     assert (checked.returncode in (0, 1), checked.stderr) == (True, "")
     assert re.search(r"^(nothing was|\d+) found", checked.stdout.splitlines()[-1])
+
+
+def test_a_finished_sweep_given_again_tells_the_registry_as_it_is_now(
+    sweep: Sweep, promotions: list[subprocess.CompletedProcess[str]]
+) -> None:
+    assert "; there is no champion yet" in sweep.stdout
+    again = sweep.follow(SWEEP)
+    assert (again.returncode, again.stderr) == (0, "")
+    (line,) = [line for line in again.stdout.splitlines() if line.startswith("registry: ")]
+    assert re.search(r"; champion: version 1, test \d+\.\d\d%$", line)
 
 
 def test_the_readmes_plan_says_that_nothing_is_left_to_run(sweep: Sweep) -> None:

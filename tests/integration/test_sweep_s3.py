@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.trials.folder import TrialHistory, trial_folder
 from tests.integration.commands import run_to_end, start, trial_runs_of, wait_until
-from vit.storage import Folder
+from vit.files.storage import Folder
 
 pytestmark = pytest.mark.slow
 

@@ -14,12 +14,14 @@ import ray
 from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
-from pipeline.cluster import connected
-from pipeline.ddp import Assignment, SharedData, Team, run_trainings
-from pipeline.ranking import EpochRecord
+from pipeline.cluster.connection import connected
+from pipeline.training.distributed_training import Assignment
+from pipeline.training.driver_loop import run_trainings
+from pipeline.training.training import LoadedData, Training, TrainingContext, TrainingData
+from pipeline.training.worker_group import SharedData, WorkerGroupConfig
 from pipeline.trials.folder import TrialHistory
 from pipeline.trials.observers import Observer
-from pipeline.trials.training import LoadedData, Training, TrainingContext, TrainingData
+from pipeline.trials.records import EpochRecord
 from tests.integration.commands import (
     assert_gone,
     free_port,
@@ -32,12 +34,12 @@ from tests.integration.commands import (
 )
 from tests.integration.readme import commands_of
 from tune_spaces.space import TrialSpec
-from vit.augment import measure_normalisation
-from vit.data import DataConfig, Dataset, load_dataset
-from vit.fit import Runtime
-from vit.parallel import Workers
-from vit.recipes import published
-from vit.storage import Folder
+from vit.data.dataset import DataConfig, Dataset, load_dataset
+from vit.data.normalisation import measure_normalisation
+from vit.files.storage import Folder
+from vit.training.fit import Runtime
+from vit.training.parallel import Workers
+from vit.training.recipes import published
 
 pytestmark = pytest.mark.slow
 
@@ -115,7 +117,7 @@ def test_elastic_workers_go_on_with_those_that_are_left_when_a_node_dies(
         first, record = run_trainings(
             [Assignment(short, context), Assignment(spec, context, [lose_the_node])],
             SharedData.put(_training_data(dataset)),
-            Team(1, 2, cpus=1, gpus=0, folder=str(tmp_path), max_failures=1),
+            WorkerGroupConfig(1, 2, cpus=1, gpus=0, folder=str(tmp_path), max_failures=1),
             interrupted=lambda: False,
         )
         assert sum(alive["Alive"] for alive in ray.nodes()) == 1

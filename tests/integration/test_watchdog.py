@@ -15,18 +15,20 @@ import pytest
 import ray
 from ray.util import placement_group, remove_placement_group
 
-from pipeline.cluster import Allotment
-from pipeline.ddp import Assignment, SharedData, Team, run_trainings
-from pipeline.search import Search, run_search
+from pipeline.cluster.allotment import Allotment
+from pipeline.cluster.watchdog import Watchdog
+from pipeline.search.tuner import Search, run_search
+from pipeline.training.distributed_training import Assignment
+from pipeline.training.driver_loop import run_trainings
+from pipeline.training.training import TrainingContext, TrainingData
+from pipeline.training.worker_group import SharedData, WorkerGroupConfig
 from pipeline.trials.rungs import Rungs
-from pipeline.trials.training import TrainingContext, TrainingData
-from pipeline.watchdog import Watchdog
 from tests.integration.commands import DEADLINE, wait_until
 from tune_spaces.space import TrialSpec
-from vit.augment import measure_normalisation
-from vit.data import DataConfig, load_dataset
-from vit.model import ViTConfig
-from vit.recipes import Recipe
+from vit.data.dataset import DataConfig, load_dataset
+from vit.data.normalisation import measure_normalisation
+from vit.model.config import ViTConfig
+from vit.training.recipes import Recipe
 
 pytestmark = pytest.mark.slow
 
@@ -144,8 +146,8 @@ def test_a_training_that_finds_every_core_held_ends_when_it_is_asked_to(address:
         assert driver.stdin is not None
         with at_last(driver.stdin.close), Watchdog(SECOND, lambda text: asked.set()) as watchdog:
             assignment = Assignment(search.specs[0], search.context, [watchdog])
-            team = Team(1, 1, cpus=1, gpus=0, folder=str(tmp_path), max_failures=0)
-            (record,) = run_trainings([assignment], SharedData.put(search.data), team, asked.is_set)
+            team = WorkerGroupConfig(1, 1, cpus=1, gpus=0, folder=str(tmp_path), max_failures=0)
+            (record,) = run_trainings([assignment], search.data, team, asked.is_set)
         assert driver.poll() is None  # the cores are held to this moment
     assert (record.outcome, record.epochs) == ("interrupted", ())
 
@@ -157,9 +159,10 @@ def _search(folder: Path) -> Search:
     normalisation = measure_normalisation(dataset.train.images)
     return Search(
         [TrialSpec(0, model, Recipe(epochs=1, flip=False), seed=0)],
-        TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names),
+        SharedData.put(TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names)),
         TrainingContext(f"{folder}/trials", "fp32", compile=False),
         Rungs(1, 3, 1),
         Allotment(1, 0, 1),
-        str(folder),
+        f"{folder}/tune",
+        f"{folder}/ray-train",
     )

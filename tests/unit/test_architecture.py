@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("pipeline", "tune_spaces", "vit")
 MODULES = sorted(path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 LARGEST = 500_000
+"""Bytes of a file."""
+LONGEST = 250
+"""Lines of a module."""
 
 
 def imports_of(module: str) -> set[str]:
@@ -25,31 +29,160 @@ def imports_of(module: str) -> set[str]:
     return found
 
 
+def imports_in_functions(module: str) -> set[str]:
+    """The modules of this project that a file imports within functions."""
+    functions = (node for node in ast.walk(ast.parse((ROOT / module).read_text())) if isinstance(node, ast.FunctionDef))
+    imports = (node for each in functions for node in ast.walk(each) if isinstance(node, ast.ImportFrom))
+    return {str(node.module) for node in imports if str(node.module).partition(".")[0] in PACKAGES}
+
+
 def packages_of(module: str) -> set[str]:
     return {name.partition(".")[0] for name in imports_of(module)}
 
 
-FORBIDDEN = {
-    "vit/": {"ray", "mlflow", "pipeline", "tune_spaces"},
-    "tune_spaces/": {"pipeline", "mlflow"},
-    "pipeline/": {"tests"},
-    "pipeline/dag.py": {"ray", "mlflow", "torch", "vit", "tune_spaces", "numpy"},
-    "pipeline/config.py": {"ray", "mlflow", "torch", "numpy"},
-    "pipeline/exits.py": {"ray", "mlflow", "torch", "numpy"},
-    "pipeline/ranking.py": {"ray", "mlflow", "torch", "numpy"},
-    # A process that starts while every core is busy reads them.
-    "pipeline/report/trial_figures.py": {"ray", "mlflow", "torch", "vit"},
-    "pipeline/trials/folder.py": {"ray", "mlflow", "torch"},
-    "pipeline/artifacts.py": {"ray", "mlflow", "torch"},
+LAYERS = (
+    "vit.data", "vit.model", "vit.training", "vit.files", "tune_spaces",
+    "pipeline.errors", "pipeline.config", "pipeline.trials", "pipeline.results", "pipeline.figures",
+    "pipeline.terminal", "pipeline.cluster", "pipeline.tracking", "pipeline.graph", "pipeline.training",
+    "pipeline.search", "pipeline.registry", "pipeline.session", "pipeline.planning", "pipeline.report",
+    "pipeline.diagnosis", "pipeline.stages",
+    "pipeline.single_run", "pipeline.sweep_actions",
+    "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.doctor", "pipeline.ui",
+)  # fmt: skip
+"""Lowest first: a module imports its own layer and those before it."""
+APART = {
+    "pipeline.trials": {"pipeline.config"},
+    "pipeline.results": {"pipeline.config"},
+    "pipeline.figures": {"pipeline.config", "pipeline.results"},
+    "pipeline.terminal": {"pipeline.results", "pipeline.figures"},
+    "pipeline.cluster": {"pipeline.results", "pipeline.figures", "pipeline.terminal"},
+    "pipeline.tracking": {"pipeline.config", "pipeline.results", "pipeline.terminal", "pipeline.cluster"},
+    "pipeline.graph": {
+        "pipeline.config",
+        "pipeline.trials",
+        "pipeline.results",
+        "pipeline.cluster",
+        "vit.",
+        "tune_spaces",
+    },
+    "pipeline.training": {"pipeline.config", "pipeline.figures", "pipeline.terminal", "pipeline.graph"},
+    "pipeline.search": {"pipeline.config", "pipeline.figures", "pipeline.terminal", "pipeline.graph"},
+    "pipeline.registry": {"pipeline.trials", "pipeline.tracking", "pipeline.training", "pipeline.search"},
+    "pipeline.diagnosis": {"pipeline.search", "pipeline.training", "pipeline.report", "pipeline.planning"},
 }
+"""Layers that need nothing of some of those before them, as their docstrings say."""
+LAZY = {
+    # Bad usage and --help should not wait for the seconds that the frameworks take to import.
+    "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.doctor",
+    # matplotlib, which only the side process of figures and the end of a sweep need.
+    "pipeline.tracking.artifacts", "pipeline.report.recording",
+    # torch and torch.export, which promoting and looking do without.
+    "pipeline.registry.versions",
+    # Ray, which looking at what else was left does without.
+    "pipeline.diagnosis.placement_groups",
+}  # fmt: skip
+"""Modules that import some of this project's within a function, and why: the import costs seconds."""
+FRAMEWORKS = {
+    "vit/": {"ray", "mlflow"},
+    "tune_spaces/": {"mlflow"},
+    "pipeline/errors.py": {"ray", "mlflow", "torch", "numpy"},
+    "pipeline/config.py": {"ray", "mlflow", "torch", "numpy"},
+    "pipeline/trials/": {"ray", "mlflow", "torch"},
+    "pipeline/results/": {"ray", "mlflow", "torch", "numpy"},
+    # A process that starts while every core is busy reads them.
+    "pipeline/figures/": {"ray", "mlflow", "torch"},
+    "pipeline/tracking/artifacts.py": {"ray", "mlflow", "torch"},
+    "pipeline/tracking/": {"ray", "torch"},
+    "pipeline/graph/graph.py": {"ray", "mlflow", "torch", "numpy"},
+    "pipeline/graph/reuse.py": {"ray", "mlflow", "torch", "numpy"},
+    "pipeline/graph/stage.py": {"ray", "mlflow", "torch", "numpy"},
+    "pipeline/graph/": {"ray", "torch"},
+    "pipeline/search/asha.py": {"ray", "mlflow", "torch", "numpy"},
+    "pipeline/search/driver.py": {"ray", "mlflow"},
+    "pipeline/registry/": {"ray"},
+    "pipeline/session/folder.py": {"ray", "mlflow", "torch"},
+    "pipeline/session/lock.py": {"ray", "mlflow", "torch"},
+}
+"""Frameworks that a file, or a folder's files, do without."""
 
 
-@pytest.mark.parametrize("where", FORBIDDEN)
-def test_who_imports_whom(where: str) -> None:
+def name_of(module: str) -> str:
+    return module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def layer_of(name: str) -> str | None:
+    """The layer that a module is in; None for the roots of the packages."""
+    return next((layer for layer in LAYERS if name == layer or name.startswith(f"{layer}.")), None)
+
+
+def own_imports(module: str) -> set[str]:
+    """The modules of this project that a file imports."""
+    names = {name_of(each) for each in MODULES}
+    return {name if name in names else name.rpartition(".")[0] for name in imports_of(module)} & names
+
+
+def wrong_arrow(importing: str, imported: str) -> str | None:
+    """What is wrong with an import, by the modules' names; None if nothing is."""
+    upper, lower = layer_of(importing), layer_of(imported)
+    if upper is None or lower is None or upper == lower:
+        return None
+    if LAYERS.index(lower) > LAYERS.index(upper):
+        return f"{importing} imports {imported}, of a higher layer"
+    if any(lower.startswith(layer) for layer in APART.get(upper, ())):
+        return f"{importing} imports {imported}, though {upper} does without {lower}"
+    return None
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_from_higher_layers_to_lower_ones(module: str) -> None:
+    found = (wrong_arrow(name_of(module), imported) for imported in own_imports(module))
+    assert [wrong for wrong in found if wrong] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_stands_in_a_layer(module: str) -> None:
+    assert layer_of(name_of(module)) is not None or name_of(module) in ("pipeline", "vit")
+
+
+def test_an_arrow_turned_round_is_found() -> None:
+    """For every import between two layers, the one in the other direction is wrong."""
+    arrows = [(name_of(module), imported) for module in MODULES for imported in own_imports(module)]
+    between = [(a, b) for a, b in arrows if layer_of(a) and layer_of(b) and layer_of(a) != layer_of(b)]
+    assert len(between) > 300
+    assert [(a, b) for a, b in between if wrong_arrow(b, a) is None] == []
+
+
+def test_no_imports_form_a_circle() -> None:
+    arrows = {name_of(module): own_imports(module) - {name_of(module)} for module in MODULES}
+    assert len(list(TopologicalSorter(arrows).static_order())) == len(MODULES)
+
+
+def test_no_import_hides_in_a_function_but_for_what_it_costs() -> None:
+    lazy = {name_of(module) for module in MODULES if imports_in_functions(module)}
+    assert lazy == LAZY
+
+
+@pytest.mark.parametrize("where", FRAMEWORKS)
+def test_who_does_without_which_framework(where: str) -> None:
     modules = [module for module in MODULES if module.startswith(where)]
     assert modules, f"{where} is gone: change the rule"
-    wrong = {module: sorted(packages_of(module) & FORBIDDEN[where]) for module in modules}
+    wrong = {module: sorted(packages_of(module) & FRAMEWORKS[where]) for module in modules}
     assert {module: names for module, names in wrong.items() if names} == {}
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in (ROOT / "pipeline").rglob("*.py")}))
+def test_every_folder_says_what_it_is_for_and_what_it_imports(folder: Path) -> None:
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    assert folder.name == "pipeline" or {"import"} <= {word.strip(",.").removesuffix("s") for word in text.split()}
+
+
+def test_the_top_of_the_pipeline_reads_as_a_table_of_contents() -> None:
+    assert len(list((ROOT / "pipeline").glob("*.py"))) <= 10
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_is_long(module: str) -> None:
+    assert len((ROOT / module).read_text().splitlines()) <= LONGEST
 
 
 def test_ray_reaches_the_spaces_only_through_the_domains() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import SweepConfig, TrialResources, experiment_name, resolve_tracking_uri
-from pipeline.exits import UsageError
+from pipeline.errors import UsageError
 
 NAN, INFINITE = float("nan"), float("inf")
 
@@ -75,3 +75,10 @@ def test_the_tracking_uri_is_the_flag_then_the_environment_then_a_database_here(
 
 def test_the_experiment_is_named_after_the_data_set() -> None:
     assert experiment_name("digits") == "vit-digits"
+
+
+@pytest.mark.parametrize("gpus", [0.5, 1.5])
+def test_workers_of_one_trial_share_no_gpu(gpus: float) -> None:
+    with pytest.raises(UsageError, match=r"^--gpus-per-trial is .*, but must be"):
+        SweepConfig(workers_per_trial=2, resources=TrialResources(gpus_per_trial=gpus))
+    SweepConfig(workers_per_trial=2, resources=TrialResources(gpus_per_trial=2))

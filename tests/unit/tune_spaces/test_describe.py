@@ -8,9 +8,9 @@ from ray.tune.search.sample import Domain
 
 from tune_spaces import SPACES
 from tune_spaces.space import TrialSpec, bounds, describe, draw_trials, drawn_value, is_log, short
-from vit.arrays import DataShape
-from vit.model import ViTConfig
-from vit.recipes import Recipe
+from vit.data.arrays import DataShape
+from vit.model.config import ViTConfig
+from vit.training.recipes import Recipe
 
 SHAPE = DataShape(32, 3, num_classes=10, mirror_safe=True)
 
@@ -28,12 +28,22 @@ SHAPE = DataShape(32, 3, num_classes=10, mirror_safe=True)
         (tune.choice(["token", "avg"]), "token, avg"),
         (tune.choice([True, False]), "True, False"),
         (tune.choice([4]), "4"),
-        (tune.quniform(0.0, 1.0, 0.25), "(0.0, 1.0)"),
-        (tune.randn(), "(-inf, inf)"),
+        (tune.quniform(0.0, 1.0, 0.25), "Float(0.0, 1.0), Quantized(q=0.25, sampler=Uniform())"),
+        (tune.randn(), "Float(-inf, inf), Normal(mean=0, sd=1)"),
     ],
 )
 def test_a_domain_in_words(domain: Domain, text: str) -> None:
     assert describe(domain) == text
+
+
+def test_domains_that_draw_differently_are_described_differently() -> None:
+    """By its description a finished search is found again."""
+    domains = [
+        tune.quniform(0, 1, 0.1), tune.quniform(0, 1, 0.25), tune.qloguniform(0.1, 1, 0.1), tune.quniform(0.1, 1, 0.1),
+        tune.qrandint(2, 16, 2), tune.qrandint(2, 16, 4), tune.qlograndint(2, 16, 2), tune.randn(0, 1),
+        tune.randn(5, 2), tune.qrandn(0, 1, 0.1), tune.uniform(0, 1), tune.randint(2, 16), tune.choice([0, 1]),
+    ]  # fmt: skip
+    assert len({describe(domain) for domain in domains}) == len(domains)
 
 
 @pytest.mark.parametrize(

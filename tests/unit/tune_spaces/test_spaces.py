@@ -10,9 +10,10 @@ import pytest
 
 from tune_spaces import SPACES, space_for
 from tune_spaces.space import Space, TrialSpec, draw_trials, patch_sizes
-from vit.arrays import DataShape
-from vit.model import ViTConfig, count_parameters
-from vit.recipes import Recipe
+from vit.data.arrays import DataShape
+from vit.model.config import ViTConfig
+from vit.model.vision_transformer import count_parameters
+from vit.training.recipes import Recipe
 
 ROOT = Path(__file__).parents[3]
 SIZES = [8, 28, 32, 64, 96, 224]
@@ -88,7 +89,7 @@ def test_the_learning_rate_is_drawn_evenly_by_its_logarithm(space: Space) -> Non
 def test_another_process_draws_the_same_trials() -> None:
     program = (
         "import json; from tune_spaces import SPACES; from tune_spaces.space import draw_trials\n"
-        "from vit.arrays import DataShape\n"
+        "from vit.data.arrays import DataShape\n"
         f"drawn = {{name: draw_trials(space, {shape(32)!r}, 8, {EPOCHS}, 5) for name, space in SPACES.items()}}\n"
         "print(json.dumps({name: [trial.to_dict() for trial in trials] for name, trials in drawn.items()}))"
     )

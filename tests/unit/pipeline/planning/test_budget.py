@@ -2,8 +2,9 @@
 
 import pytest
 
-from pipeline.exits import UsageError
-from pipeline.planning.budget import Size, duration_text, fit_budget, parse_duration
+from pipeline.errors import UsageError
+from pipeline.planning.budget import Size, fit_budget
+from pipeline.terminal.durations import duration_text, parse_duration
 
 MOST = Size(trials=32, max_epochs=30, train_images=4000)
 

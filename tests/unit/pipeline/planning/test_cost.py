@@ -7,10 +7,11 @@ import pytest
 from pipeline.planning.cost import NUM_MEASURED, Calibration, Measured, epoch_seconds, specs_to_measure
 from tune_spaces import SPACES
 from tune_spaces.space import TrialSpec, draw_trials
-from vit.arrays import DataShape
-from vit.calibration import StepTimes, elements_per_image, flops_per_image
-from vit.model import ViTConfig
-from vit.recipes import Recipe
+from vit.data.arrays import DataShape
+from vit.model.config import ViTConfig
+from vit.model.work import elements_per_image, flops_per_image
+from vit.training.calibration import StepTimes
+from vit.training.recipes import Recipe
 
 SPECS = draw_trials(SPACES["small"], DataShape(8, 1, 10, mirror_safe=False), count=24, epochs=45, seed=0)
 BLOCK, FLOP, NUMBER = 1e-3, 2e-11, 5e-10
@@ -37,7 +38,7 @@ MEASURED = calibration(*(measured(spec) for spec in specs_to_measure(SPECS)))
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: str(spec.index))
 def test_any_configuration_costs_what_its_work_does(spec: TrialSpec) -> None:
     assert MEASURED.step_seconds(spec.model, 96) == pytest.approx(batch_seconds(spec.model, 96))
-    # 512 images at once, as `vit.fit` validates.
+    # 512 images at once, as `vit.training.fit` validates.
     validation = 2 * batch_seconds(spec.model, 512) + batch_seconds(spec.model, 76)
     assert MEASURED.validation_seconds(spec.model, 1100) == pytest.approx(validation / 3)
     assert MEASURED.validation_seconds(spec.model, 1024) == pytest.approx(2 * batch_seconds(spec.model, 512) / 3)

@@ -11,9 +11,9 @@ from pipeline.planning.footprint import state_bytes
 from pipeline.planning.plan import SweepPlan
 from pipeline.trials.rungs import Rungs
 from tune_spaces.space import TrialSpec
-from vit.calibration import StepTimes
-from vit.model import ViTConfig
-from vit.recipes import Recipe
+from vit.model.config import ViTConfig
+from vit.training.calibration import StepTimes
+from vit.training.recipes import Recipe
 
 
 def model_of(depth: int) -> ViTConfig:

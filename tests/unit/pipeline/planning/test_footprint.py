@@ -8,13 +8,14 @@ import torch
 
 from pipeline.planning.footprint import METRICS_BESIDE_THE_CLASSES, disk_bytes, mlflow_rows, state_bytes, weights_bytes
 from pipeline.planning.plan import SweepPlan
+from pipeline.training.training import epoch_metrics
 from pipeline.trials.rungs import Rungs
-from pipeline.trials.training import epoch_metrics
 from tune_spaces.space import TrialSpec
-from vit.augment import Normalisation
-from vit.fit import Fit, Runtime, Split
-from vit.model import ViTConfig, count_parameters
-from vit.recipes import Recipe
+from vit.data.normalisation import Normalisation
+from vit.model.config import ViTConfig
+from vit.model.vision_transformer import count_parameters
+from vit.training.fit import Fit, Runtime, Split
+from vit.training.recipes import Recipe
 
 MODEL = ViTConfig(img_size=8, in_chans=1, embed_dim=64, num_heads=4, depth=2)
 SPEC = TrialSpec(0, MODEL, Recipe(batch_size=4), seed=0)

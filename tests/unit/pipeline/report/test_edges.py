@@ -7,11 +7,11 @@ import pytest
 from ray import tune
 from ray.tune.search.sample import Domain
 
-from pipeline.ranking import BestEpoch, TrialResult
 from pipeline.report.edges import edge_warnings
+from pipeline.trials.records import BestEpoch, TrialResult
 from tune_spaces.space import Domains, TrialSpec
-from vit.model import ViTConfig
-from vit.recipes import Recipe
+from vit.model.config import ViTConfig
+from vit.training.recipes import Recipe
 
 RATE = tune.loguniform(3e-4, 5e-3)
 SWEEP = 32

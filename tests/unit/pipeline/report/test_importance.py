@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from ray import tune
 
-from pipeline.ranking import BestEpoch, TrialResult
 from pipeline.report.importance import Importance, importance, importance_lines
+from pipeline.trials.records import BestEpoch, TrialResult
 from pipeline.trials.rungs import Decision
 from tune_spaces.space import Domains, TrialSpec
-from vit.model import ViTConfig
-from vit.recipes import Recipe
+from vit.model.config import ViTConfig
+from vit.training.recipes import Recipe
 
 DOMAINS: Domains = {
     "learning_rate": tune.loguniform(1e-4, 1e-2),

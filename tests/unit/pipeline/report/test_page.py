@@ -121,7 +121,7 @@ def summary() -> dict[str, Any]:
              "run_id": None},
         ],
         "confirm": {"seeds": 2, "epochs": 45, "models": [finalist(7, 0.988, 0.0042), finalist(0, 0.97, None)]},
-        "test_openings": 4,
+        "test_set_reads": 4,
         "edges": [f"depth is at the edge {HOSTILE}"],
         "importance": {"target": "val_accuracy", "trials": 32, "score": 0.6, "shares": {"depth": 0.3, "stem": 0.7}},
         "importance_lines": ["of 32 trials, stem explains most"],
@@ -229,7 +229,7 @@ def count_rows() -> Callable[[str], int]:
     return lambda html: html.split("<tbody>", 1)[1].split("</tbody>")[0].count("<tr") if "<tbody>" in html else 0
 
 
-@pytest.mark.parametrize("key", ["lines", "confirm", "stages", "audit", "edges", "test_openings"])
+@pytest.mark.parametrize("key", ["lines", "confirm", "stages", "audit", "edges", "test_set_reads"])
 def test_a_summary_without_a_key_is_an_error(summary: dict[str, Any], key: str) -> None:
     incomplete = copy.deepcopy(summary)
     del incomplete[key]

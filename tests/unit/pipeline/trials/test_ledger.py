@@ -9,14 +9,14 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline.exits import PipelineError
-from pipeline.ranking import EpochRecord, Outcome, TrialRecord
-from pipeline.trials.folder import TrialHistory, trial_folder
+from pipeline.errors import PipelineError
+from pipeline.trials.folder import HISTORY_FILE, TrialHistory, trial_folder
 from pipeline.trials.ledger import Ledger
+from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from pipeline.trials.rungs import Decision
 from tune_spaces.space import TrialSpec
-from vit.model import ViTConfig
-from vit.recipes import Recipe
+from vit.model.config import ViTConfig
+from vit.training.recipes import Recipe
 
 
 @pytest.fixture(params=["path", "memory"])
@@ -44,7 +44,7 @@ def train(base: str, index: int, count: int) -> None:
     """What the trial's process writes."""
     history = TrialHistory()
     for epoch in epochs(count):
-        history.add(epoch.number, epoch.at or 0, epoch.metrics, [[epoch.number]])
+        history.add(epoch.number, epoch.at or 0, epoch.metrics)
     history.write(trial_folder(base, index))
 
 
@@ -135,3 +135,13 @@ def test_a_longer_search_goes_on_from_a_shorter_one(base: str) -> None:
     longer.started(specs(40)[39])
     assert Ledger(base, specs(40)).begun == [1, 39]
     assert Ledger(base, specs(2)).begun == [1]
+
+
+def test_a_broken_history_of_an_ended_trial_is_an_error_in_a_line(tmp_path: Path) -> None:
+    spec = TrialSpec(0, ViTConfig(), Recipe(epochs=1), seed=0)
+    ledger = Ledger(str(tmp_path), [spec])
+    ledger.started(spec)
+    ledger.end(TrialRecord(spec, "finished", ()))
+    trial_folder(str(tmp_path), 0).write(HISTORY_FILE, b"")  # as a power cut may leave it
+    with pytest.raises(PipelineError, match=r"/00000/history\.json is broken, and its trial has ended"):
+        Ledger(str(tmp_path), [spec])

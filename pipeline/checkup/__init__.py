@@ -1,1 +1,0 @@
-"""What `pipeline.doctor` looks for and mends."""

@@ -1,0 +1,112 @@
+"""Who holds what of the cluster and who waits for what, as values; and why a wait may not end."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+Resources = dict[str, float]
+Strategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
+IN_A_GROUP = re.compile(r"(.+)_group_(?:\d+_)?[0-9a-f]{36}")
+"""What is taken out of a placement group, as Ray calls it: `CPU_group_0_<id>`."""
+LEAST = 0.001
+"""Ray's own markers are no smaller; sums of fractions may be off by less."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A living node."""
+
+    name: str
+    total: Resources
+    free: Resources
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What holds resources, or waits for them."""
+
+    owner: str
+    bundles: tuple[Resources, ...]
+    """Each on one node."""
+    strategy: Strategy = "PACK"
+    group: str | None = None
+    """The placement group out of which it is taken; else it is taken of the nodes themselves."""
+    driver: str | None = None
+    """Whose it is, where it is not this process's."""
+
+
+@dataclass(frozen=True)
+class ResourceTable:
+    """The cluster at one moment."""
+
+    nodes: list[Node] = field(default_factory=list)
+    """The living ones; none where Ray does not tell what is free."""
+    held: list[Claim] = field(default_factory=list)
+    waiting: list[Claim] = field(default_factory=list)
+    dead: list[str] = field(default_factory=list)
+    """A line for each node that is no more."""
+    unread: list[str] = field(default_factory=list)
+    """A line for each table that could not be read."""
+
+    def sums(self, kind: str) -> tuple[float, float]:
+        """How much of a resource is held, and how much there is."""
+        total = sum(node.total.get(kind, 0) for node in self.nodes)
+        return total - sum(node.free.get(kind, 0) for node in self.nodes), total
+
+
+def user_resources(resources: Resources) -> Resources:
+    """Without what Ray keeps for itself, and without the ids of placement groups."""
+    found: Resources = {}
+    for key, amount in sorted(resources.items()):
+        group = IN_A_GROUP.fullmatch(key)
+        kind = group[1] if group else key
+        if kind not in ("bundle", "object_store_memory") and not kind.startswith("node:"):
+            found[kind] = amount
+    return found
+
+
+def waiting_reason(claim: Claim, nodes: list[Node]) -> str:
+    """What stands between a claim and its resources. Exact where its bundles are equal, as this project's are."""
+    if claim.group is not None:
+        return f"within {claim.group}"
+    if not nodes:
+        return "nothing is known of the nodes"
+    units = [sum_resources(claim.bundles)] if claim.strategy == "STRICT_PACK" else list(claim.bundles)
+    apart = claim.strategy == "STRICT_SPREAD"
+    totals = [node.total for node in nodes]
+    if not all(_placed([unit], totals, apart) for unit in units):
+        return "no node of this cluster could ever hold it"
+    if not _placed(units, totals, apart):
+        return "all nodes together could never hold it"
+    if not _placed(units, [node.free for node in nodes], apart):
+        return "no room beside what is held"
+    return "by Ray's figures there is room"
+
+
+def _placed(units: list[Resources], nodes: list[Resources], apart: bool) -> bool:
+    """Whether all find a place, the largest first."""
+    left = [dict(node) for node in nodes]
+    for unit in sorted(units, key=lambda unit: sum(unit.values()), reverse=True):
+        node = next((node for node in left if _fits(unit, node)), None)
+        if node is None:
+            return False
+        if apart:
+            left.remove(node)
+        else:
+            for kind, amount in unit.items():
+                node[kind] = node.get(kind, 0) - amount
+    return True
+
+
+def _fits(unit: Resources, node: Resources) -> bool:
+    return all(node.get(kind, 0) > amount - LEAST / 2 for kind, amount in unit.items())
+
+
+def sum_resources(bundles: Iterable[Resources]) -> Resources:
+    total: Resources = defaultdict(float)
+    for bundle in bundles:
+        for kind, amount in bundle.items():
+            total[kind] += amount
+    return dict(total)

@@ -1,0 +1,129 @@
+"""The commands' runs in a tracking store, and whether a command is still under way."""
+
+import getpass
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, Run
+
+from pipeline.session.lock import lock_holder, locked
+from pipeline.tracking.events import RECORD_TAG
+
+FOLDER_TAG = "pipeline.folder"
+"""Only a command's own run has it, not those of its stages and trials."""
+HOST_TAG = "pipeline.host"
+OWNER = re.compile("[0-9a-f]{32}")
+
+
+class Records:
+    """The runs that this pipeline wrote. A command owns its runs: they carry its id, which its folder keeps."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+        self._experiments = [experiment.experiment_id for experiment in self._all_experiments()]
+
+    def running(self) -> list[Run]:
+        """All that are RUNNING, whoever owns them."""
+        return self._search("attributes.status = 'RUNNING' AND tags.`pipeline.kind` LIKE '%'")
+
+    def running_of(self, owner: str) -> list[Run]:
+        """Those of one command, its own run last."""
+        runs = self._search(f"attributes.status = 'RUNNING' AND tags.`{RECORD_TAG}` LIKE '{owner}/%'")
+        return sorted(runs, key=lambda run: FOLDER_TAG in run.data.tags)
+
+    def command_run(self, owner: str) -> Run | None:
+        """The run of the command itself."""
+        found = self._search(f"tags.`{RECORD_TAG}` LIKE '{owner}/%' AND tags.`{FOLDER_TAG}` LIKE '%'")
+        return found[0] if found else None
+
+    def end_as_interrupted(self, run: Run) -> None:
+        """As Ctrl-C leaves a run, so that the same command takes it up again."""
+        self._client.set_tag(run.info.run_id, "pipeline.stopped", "interrupted")
+        self._client.set_terminated(run.info.run_id, "KILLED")
+
+    def experiment_of(self, run: Run) -> str:
+        return str(self._client.get_experiment(run.info.experiment_id).name)
+
+    def _all_experiments(self) -> Iterator[Experiment]:
+        token: str | None = None
+        while True:
+            page = self._client.search_experiments(page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _search(self, condition: str) -> list[Run]:
+        found: list[Run] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(self._experiments, condition, max_results=1000, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+
+def owner_of(run: Run) -> str | None:
+    """The id of the command that a run belongs to; None where the run does not say."""
+    owner = run.data.tags.get(RECORD_TAG, "").partition("/")[0]
+    return owner if OWNER.fullmatch(owner) else None
+
+
+@dataclass(frozen=True)
+class LockState:
+    """Whether a command is under way over a folder, as far as this machine can tell."""
+
+    state: Literal["held", "free", "unknown"]
+    reason: str = ""
+    """Why it is unknown."""
+
+
+def lock_state(folder: str, run: Run | None) -> LockState:
+    """Looks at a folder's lock, where that lock would be on this machine.
+
+    Args:
+        folder: path or URI.
+        run: the command's own, where it is known.
+    """
+    reason = _why_lock_tells_nothing(folder, run)
+    if reason is not None:
+        return LockState("unknown", reason)
+    try:
+        return LockState("free" if lock_holder(folder) is None else "held")
+    except OSError as error:
+        return LockState("unknown", f"its lock cannot be read: {error}")
+
+
+def _why_lock_tells_nothing(folder: str, run: Run | None) -> str | None:
+    tags = run.data.tags if run is not None else {}
+    host, user = tags.get(HOST_TAG), tags.get("mlflow.user")
+    is_this_machine = host == socket.gethostname()
+    if host is not None and not is_this_machine:
+        return f"it ran on {host}"
+    if "://" not in folder:
+        return None if is_this_machine or Path(folder).is_dir() else f"its folder {folder} is not on this machine"
+    # The lock of an object store's folder is a file of this machine and of this user.
+    if not is_this_machine:
+        return f"{folder} has no lock of its own, and its run does not say on which machine it ran"
+    return None if user == getpass.getuser() else f"it ran as user {user}"
+
+
+@contextmanager
+def held_for_mending(folder: str) -> Iterator[None]:
+    """No command starts over the folder meanwhile.
+
+    Raises:
+        UsageError: one is under way.
+    """
+    if "://" not in folder and not Path(folder).is_dir():
+        yield  # the lock would make the folder again
+        return
+    with locked(folder):
+        yield

@@ -1,0 +1,83 @@
+"""Runs that stand as RUNNING though nothing runs: their command was killed before it could end them."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from mlflow.entities import Run
+
+from pipeline.diagnosis.command_runs import FOLDER_TAG, LockState, Records, held_for_mending, lock_state, owner_of
+from pipeline.diagnosis.finding import Finding, some
+
+
+def check_runs(records: Records, folders: Mapping[str, str]) -> Iterator[Finding]:
+    """Looks at every run that is RUNNING, command by command.
+
+    Args:
+        records: of the tracking store.
+        folders: where commands have their folders, by the commands' ids; for those whose own run is gone.
+    """
+    running = records.running()
+    strangers = [run for run in running if owner_of(run) is None]
+    if strangers:
+        yield _not_to_be_judged("an unknown command", strangers, "they do not say whose they are")
+    for owner in dict.fromkeys(owner for run in running if (owner := owner_of(run)) is not None):
+        finding = _check_command(records, owner, folders.get(owner))
+        if finding is not None:
+            yield finding
+
+
+def _check_command(records: Records, owner: str, known_folder: str | None) -> Finding | None:
+    command = records.command_run(owner)
+    folder = command.data.tags[FOLDER_TAG] if command is not None else known_folder
+    lock = lock_state(folder, command) if folder is not None else LockState("unknown", "its own run is gone")
+    if lock.state == "held":
+        return None
+    runs = records.running_of(owner)  # after the look at the lock: the command may have ended in between
+    if not runs:
+        return None
+    name = str(command.info.run_name) if command is not None else f"command {owner}"
+    if lock.state == "unknown" or folder is None:
+        return _not_to_be_judged(name, runs, lock.reason)
+    to_go_on = _to_go_on(command, folder)
+    return Finding(
+        "run",
+        f"{name} of experiment {records.experiment_of(runs[0])}",
+        f"has runs that stand as RUNNING ({_names(runs)}), but is not under way",
+        f"--fix ends them as interrupted; {to_go_on}",
+        details={"folder": folder, **_ids(runs)},
+        mend=lambda: f"{_end(records, owner, folder)} runs ended as interrupted; {to_go_on}",
+    )
+
+
+def _end(records: Records, owner: str, folder: str) -> int:
+    with held_for_mending(folder):
+        runs = records.running_of(owner)
+        for run in runs:
+            records.end_as_interrupted(run)
+    return len(runs)
+
+
+def _not_to_be_judged(name: str, runs: list[Run], reason: str) -> Finding:
+    problem = f"has runs that stand as RUNNING ({_names(runs)}), which cannot be judged from here"
+    advice = f"{reason}; look there whether it is under way"
+    return Finding("run", name, problem, advice, "information", _ids(runs))
+
+
+def _to_go_on(command: Run | None, folder: str) -> str:
+    if "://" not in folder and not Path(folder).is_dir():
+        return f"its folder {folder} is gone, so there is nothing to go on with"
+    return f"to go on: {command_line(command)}"
+
+
+def command_line(command: Run | None) -> str:
+    """What the user typed, as far as it is known."""
+    line = command.data.tags.get("pipeline.command") if command is not None else None
+    return line or "give the same command again"
+
+
+def _names(runs: list[Run]) -> str:
+    return some([str(run.info.run_name) for run in runs])
+
+
+def _ids(runs: list[Run]) -> dict[str, list[str]]:
+    return {"run_ids": [run.info.run_id for run in runs]}

@@ -1,0 +1,48 @@
+"""The errors that end a command, with their exit statuses. Every module may raise them."""
+
+import errno
+import re
+
+FAILED, BAD_USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
+
+
+class PipelineError(Exception):
+    """Something failed that is not the user's input; the message is one line, and shows no password of a URI."""
+
+    status = FAILED
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_passwords(message))
+
+
+class UsageError(PipelineError):
+    """Bad input; the message names the flag, the value and the rule."""
+
+    status = BAD_USAGE
+
+
+class GateRefusedError(PipelineError):
+    """A gate said no; the message says why."""
+
+    status = REFUSED
+
+
+class InterruptedCommandError(PipelineError):
+    """The user stopped the command; what was done is saved."""
+
+    status = INTERRUPTED
+
+
+def without_passwords(text: str) -> str:
+    """The text with `***` for the password of each URI in it: `postgresql://user:***@host/db`."""
+    return re.sub(r"(://[^\s/:@]*:)[^\s/]*(?=@)", r"\1***", text)
+
+
+def disk_full(error: BaseException | None) -> str | None:
+    """What to tell the user if a full disk is behind an error, whatever Python or Ray wrapped it in; else None."""
+    while isinstance(error, BaseException):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f": {error.filename}" if error.filename else ""
+            return f"no space left{where}: make room, and run the same command again"
+        error = getattr(error, "cause", None) or error.__cause__
+    return None

@@ -1,0 +1,81 @@
+"""Digests of the code that a stage stands on, so that a change of it is seen and a change of a comment is not."""
+
+import ast
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLLOWED = (
+    "vit", "tune_spaces", "pipeline.figures", "pipeline.registry", "pipeline.report", "pipeline.results",
+    "pipeline.search", "pipeline.stages", "pipeline.training", "pipeline.trials", "pipeline.planning.deadline",
+    "pipeline.tracking.test_set_reads", "pipeline.tracking.weights",
+)  # fmt: skip
+"""Modules and packages that count also where another module imports them: their code may decide what a stage gives
+out. What else there is shows progress, keeps records, holds resources, and changes no result."""
+NOT_FOLLOWED = (
+    # What these read has a digest of its own, of the images.
+    "vit.data.dataset", "vit.data.decode", "vit.data.image_files", "vit.data.sources",
+    # Only the types of what the stages give out: an output of another type cannot be read, and its stage runs again.
+    "pipeline.results.stage_outputs",
+)  # fmt: skip
+
+
+def code_digests(*modules: str) -> dict[str, str]:
+    """A digest by module: of these, and of what they import from `FOLLOWED`, and so on.
+
+    Comments, docstrings and layout are not in it; files beside a module that begin with its name (templates) are.
+    """
+    found: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found[module], imported = _read(module)
+            waiting += [name for name in imported if _is_followed(name)]
+    return dict(sorted(found.items()))
+
+
+def _is_followed(module: str) -> bool:
+    return any(f"{module}.".startswith(f"{each}.") for each in FOLLOWED) and module not in NOT_FOLLOWED
+
+
+@cache
+def _read(module: str) -> tuple[str, tuple[str, ...]]:
+    """The module's digest, and the modules of this project that it imports."""
+    tree = ast.parse(_file(module).read_text())
+    nodes = list(ast.walk(tree))
+    imported = tuple(sorted(set(_imports(nodes))))
+    for node in nodes:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [each for each in node.body if not _is_docstring(each)] or [ast.Pass()]
+    # Not `ast.dump`, which differs from one minor version of Python to the next.
+    digest = hashlib.sha256(ast.unparse(tree).encode())
+    for path in sorted(_file(module).parent.glob(f"{module.rpartition('.')[2]}.*")):
+        if path.suffix != ".py":
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16], imported
+
+
+def _file(module: str) -> Path:
+    path = ROOT.joinpath(*module.split("."))
+    return path.with_suffix(".py") if not path.is_dir() else path / "__init__.py"
+
+
+def _imports(nodes: Iterable[ast.AST]) -> list[str]:
+    found: list[str] = []
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            # `from package import module` names a module by its last part.
+            within = [f"{node.module}.{alias.name}" for alias in node.names]
+            modules = [name for name in within if _file(name).is_file()]
+            found += modules if len(modules) == len(within) else [*modules, node.module]
+    return found
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    """A string that nobody uses: of a module, a class or a function, or of the field above it."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

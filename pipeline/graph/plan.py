@@ -1,0 +1,89 @@
+"""Which stages of a graph need to run: the part that the user chose, and what of it is known already."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import UsageError
+from pipeline.figures.boxes import Box
+from pipeline.graph.graph import Graph
+from pipeline.graph.reuse import Memory, Verdict
+
+
+@dataclass(frozen=True)
+class GraphPlan:
+    """A graph, and for each stage whether it runs."""
+
+    graph: Graph
+    verdicts: Mapping[str, Verdict]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no stage needs to run."""
+        return not self.running
+
+    @property
+    def running(self) -> set[str]:
+        """The stages that need to run."""
+        return {name for name, verdict in self.verdicts.items() if verdict.hit is None}
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """Of the stages that need not run."""
+        return {name: verdict.hit.output for name, verdict in self.verdicts.items() if verdict.hit}
+
+    @property
+    def boxes(self) -> list[Box]:
+        return [
+            Box(stage.name, stage.inputs, "cached" if self.verdicts[stage.name].hit else "run") for stage in self.graph
+        ]
+
+
+@dataclass(frozen=True)
+class StageSelection:
+    """What the user asked for: `--from`, `--until`, and the flag, if any, by which earlier results do not count."""
+
+    from_stage: str | None = None
+    until_stage: str | None = None
+    forced: str | None = None
+
+
+def plan_graph(graph: Graph, selection: StageSelection, memory: Memory) -> GraphPlan:
+    """Asks the memory what of the graph has been computed before.
+
+    Raises:
+        UsageError: --from or --until names no stage, or one that cannot be begun at.
+    """
+    chosen = selected_part(graph, selection)
+    verdicts = chosen.plan(memory, _forced_stages(chosen, selection), time.time())
+    from_stage = selection.from_stage
+    if from_stage is not None:
+        never = [name for name in chosen.order if name in chosen.ancestors(from_stage) and not verdicts[name].hit]
+        if never:
+            reason = verdicts[never[0]].reason.removeprefix("run, because ")
+            raise UsageError(f"--from is {from_stage}, but {never[0]} has to run before, because {reason}")
+    return GraphPlan(chosen, verdicts)
+
+
+def selected_part(graph: Graph, selection: StageSelection) -> Graph:
+    """The graph as far as --until goes.
+
+    Raises:
+        UsageError: --from or --until names no stage, or they name none in common.
+    """
+    from_stage, until_stage = selection.from_stage, selection.until_stage
+    for flag, name in (("--from", from_stage), ("--until", until_stage)):
+        if name is not None and name not in graph.order:
+            raise UsageError(f"{flag} is {name!r}, but must be one of {', '.join(graph.order)}")
+    chosen = graph if until_stage is None else graph.until(until_stage)
+    if from_stage is not None and from_stage not in chosen.order:
+        raise UsageError(f"--from is {from_stage}, but --until {until_stage} does not lead there")
+    return chosen
+
+
+def _forced_stages(graph: Graph, selection: StageSelection) -> dict[str, str]:
+    if selection.forced is None:
+        return {}
+    names = graph.order if selection.from_stage is None else graph.after(selection.from_stage)
+    return dict.fromkeys(names, selection.forced)

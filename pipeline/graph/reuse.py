@@ -1,0 +1,129 @@
+"""Whether a stage has been computed before, and if not, why it runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import TypeAdapter
+
+from pipeline.graph.fingerprint import fingerprint
+from pipeline.graph.stage import Identity, Stage
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """A stage that has finished before."""
+
+    run_id: str
+    ended_at: float
+    """Seconds since 1970."""
+    identity: Identity
+    output: Any
+    """Of the type that the stage gives."""
+
+    @property
+    def digest(self) -> str:
+        """Of the output: what rests on it belongs to this very one."""
+        return output_digest(self.output)
+
+
+def output_digest(output: Any) -> str:
+    """Equal for equal outputs, in any process."""
+    return fingerprint(TypeAdapter(type(output)).dump_python(output, mode="json"))
+
+
+class Memory(Protocol):
+    """What has been computed before."""
+
+    def find(self, stage: Stage, fingerprint: str, inputs: Mapping[str, str], own: bool) -> Remembered | None:
+        """The newest finished run of a stage with this fingerprint that read these very inputs.
+
+        Two runs of a search with one fingerprint need not find the same: ASHA decides by who arrives first.
+
+        Args:
+            stage: which.
+            fingerprint: of its identity.
+            inputs: digests of its inputs' outputs, by stage.
+            own: of the present command's runs only.
+        """
+
+    def latest(self, stage: Stage) -> Identity | None:
+        """What the newest finished run of a stage was, whatever its fingerprint."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a stage runs, and why."""
+
+    reason: str
+    """In words: `cached from run 3f2a91c0 (2 minutes ago)`, `run, because trials changed (32 -> 48)`."""
+    hit: Remembered | None = None
+    """What stands for it; None where it runs."""
+    begins: bool = False
+    """It runs for a reason of its own, and not because an input does."""
+
+
+def stage_verdict(
+    stage: Stage,
+    identity: Identity,
+    inputs: Mapping[str, str],
+    again: list[str],
+    memory: Memory,
+    forced: str | None,
+    now: float,
+) -> Verdict:
+    """Whether a stage runs.
+
+    Args:
+        stage: which.
+        identity: what decides its output.
+        inputs: digests of its inputs' outputs, by stage, where all of these are known.
+        again: the stages that it rests on and that run for reasons of their own.
+        memory: what has been computed before.
+        forced: the flag, if any, by which only this very command's earlier work counts.
+        now: seconds since 1970.
+    """
+    if again:
+        return Verdict(f"run, because {' and '.join(again)} {'runs' if len(again) == 1 else 'run'}")
+    found = memory.find(stage, identity.fingerprint, inputs, own=forced is not None)
+    if found is None:
+        return Verdict(f"run, because {f'{forced} says so' if forced else _why(stage, identity, memory)}", begins=True)
+    missing = stage.missing(found.output)
+    if missing is not None:
+        return Verdict(f"run, because {missing} is gone", begins=True)
+    return Verdict(f"cached from run {found.run_id[:8]} ({_ago(now - found.ended_at)})", found)
+
+
+def _why(stage: Stage, identity: Identity, memory: Memory) -> str:
+    """Why nothing that was computed before serves."""
+    before = memory.latest(stage)
+    if before is None:
+        return "it has not finished before"
+    if before.fingerprint == identity.fingerprint and stage.inputs:
+        return f"it rests on another run of {' or '.join(stage.inputs)}"
+    return _difference(before, identity) or "what it gave out before cannot be read"
+
+
+def _difference(before: Identity, identity: Identity) -> str:
+    """What is another than when it was computed last."""
+    reasons = [
+        f"{name} changed ({before.reads.get(name, 'unset')} -> {identity.reads.get(name, 'unset')})"
+        for name in sorted({*before.reads, *identity.reads})
+        if before.reads.get(name) != identity.reads.get(name)
+    ]
+    modules = sorted({*before.code.items()} ^ {*identity.code.items()})
+    if modules:
+        reasons.append(f"its code changed ({', '.join(dict(modules))})")
+    reasons += [
+        f"{name} is another" for name, fingerprint in identity.inputs.items() if before.inputs.get(name) != fingerprint
+    ]
+    return " and ".join(reasons)
+
+
+def _ago(seconds: float) -> str:
+    seconds = max(0.0, seconds)  # another machine's clock may be ahead
+    for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        count = int(seconds // length)
+        if count:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"

@@ -1,0 +1,110 @@
+"""Running a planned graph: a run in MLflow for each stage that runs, and what became of each."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InterruptedCommandError
+from pipeline.figures.boxes import StageOutcome
+from pipeline.graph.graph import Results
+from pipeline.graph.plan import GraphPlan
+from pipeline.graph.reuse import Verdict
+from pipeline.graph.stage import Identity, Stage
+from pipeline.graph.stage_memory import write_stage
+from pipeline.tracking.tracker import Tracker
+
+
+@dataclass
+class StageRecord:
+    """What becomes of a stage under one command."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outcome: StageOutcome
+    reason: str
+    key: str
+    """By which the tracker knows its run, where it runs."""
+    cached_run_id: str | None
+    """Of the run that stands for it, where it need not run."""
+    seconds: float | None = None
+    """Wall time; None until it has run."""
+
+
+class GraphRunner:
+    """Runs what needs to run of a graph, under the run `parent`.
+
+    `records` has each stage from the beginning of `run`, in order, so that a later stage can report the earlier ones.
+    """
+
+    def __init__(
+        self,
+        plan: GraphPlan,
+        tracker: Tracker,
+        parent: str,
+        records: dict[str, StageRecord],
+        say: Callable[[str], None],
+        stage_begins: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`parent` is the tracker's key of a run; `stage_begins` is called at each beginning."""
+        self._plan, self._tracker, self._parent = plan, tracker, parent
+        self._identities = plan.graph.identities()
+        self._records, self._say, self._stage_begins = records, say, stage_begins
+
+    def run(self, stopping: Callable[[], bool]) -> dict[str, Any]:
+        """Gives all outputs by stage. Once `stopping()` is true, no stage is begun.
+
+        Raises:
+            InterruptedCommandError: the user wants to stop.
+            Exception: what the first stage that failed raised; the others that did not rest on it have ended.
+        """
+        for stage in self._plan.graph:
+            self._announce(stage, self._plan.verdicts[stage.name])
+        results = self._plan.graph.run(self._execute, self._plan.outputs, stopping)
+        self._raise_failures(results)
+        if stopping():
+            raise InterruptedCommandError("interrupted: what has ended stays in MLflow")
+        return results.outputs
+
+    def _announce(self, stage: Stage, verdict: Verdict) -> None:
+        self._say(f"{stage.name}: {verdict.reason}")
+        key = f"stage/{stage.name}/{self._identities[stage.name].fingerprint}"
+        cached = verdict.hit.run_id if verdict.hit else None
+        outcome: StageOutcome = "run" if cached is None else "cached"
+        self._records[stage.name] = StageRecord(stage.name, stage.inputs, outcome, verdict.reason, key, cached)
+        if cached is not None:
+            self._tracker.log(self._parent, tags={f"pipeline.cached.{stage.name}": cached})
+
+    def _execute(self, stage: Stage, inputs: dict[str, Any]) -> Any:
+        """Runs a stage, times it and writes its run."""
+        self._stage_begins()
+        record, identity, started = self._records[stage.name], self._identities[stage.name], time.time()
+        self._tracker.start_run(record.key, stage.name, self._parent, _stage_tags(stage, identity))
+        try:
+            output = stage.run(**inputs)
+        except InterruptedCommandError:
+            raise
+        except Exception as error:
+            self._tracker.end_run(record.key, "FAILED", {"pipeline.error": f"{type(error).__name__}: {error}"})
+            raise
+        record.seconds = time.time() - started
+        folder = Path(tempfile.mkdtemp(prefix="vit-stage-"))
+        write_stage(folder, stage, identity, inputs, output)
+        self._tracker.log(record.key, {"seconds": record.seconds}, files=folder)
+        self._tracker.end_run(record.key, "FINISHED")
+        return output
+
+    def _raise_failures(self, results: Results) -> None:
+        failures = results.failures
+        for name, culprit in results.skipped.items():
+            if not isinstance(failures[culprit], InterruptedCommandError):
+                self._say(f"{name}: not run, because {culprit} failed")
+        interrupted = [error for error in failures.values() if isinstance(error, InterruptedCommandError)]
+        for error in [*interrupted, *failures.values()]:
+            raise error
+
+
+def _stage_tags(stage: Stage, identity: Identity) -> dict[str, str]:
+    return {"pipeline.kind": "stage", "pipeline.stage": stage.name, "pipeline.fingerprint": identity.fingerprint}

@@ -1,0 +1,93 @@
+"""What stages have computed before: MLflow is the memory, so it is shared by all that see the tracking store.
+
+A stage's run is tagged with its fingerprint, and holds what it read and what it gave out as `stage.json`.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.graph.reuse import Remembered, output_digest
+from pipeline.graph.stage import Identity, Stage
+from pipeline.tracking.events import RECORD_TAG
+
+STAGE_FILE = "stage.json"
+RUNS_A_PAGE = 10
+"""The newest nearly always serves."""
+
+
+class StageMemory:
+    """The finished stages of an experiment."""
+
+    def __init__(self, client: MlflowClient, experiment: str, owner: str) -> None:
+        """`owner` is whose stages are this command's own."""
+        self._client, self._owner = client, owner
+        found = client.get_experiment_by_name(experiment)
+        self._experiments = [found.experiment_id] if found else []
+
+    def find(self, stage: Stage, fingerprint: str, inputs: Mapping[str, str], own: bool) -> Remembered | None:
+        more = f" AND tags.`{RECORD_TAG}` LIKE '{self._owner}/%'" if own else ""
+        for run in self._finished(stage, {"pipeline.fingerprint": fingerprint}, more):
+            kept = self._kept(run)
+            if kept is None or kept.inputs != dict(inputs):
+                continue
+            try:
+                output: Any = TypeAdapter(stage.gives).validate_python(kept.output)
+            except ValidationError:
+                continue  # of another version of this project
+            return Remembered(run.info.run_id, run.info.end_time / 1000, kept.identity, output)
+        return None
+
+    def latest(self, stage: Stage) -> Identity | None:
+        run = next(self._finished(stage, {}, ""), None)
+        kept = self._kept(run) if run else None
+        return kept.identity if kept else None
+
+    def _finished(self, stage: Stage, tags: Mapping[str, str], more: str) -> Iterator[Run]:
+        """Newest first."""
+        wanted = {"pipeline.kind": "stage", "pipeline.stage": stage.name, **tags}
+        conditions = [f"tags.`{name}` = '{value}'" for name, value in wanted.items()]
+        pattern = " AND ".join([*conditions, "attributes.status = 'FINISHED'"]) + more
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                self._experiments, pattern, max_results=RUNS_A_PAGE, order_by=["attributes.end_time DESC"],
+                page_token=token,
+            )  # fmt: skip
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _kept(self, run: Run) -> "_Kept | None":
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                path = self._client.download_artifacts(run.info.run_id, STAGE_FILE, scratch)
+                return TypeAdapter(_Kept).validate_json(Path(path).read_text())
+            except (OSError, MlflowException, ValueError):  # removed, cut short, or of another version
+                return None
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What `stage.json` holds."""
+
+    identity: Identity
+    inputs: dict[str, str]
+    """Digests of its inputs' outputs, by stage."""
+    output: Any
+
+
+def write_stage(folder: Path, stage: Stage, identity: Identity, inputs: Mapping[str, Any], output: Any) -> None:
+    """Writes what the memory keeps of a finished stage, which was given these outputs of its inputs."""
+    given = TypeAdapter(stage.gives).dump_python(output, mode="json")
+    digests = {name: output_digest(each) for name, each in inputs.items()}
+    (folder / STAGE_FILE).write_text(json.dumps({"identity": asdict(identity), "inputs": digests, "output": given}))

@@ -1,0 +1,131 @@
+"""`--budget`: a sweep made small enough for the time there is, and the same one whenever the command is given again."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+from rich.console import Console
+
+from pipeline.config import Budget, SweepConfig
+from pipeline.graph.fingerprint import fingerprint
+from pipeline.planning.budget import Size, fit_budget
+from pipeline.planning.calibration import calibrate
+from pipeline.planning.cost import Calibration
+from pipeline.planning.estimate import RAY_TRAIN_STARTS, SweepEstimate, sweep_estimate
+from pipeline.planning.forecast import sweep_plan
+from pipeline.planning.plan import SweepPlan
+from pipeline.session.folder import absolute
+from pipeline.session.lifecycle import open_session
+from pipeline.session.sweep_session import SweepSession, rungs_of
+from pipeline.terminal.durations import duration_text, parse_duration
+from vit.data.dataset import limited_validation
+from vit.files.storage import Folder
+
+IMAGES_PER_CLASS = 10
+"""Training images that each class keeps at least."""
+
+
+def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Console) -> SweepConfig:
+    """The configuration with fewer trials, epochs or training images, as the budget asks; says what it chose.
+
+    What it chose is kept in the storage, so that the same command goes on with the same sweep.
+
+    Args:
+        config: what would run without a budget.
+        budget: as the user gave it.
+        started: when the command began, in seconds since 1970: that time is spent.
+
+    Raises:
+        UsageError: the budget is no time, or too short for the smallest sweep.
+    """
+    seconds = parse_duration(budget)
+    with open_session(SweepSession, config, console) as session:
+        kept = Folder(absolute(config.storage)) / "budgets"
+        question = {**asdict(config), "budget": seconds, "digest": session.dataset.digest, "name": session.name}
+        name = f"{fingerprint(question)}.json"
+        known = kept.exists(name)
+        choice = Choice.read(kept, name) if known else _choose(session, seconds, started)
+        choice.write(kept, name)
+        session.memory.forget()
+    size = choice.size
+    how = "as chosen before" if known else f"expected to take {duration_text(round(choice.seconds))}"
+    more = f"; more trials, up to {config.trials}, if there is time" if size.trials < config.trials else ""
+    console.out(f"budget {duration_text(seconds)}: {size}, {how}{more}", highlight=False)
+    resized = _resized(config, size, all_images=len(session.dataset.train))
+    kept_to = Budget(
+        seconds=seconds, deadline=started + seconds, trials=size.trials, finalists_seconds=choice.finalists_seconds,
+        fixed_seconds=choice.fixed_seconds,
+    )  # fmt: skip
+    return replace(resized, budget=kept_to)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What fits into a budget."""
+
+    size: Size
+    seconds: float
+    """Expected of the whole."""
+    finalists_seconds: float
+    """Of these, for the epochs of the finalists."""
+    fixed_seconds: float
+    """For all else that follows the search."""
+
+    def write(self, folder: Folder, name: str) -> None:
+        folder.write(name, json.dumps(asdict(self)).encode())
+
+    @staticmethod
+    def read(folder: Folder, name: str) -> "Choice":
+        values = json.loads(folder.read(name))
+        return Choice(**{**values, "size": Size(**values["size"])})
+
+
+def _choose(session: SweepSession, seconds: float, started: float) -> Choice:
+    plan, dataset = sweep_plan(session), session.dataset
+    calibration = calibrate(session)
+    most = Size(len(plan.specs), plan.rungs.max_epochs, plan.train_images)
+    least = min(IMAGES_PER_CLASS * dataset.num_classes, plan.train_images)
+    estimate = _estimator(session, plan, calibration)
+    spent = time.time() - started
+    size = fit_budget(seconds, most, least, lambda size: spent + estimate(size).total.expected)
+    found = estimate(size)
+    starting = RAY_TRAIN_STARTS * calibration.start_seconds
+    fixed = [
+        found.stages[name].expected for name in ("evaluate", "register", "audit", "report") if name in found.stages
+    ]
+    finalists = max(0.0, found.stages["confirm"].expected - starting)
+    return Choice(size, spent + found.total.expected, finalists, starting + sum(fixed))
+
+
+def _estimator(session: SweepSession, plan: SweepPlan, calibration: Calibration) -> Callable[[Size], SweepEstimate]:
+    """What a sweep of a size is expected to take."""
+    classes = session.dataset.num_classes
+
+    def estimate(size: Size) -> SweepEstimate:
+        specs = tuple(
+            replace(spec, recipe=replace(spec.recipe, epochs=size.max_epochs)) for spec in plan.specs[: size.trials]
+        )
+        resized = replace(
+            plan,
+            specs=specs,
+            rungs=rungs_of(_resized(session.config, size, plan.train_images), session.space),
+            train_images=size.train_images,
+            validation_images=limited_validation(plan.validation_images, size.train_images, classes)
+            if size.train_images < plan.train_images
+            else plan.validation_images,
+        )
+        return sweep_estimate(calibration, resized)
+
+    return estimate
+
+
+def _resized(config: SweepConfig, size: Size, all_images: int) -> SweepConfig:
+    fewer_images = size.train_images < all_images
+    return replace(
+        config,
+        trials=size.trials,
+        max_epochs=size.max_epochs,
+        grace_epochs=config.grace_epochs and min(config.grace_epochs, size.max_epochs),
+        data=replace(config.data, train_limit=size.train_images) if fewer_images else config.data,
+    )

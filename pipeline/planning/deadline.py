@@ -1,0 +1,80 @@
+"""Keeping a search within its time: no trial begins for which, by what was seen so far, there is no time left."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.config import Budget
+from pipeline.results.leaderboard import leaderboard
+from pipeline.trials.observers import Observer
+from pipeline.trials.records import EpochRecord, TrialRecord
+from tune_spaces.space import TrialSpec
+
+CAUTION = 0.8
+"""Of the trials so far, this share took no longer than a further one is expected to take."""
+
+
+@dataclass(frozen=True)
+class FinalTrainings:
+    """The trainings that follow the search."""
+
+    finalists: int
+    seeds: int
+    """Trainings of each finalist, to its full length."""
+    at_once: int
+    """How many of the trainings run at once."""
+
+
+class Deadline(Observer):
+    """Observes a search, and reckons what is still to come from the trials so far.
+
+    A trial that has begun is not cut short, so the last ones may take the sweep a little beyond its time.
+    """
+
+    def __init__(self, budget: Budget, final: FinalTrainings, clock: Callable[[], float] = time.time) -> None:
+        """`clock` tells the time as the budget's deadline does."""
+        self._budget, self._final, self._clock = budget, final, clock
+        self._begun: dict[int, float] = {}
+        self._ended: dict[int, TrialRecord] = {}
+        self._lengths: list[float] = []
+        """Of the trials so far, from their start to their end, in seconds."""
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        self._begun[spec.index] = self._clock()
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        self._note(record, self._clock() - self._begun[record.index])
+
+    def trial_restored(self, record: TrialRecord) -> None:
+        self._note(record, record.seconds)
+
+    def _note(self, record: TrialRecord, seconds: float) -> None:
+        self._ended[record.index] = record
+        if record.index != 0:  # it is never stopped, and tells nothing of the others
+            self._lengths.append(seconds)
+
+    def leaves_time(self) -> bool:
+        """Whether there is time for a further trial and for all that follows the search."""
+        return self._clock() + self._trial_seconds() + self._finale_seconds() <= self._budget.deadline
+
+    def _trial_seconds(self) -> float:
+        return float(np.quantile(self._lengths, CAUTION)) if self._lengths else 0.0
+
+    def _finale_seconds(self) -> float:
+        budget, final = self._budget, self._final
+        if len(self._ended) < budget.trials:  # nobody knows yet what the finalists will be like
+            return budget.fixed_seconds + budget.finalists_seconds
+        found = [trial for trial in leaderboard(list(self._ended.values())) if trial.epochs and trial.index != 0]
+        work = final.seeds * sum(_full_length(trial) for trial in found[: final.finalists])
+        return budget.fixed_seconds + work / min(final.at_once, final.finalists * final.seeds)
+
+
+def _full_length(trial: TrialRecord) -> float:
+    """Seconds that the trial's full length takes, by the epochs it has done."""
+    return float(np.median([_seconds(epoch) for epoch in trial.epochs])) * trial.spec.recipe.epochs
+
+
+def _seconds(epoch: EpochRecord) -> float:
+    return epoch.metrics["epoch_seconds"]

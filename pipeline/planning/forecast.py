@@ -1,0 +1,99 @@
+"""`--plan`: what a sweep would run, why, and what it would take, without running any of it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.cluster.connection import connected
+from pipeline.figures.boxes import Box
+from pipeline.figures.graph_text import as_text
+from pipeline.graph.plan import GraphPlan
+from pipeline.planning.calibration import calibrate
+from pipeline.planning.estimate import Seconds, SweepEstimate, sweep_estimate
+from pipeline.planning.footprint import disk_bytes, mlflow_rows
+from pipeline.planning.plan import SweepPlan
+from pipeline.session.sweep_session import SweepSession
+from pipeline.terminal.durations import duration_text
+
+MEGABYTE = 10**6
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a sweep would take."""
+
+    plan: SweepPlan
+    estimate: SweepEstimate
+    spans: dict[str, Seconds]
+    """Of the stages that have to run; `start` is of the command itself."""
+
+    @property
+    def total(self) -> Seconds:
+        return Seconds.sum(self.spans.values())
+
+
+def sweep_plan(session: SweepSession) -> SweepPlan:
+    """What the session's sweep consists of."""
+    data, config = session.dataset, session.config
+    return SweepPlan(
+        tuple(session.specs), session.rungs, session.allotment.concurrent, len(data.train), len(data.validation),
+        len(data.test), config.finalists, config.seeds, config.audit,
+    )  # fmt: skip
+
+
+def forecast_sweep(session: SweepSession, planned: GraphPlan) -> Forecast:
+    """Measures, on the Ray on which the trials would run, what is left of a sweep."""
+    with connected(session.config.address):
+        plan, calibration = sweep_plan(session), calibrate(session)
+    estimate = sweep_estimate(calibration, plan)
+    running = {"start", *(name for name, verdict in planned.verdicts.items() if verdict.hit is None)}
+    return Forecast(plan, estimate, {name: span for name, span in estimate.stages.items() if name in running})
+
+
+def forecast_lines(session: SweepSession, planned: GraphPlan, forecast: Forecast | None) -> list[str]:
+    """In words: the stages and, where some have to run, the ladder, epochs, time, resources, disk and rows."""
+    stages = as_text(_boxes(planned)).splitlines()
+    if forecast is None:
+        return [*stages, "nothing is left to run"]
+    search, allotment = forecast.estimate.search, session.allotment
+    reaching = ", ".join(f"{epoch}: {count:.0f}" for epoch, count in search.reaching.items())
+    plan = forecast.plan
+    others = ((plan.num_finalists + 1) * plan.seeds + plan.num_audited) * session.rungs.max_epochs
+    kinds = "baseline, finalists and audit" if plan.num_audited else "baseline and finalists"
+    each = f"{allotment.cpus:g} CPU" + (f" and {allotment.gpus:g} GPU" if allotment.gpus else "")
+    workers = "" if allotment.workers == 1 else f"{allotment.workers} workers of "
+    rows = mlflow_rows(plan, search.expected_epochs, session.dataset.num_classes)
+    times = ", ".join(f"{name} {_clock(span.expected)}" for name, span in forecast.spans.items())
+    total = forecast.total
+    return [
+        *stages,
+        f"rungs (epoch: trials expected to reach it): {reaching}",
+        f"epochs: {search.expected_epochs:.0f} expected in the search, {search.worst_epochs} if nothing is stopped; "
+        f"{others} of {kinds}",
+        f"time: about {_clock(total.expected)}, {_clock(total.worst)} if nothing is stopped ({times})",
+        f"at once: {allotment.concurrent} trials, each {workers}{each}, {session.precision}",
+        f"disk: at most {disk_bytes(plan) / MEGABYTE:,.0f} MB for weights and states",
+        f"MLflow: about {rows:,.0f} rows",
+    ]
+
+
+def _boxes(planned: GraphPlan) -> list[Box]:
+    return [Box(stage.name, stage.inputs, None, planned.verdicts[stage.name].reason) for stage in planned.graph]
+
+
+def _clock(seconds: float) -> str:
+    return duration_text(round(seconds))
+
+
+def forecast_values(planned: GraphPlan, forecast: Forecast | None) -> dict[str, Any]:
+    """The same for programs: times in seconds."""
+    stages = [asdict(box) for box in _boxes(planned)]
+    if forecast is None:
+        return {"stages": stages, "total_seconds": 0.0, "worst_seconds": 0.0}
+    return {
+        "stages": stages,
+        "search": asdict(forecast.estimate.search),
+        "seconds": {name: asdict(span) for name, span in forecast.estimate.stages.items()},
+        "total_seconds": forecast.total.expected,
+        "worst_seconds": forecast.total.worst,
+        "disk_bytes": disk_bytes(forecast.plan),
+    }

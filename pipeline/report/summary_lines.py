@@ -1,0 +1,48 @@
+"""The sweep's result in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def summary_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The result in words."""
+    winner, baseline, gain = summary["winner"], summary["baseline"], summary["gain"]
+    seeds, asha, registry = summary["confirm"]["seeds"], summary["asha"], summary["registry"]
+    name = "the published configuration" if winner["published"] else f"trial {winner['trial']}"
+    lines = [
+        f"winner: {name}, trained anew with {seeds} {'seed' if seeds == 1 else 'seeds'}: validation "
+        f"{_spread(winner, 'val')}, test {_spread(winner, 'test')}"
+    ]
+    if winner["shrinkage"] is not None:
+        lines.append(
+            f"the search had promised {winner['search_accuracy']:.2%} on validation: {-winner['shrinkage']:+.2%} now"
+        )
+    if winner["published"]:
+        lines.append("no finalist was better than the published configuration")
+    else:
+        lines.append(
+            f"published configuration: validation {_spread(baseline, 'val')}, test {_spread(baseline, 'test')}; gain "
+            f"{gain['val_accuracy']:+.2%} and {gain['test_accuracy']:+.2%}"
+        )
+    lines += [f"not in the running: {model['error']}" for model in summary["confirm"]["models"] if model["error"]]
+    lines.append(f"ASHA: {asha['epochs']} of {asha['full_grid_epochs']} epochs of the full grid ({asha['share']:.1%})")
+    lines += [*summary["importance_lines"], *(f"edge: {line}" for line in summary["edges"])]
+    lines += summary["audit"]["lines"] if summary["audit"] else []
+    times = summary["test_set_reads"]
+    lines.append(f"test images: read {'once' if times == 1 else f'{times} times'} so far in this tracking store")
+    champion = "there is no champion yet"
+    if registry["champion_version"] is not None:
+        accuracy = registry["champion_test_accuracy"]
+        known = f", test {accuracy:.2%}" if accuracy is not None else ""
+        champion = f"champion: version {registry['champion_version']}{known}"
+    images = summary["dataset"]["test_images"]
+    lines.append(
+        f"registry: {registry['model']} version {registry['version']} is the challenger (seed {winner['best_seed']}, "
+        f"test {winner['test_correct']} of {images}); {champion}"
+    )
+    return lines
+
+
+def _spread(model: Mapping[str, Any], split: str) -> str:
+    deviation = model[f"{split}_spread"]
+    return f"{model[f'{split}_mean']:.2%}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")

@@ -1,0 +1,97 @@
+"""What full-length trainings with several seeds say of a model. Pure functions; validation figures only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from pipeline.trials.records import BestEpoch, TrialResult
+from tune_spaces.space import TrialSpec
+from vit.model.vision_transformer import count_parameters
+
+
+@dataclass(frozen=True)
+class FinalRun:
+    """One training of a model to its full length."""
+
+    seed: int
+    best: BestEpoch
+    seconds: float
+    """Pure training and validation time."""
+    run_id: str
+    """Its run in MLflow, which has the weights as well."""
+    folder: str
+    """Path or URI under which its trial's folder with the weights stands."""
+    weights_digest: str
+    """Of the weights with which it ended (`pipeline.tracking.weights`)."""
+
+
+@dataclass(frozen=True)
+class ConfirmedModel:
+    """A configuration, trained once with each of several seeds."""
+
+    spec: TrialSpec
+    search_accuracy: float | None
+    """The validation accuracy by which the search found it; None for one that no search has seen."""
+    runs: tuple[FinalRun, ...]
+    """In the order of the seeds, which are the same for all models."""
+    error: str | None = None
+    """Why a seed has no run; such a model cannot win."""
+
+    @property
+    def index(self) -> int:
+        return self.spec.index
+
+    @property
+    def is_published(self) -> bool:
+        """Trial 0 of every sweep is the published configuration."""
+        return self.spec.index == 0
+
+    @property
+    def val_accuracies(self) -> list[float]:
+        """Fractions."""
+        return [run.best.accuracy for run in self.runs]
+
+    @property
+    def shrinkage(self) -> float | None:
+        """What is lost of the search's figure: the best of many is lucky, its repetition is not."""
+        if self.search_accuracy is None or not self.runs:
+            return None
+        return self.search_accuracy - mean(self.val_accuracies)
+
+    @property
+    def best_run(self) -> FinalRun:
+        """The run whose weights stand for the model: highest validation accuracy, then lowest loss."""
+        return max(self.runs, key=lambda run: (run.best.accuracy, -run.best.loss))
+
+
+def choose_finalists(trials: Sequence[TrialResult], count: int) -> list[TrialResult]:
+    """The best of the trials that may be trained anew; the published configuration has its place beside them.
+
+    What diverged or failed in the search would do so again with another seed, however good it was before.
+
+    Args:
+        trials: best first.
+        count: at most so many are chosen.
+    """
+    fit = [trial for trial in trials if trial.best is not None and trial.is_sound and trial.index != 0]
+    return fit[:count]
+
+
+def spread(values: list[float]) -> float | None:
+    """The sample standard deviation; None for a single value, which has none."""
+    return stdev(values) if len(values) > 1 else None
+
+
+def ranked(models: list[ConfirmedModel]) -> list[ConfirmedModel]:
+    """Best first: by mean validation accuracy, then by mean loss, then the smaller model, then the earlier trial.
+
+    Models with a failed seed come last.
+    """
+    return sorted(models, key=_rank_key)
+
+
+def _rank_key(model: ConfirmedModel) -> tuple[bool, float, float, int, int]:
+    if model.error is not None or not model.runs:
+        return (True, 0.0, 0.0, count_parameters(model.spec.model), model.index)
+    loss = mean(run.best.loss for run in model.runs)
+    return (False, -mean(model.val_accuracies), loss, count_parameters(model.spec.model), model.index)

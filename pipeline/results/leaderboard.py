@@ -1,0 +1,26 @@
+"""Trials in their order, best first; selection sees validation figures only."""
+
+from collections.abc import Sequence
+
+from pipeline.trials.records import TrialRecord, TrialResult
+
+
+def leaderboard(trials: list[TrialRecord]) -> list[TrialRecord]:
+    """Best first: by validation accuracy, then by loss, then the smaller model, then the earlier trial.
+
+    Trials that diverged or failed come after all others, however good they were before, and those that completed no
+    epoch last.
+    """
+    return sorted(trials, key=_rank_key)
+
+
+def _rank_key(trial: TrialRecord) -> tuple[int, float, float, int, int]:
+    best = trial.best
+    if best is None:
+        return (2, 0.0, 0.0, trial.num_parameters, trial.index)
+    return (int(not trial.is_sound), -best.accuracy, best.loss, trial.num_parameters, trial.index)
+
+
+def epochs_share(trials: Sequence[TrialResult], max_epochs: int) -> float:
+    """Epochs run, as a share of what the full grid would have run."""
+    return sum(trial.epochs_run for trial in trials) / (len(trials) * max_epochs)

@@ -1,0 +1,84 @@
+"""Why a trial stopped: ASHA's decisions, as they stand in MLflow, and in words."""
+
+import csv
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pipeline.errors import UsageError
+from pipeline.tracking.tracker import Tracker
+from pipeline.tracking.trial_runs import DECISIONS_TAG
+from pipeline.trials.records import TrialResult
+from pipeline.trials.rungs import Decision
+
+DECISIONS_FILE = "decisions.csv"
+
+
+def log_decisions(tracker: Tracker, key: str, trials: Sequence[TrialResult]) -> None:
+    """Adds a table of all decisions to a run; each trial's own run has its own as a tag."""
+    folder = Path(tempfile.mkdtemp(prefix="vit-decisions-"))
+    with (folder / DECISIONS_FILE).open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["trial", *(field.name for field in fields(Decision))])
+        writer.writeheader()
+        for trial in sorted(trials, key=lambda trial: trial.index):
+            writer.writerows({"trial": trial.index, **asdict(decision)} for decision in trial.decisions)
+    tracker.log(key, files=folder)
+
+
+def explain(client: MlflowClient, experiment: str, trial: int) -> list[str]:
+    """Why a trial of the newest sweep of an experiment ended, rung by rung.
+
+    Raises:
+        UsageError: there is no sweep, or no such trial.
+    """
+    found = client.get_experiment_by_name(experiment)
+    ids = [found.experiment_id] if found else []
+    sweep = _newest(client, ids, "tags.`pipeline.kind` = 'sweep'")
+    if sweep is None:
+        raise UsageError(f"--why is {trial}, but experiment {experiment} holds no sweep")
+    parent = f"tags.`mlflow.parentRunId` = '{_searched_by(client, sweep)}'"
+    run = _newest(client, ids, f"{parent} AND tags.`pipeline.kind` = 'trial' AND tags.`pipeline.trial` = '{trial}'")
+    if run is None:
+        count = sweep.data.tags.get("pipeline.trials", sweep.data.params.get("trials", "?"))
+        raise UsageError(f"--why is {trial}, but {sweep.info.run_name}, of {count} trials, has not begun such a trial")
+    decisions = [Decision(**each) for each in json.loads(run.data.tags.get(DECISIONS_TAG, "[]"))]
+    return [f"trial {trial} of {sweep.info.run_name} {_ending(run)}", *map(_line, decisions)]
+
+
+def _searched_by(client: MlflowClient, sweep: Run) -> str:
+    """The sweep whose trials these are: an earlier one, where the search had finished before."""
+    stage = sweep.data.tags.get("pipeline.cached.search")
+    return str(sweep.info.run_id if stage is None else client.get_run(stage).data.tags["mlflow.parentRunId"])
+
+
+def _newest(client: MlflowClient, experiments: list[str], pattern: str) -> Run | None:
+    if not experiments:
+        return None
+    runs = client.search_runs(experiments, pattern, max_results=1, order_by=["attributes.start_time DESC"])
+    return next(iter(runs), None)
+
+
+def _ending(run: Run) -> str:
+    tags = run.data.tags
+    reason = f": {tags['pipeline.error']}" if "pipeline.error" in tags else ""
+    if run.info.status == "KILLED":
+        names = {"asha": "was stopped by ASHA", "diverged": "diverged", "interrupted": "was interrupted"}
+        return names.get(tags.get("pipeline.stopped", ""), "was stopped") + reason
+    names = {"FINISHED": "ran to its full length", "FAILED": "failed"}
+    return names.get(run.info.status, "has not ended") + reason
+
+
+def _line(decision: Decision) -> str:
+    asked = "the first there, which goes on"
+    if decision.cutoff is not None:
+        asked = f"cut-off {decision.cutoff:.2%}"
+    verdict = "went on" if decision.go_on else "stopped"
+    if decision.go_on and decision.cutoff is not None and decision.accuracy < decision.cutoff:
+        verdict = "went on below it, being the published configuration"
+    standing = f"rank {decision.rank} of {decision.of} so far"
+    return f"  epoch {decision.epoch}: validation {decision.accuracy:.2%}, {standing}, {asked}: {verdict}"

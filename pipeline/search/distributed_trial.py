@@ -1,0 +1,58 @@
+"""A trial of several workers: this actor trains nothing, it starts Ray Train's workers and passes their epochs on."""
+
+from typing import Any
+
+from ray import tune
+
+from pipeline.search.reports import early_end_report, epoch_report, error_report
+from pipeline.training.distributed_training import Assignment, DistributedTraining
+from pipeline.training.training import TrainingContext
+from pipeline.training.worker_group import SharedData, WorkerGroup, WorkerGroupConfig
+from pipeline.trials.folder import TrialHistory, trial_folder
+from pipeline.trials.rungs import Rungs
+from tune_spaces.space import TrialSpec
+
+SECONDS_A_LOOK = 60.0
+
+
+class DistributedTrial(tune.Trainable):
+    """The workers wait at each rung for ASHA's word, so a trial that is stopped there has not gone a step too far."""
+
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], data: SharedData, context: TrainingContext, group: WorkerGroupConfig, rungs: Rungs
+    ) -> None:
+        self._data, self._context, self._group, self._rungs = data, context, group, rungs
+        self._workers = WorkerGroup(data, group)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        if not self._workers.is_sound:
+            self._workers.stop()
+            self._workers = WorkerGroup(self._data, self._group)
+        self._spec = TrialSpec.from_dict(new_config["trial"])
+        # Reported first, without workers: ASHA may have stopped the trial before a process died.
+        self._unreported = TrialHistory.read(trial_folder(self._context.folder, self._spec.index)).epochs
+        self._training = DistributedTraining(Assignment(self._spec, self._context), self._workers)
+        self._training.num_given = len(self._unreported)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        training, epochs = self._training, self._spec.recipe.epochs
+        if self._unreported:
+            return epoch_report(self._unreported.pop(0), epochs, training.history.refused)
+        try:
+            training.permit(next((rung for rung in self._rungs.epochs if rung > training.num_given), epochs))
+            entry = None
+            while entry is None and not training.over:
+                entry = training.next_epoch(SECONDS_A_LOOK)
+            entry = entry or training.next_epoch(0)
+        except Exception as error:
+            return error_report(error, training.num_given)
+        if entry is None:
+            return early_end_report(
+                "diverged", training.history.diverged or "the workers ended early", training.num_given
+            )
+        return epoch_report(entry, epochs, training.history.refused)
+
+    def cleanup(self) -> None:
+        self._workers.stop()

@@ -1,0 +1,185 @@
+"""The driver's side of a search: which trial begins, what is decided of it, and how it ended.
+
+Knows nothing of Ray Tune: `pipeline.search.tune_adapters` passes Tune's calls on to it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.errors import disk_full
+from pipeline.search.asha import Asha
+from pipeline.search.reports import ACCURACY
+from pipeline.trials.ledger import Ledger
+from pipeline.trials.observers import Observer
+from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
+from pipeline.trials.rungs import Rungs
+from tune_spaces.space import TrialSpec
+
+
+@dataclass(frozen=True)
+class StartLimits:
+    """What keeps trials from beginning, asked whenever one might."""
+
+    free_slots: Callable[[], int]
+    """How many trials may run at once; at least one."""
+    leaves_time: Callable[[], bool] = lambda: True
+    """Whether any more may begin at all; once it is false, the search ends with the trials that run."""
+
+
+class SearchDriver:
+    """One search under way. Every decision and every end stands in the ledger before it takes effect."""
+
+    def __init__(
+        self,
+        specs: Sequence[TrialSpec],
+        rungs: Rungs,
+        ledger: Ledger,
+        observers: Sequence[Observer],
+        limits: StartLimits,
+        interrupted: Callable[[], bool],
+    ) -> None:
+        """Takes up what an earlier driver left in the ledger."""
+        self._specs = {spec.index: spec for spec in specs}
+        self._ledger, self._observers, self._limits = ledger, observers, limits
+        self._interrupted = interrupted
+        self._asha = Asha(rungs)
+        for index in ledger.begun:
+            for decision in ledger.decisions(index):
+                self._asha.replay(index, decision)
+        self._waiting = [spec for spec in specs if spec.index not in ledger.ended]
+        self._handed_out: set[int] = set()
+        self._epochs: dict[int, list[EpochRecord]] = {}
+        self._refused: set[str] = set()
+        self._outcomes: dict[int, tuple[Outcome, str | None]] = {}
+        """Of trials that are about to end, with the error."""
+        self._ended = dict(ledger.ended)
+        self.disk_full: str | None = None
+        """What to tell the user of it, where it is."""
+
+    def announce_restored(self) -> None:
+        """Tells the observers of the trials that an earlier driver brought to their ends."""
+        for record in self._ledger.ended.values():
+            for observer in self._observers:
+                observer.trial_restored(record)
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """Of the trials that have ended, by index."""
+        return [self._ended[index] for index in sorted(self._ended)]
+
+    @property
+    def is_over(self) -> bool:
+        """No further trial begins."""
+        return not self._waiting or self._stopping or not self._limits.leaves_time()
+
+    @property
+    def has_free_slot(self) -> bool:
+        return len(self._handed_out) < self._limits.free_slots()
+
+    def next_trial(self) -> TrialSpec:
+        """Hands out the next of the drawn trials, in their order."""
+        spec = self._waiting.pop(0)
+        self._handed_out.add(spec.index)
+        return spec
+
+    def give_back_slot(self, index: int) -> None:
+        self._handed_out.discard(index)
+
+    def begin(self, index: int) -> None:
+        """A trial's first process is on its way; or another, after a crash."""
+        if index in self._epochs:
+            return
+        spec = self._specs[index]
+        self._epochs[index] = []
+        self._write(lambda: self._ledger.started(spec))
+        for observer in self._observers:
+            observer.trial_started(spec)
+
+    def goes_on(self, index: int, report: dict[str, Any]) -> bool:
+        """Decides whether a trial goes on after this report."""
+        if report.get("done"):
+            return False
+        go_on = self._passes(index, report["epoch"], report[ACCURACY])
+        if self._stopping:
+            self._outcomes[index] = ("interrupted", None)
+            return False
+        if not go_on:
+            self._outcomes[index] = ("asha", None)
+        return go_on
+
+    def _passes(self, index: int, epoch: int, accuracy: float) -> bool:
+        """Whether a trial goes on from an epoch, as far as ASHA is concerned."""
+        if not self._asha.is_rung(epoch):
+            return True
+        known = self._asha.decided(index, epoch)
+        if known is not None:
+            return known
+        decision = self._asha.decide(index, epoch, accuracy)
+        self._write(lambda: self._ledger.decided(index, decision))
+        return decision.go_on
+
+    def note_report(self, index: int, report: dict[str, Any]) -> None:
+        """Tells the observers of an epoch, once however often it is reported."""
+        spec = self._specs[index]
+        if "ended" in report:
+            outcome = report["ended"]["outcome"]
+            self._outcomes[index] = (outcome, report["ended"]["error"])
+            if outcome == "diverged":  # it stands on its rung as the worst; Tune asks nobody about a trial that is over
+                self._passes(index, report["epoch"], report[ACCURACY])
+            return
+        for reason in report["refused"]:
+            if reason not in self._refused:
+                self._refused.add(reason)
+                for observer in self._observers:
+                    observer.checkpoint_refused(spec, reason)
+        epoch, known = EpochRecord.of(report), self._epochs[index]
+        if epoch.number <= len(known):
+            return  # reported again by the process that took the trial over
+        known.append(epoch)
+        for observer in self._observers:
+            observer.epoch_done(spec, epoch)
+
+    def end(self, index: int) -> None:
+        """A trial is over by itself, or because `goes_on` said no."""
+        outcome, error = self._outcomes.get(index, ("finished", None))
+        if outcome == "interrupted" and error is not None:
+            self.disk_full = self.disk_full or error
+            error = None
+        self._end(index, outcome, error)
+
+    def fail(self, index: int, error: str) -> None:
+        """A trial's process died as often as it may, or could not be started."""
+        self._end(index, "failed", error)
+
+    def _end(self, index: int, outcome: Outcome, error: str | None) -> None:
+        if index in self._ended:
+            return
+        self.begin(index)  # its process may never have come up
+        epochs, decisions = tuple(self._epochs[index]), self._ledger.decisions(index)
+        record = TrialRecord(self._specs[index], outcome, epochs, error, decisions)
+        if not self._write(lambda: self._ledger.end(record)):
+            record = replace(record, outcome="interrupted", error=None)  # the next driver will not know of its end
+        self._ended[index] = record
+        for observer in self._observers:
+            observer.trial_ended(record)
+
+    @property
+    def _stopping(self) -> bool:
+        return self.disk_full is not None or self._interrupted()
+
+    def _write(self, change: Callable[[], None]) -> bool:
+        """Changes the ledger, or says that it could not: where the disk is full, the search comes to an orderly end."""
+        try:
+            change()
+        except OSError as error:
+            full = disk_full(error)
+            if full is None:
+                raise
+            self.disk_full = self.disk_full or full
+            return False
+        return True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Tune pickles all that its parts hold, for snapshots that nobody reads: of this, a word will do."""
+        return str, ("a search driver lives in its own process only",)

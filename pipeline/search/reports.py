@@ -1,0 +1,44 @@
+"""What a trial's process reports to Ray Tune, and through it to the driver."""
+
+from typing import Any
+
+from pipeline.errors import disk_full
+from pipeline.training.training import is_out_of_memory
+from pipeline.trials.records import Outcome
+from vit.training.fit import NonFiniteLossError
+
+ACCURACY = "val/accuracy"
+
+
+def epoch_report(entry: dict[str, Any], epochs: int, refused: list[str]) -> dict[str, Any]:
+    """The report of an epoch.
+
+    Args:
+        entry: of the trial's history.
+        epochs: the trial's full length.
+        refused: checkpoints that could not be read, each with its path.
+    """
+    done = entry["epoch"] >= epochs
+    return {**entry, ACCURACY: entry["metrics"][ACCURACY], "refused": refused, "done": done}
+
+
+def early_end_report(outcome: Outcome, reason: str, epochs: int) -> dict[str, Any]:
+    """The report of a trial that ends by itself after so many epochs, before its last."""
+    # ASHA never stops a trial whose metric is missing, so it gets the worst there is.
+    return {"epoch": epochs + 1, ACCURACY: 0.0, "ended": {"outcome": outcome, "error": reason}, "done": True}
+
+
+def error_report(error: Exception, epochs: int) -> dict[str, Any]:
+    """The report of a trial that an error ended after so many epochs.
+
+    Raises:
+        Exception: the error itself, where another process may succeed.
+    """
+    if isinstance(error, NonFiniteLossError):
+        return early_end_report("diverged", str(error), epochs)
+    full = disk_full(error)
+    if full is not None:
+        return early_end_report("interrupted", full, epochs)
+    if is_out_of_memory(error):
+        return early_end_report("failed", f"out of memory: {error}", epochs)
+    raise error

@@ -1,0 +1,52 @@
+"""A trial inside its Ray actor: an epoch a step."""
+
+from typing import Any
+
+import torch
+from ray import tune
+
+from pipeline.search.reports import epoch_report, error_report
+from pipeline.training.training import LoadedData, Training, TrainingContext
+from pipeline.training.worker_group import SharedData
+from tune_spaces.space import TrialSpec
+from vit.training.fit import Runtime
+from vit.training.parallel import Workers
+
+
+class Trial(tune.Trainable):
+    """One trial after another in the same process: the imports, the data and the GPU stay."""
+
+    def setup(self, config: dict[str, Any], data: SharedData, context: TrainingContext) -> None:  # type: ignore[override]
+        self._context, self._runtime = context, Runtime(context.device, context.precision, context.compile)
+        self._data = LoadedData.of(data.get(), context.device)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._spec = TrialSpec.from_dict(new_config["trial"])
+        self._training: Training | None = None
+        self._unreported: list[dict[str, Any]] = []
+        _give_back_gpu_memory()
+        return True
+
+    def step(self) -> dict[str, Any]:
+        try:
+            return self._next_epoch()
+        except Exception as error:
+            epochs = len(self._training.history.epochs) if self._training else 0
+            self._training = None  # the next trial in this process may need the memory, and so may its neighbours
+            _give_back_gpu_memory()
+            return error_report(error, epochs)
+
+    def _next_epoch(self) -> dict[str, Any]:
+        if self._training is None:
+            self._training = Training(self._spec, self._data, self._context, self._runtime, Workers())
+            # The driver may not have heard of an earlier process's epochs: it gets them all and skips what it knows.
+            self._unreported = list(self._training.history.epochs)
+        entry = self._unreported.pop(0) if self._unreported else self._training.run_epoch()
+        return epoch_report(entry, self._spec.recipe.epochs, self._training.history.refused)
+
+
+def _give_back_gpu_memory() -> None:
+    """What torch keeps of an ended trial, a trial beside this one on the same GPU may need."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -1,0 +1,79 @@
+"""What Ray Tune asks: which trial is next, whether it goes on, what happened to it. Each part asks the driver."""
+
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from pipeline.search.driver import SearchDriver
+from pipeline.search.reports import ACCURACY
+
+
+class InOrderSearcher(Searcher):
+    """Hands out the drawn trials one after another, as slots become free."""
+
+    def __init__(self, driver: SearchDriver) -> None:
+        super().__init__(metric=ACCURACY, mode="max")
+        self._driver = driver
+        self._indices: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        if self._driver.is_over:
+            return Searcher.FINISHED
+        if not self._driver.has_free_slot:
+            return None  # asked again soon
+        spec = self._driver.next_trial()
+        self._indices[trial_id] = spec.index
+        return {"trial": spec.to_dict()}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing to learn: the trials are drawn beforehand. Its slot is free."""
+        self._driver.give_back_slot(self._indices[trial_id])
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the trials are drawn again from the seed."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+class AshaScheduler(FIFOScheduler):
+    """Stops the trials that the driver says; they run in the order in which they were handed out."""
+
+    def __init__(self, driver: SearchDriver) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._driver = driver
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        goes_on = self._driver.goes_on(_index(trial), result)
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+
+class TrialEvents(tune.Callback):
+    """Tells the driver what happens to the trials."""
+
+    def __init__(self, driver: SearchDriver) -> None:
+        self._driver = driver
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._driver.begin(_index(trial))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._driver.note_report(_index(trial), result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._driver.end(_index(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if trial.status == trial.ERROR:  # else it is tried again
+            lines = [line for line in str(trial.get_error() or "").splitlines() if line.strip()]
+            self._driver.fail(_index(trial), lines[-1].strip() if lines else "the trial's process died")
+
+
+def _index(trial: Any) -> int:
+    """The trial's number in the search, of Tune's trial."""
+    index: int = trial.config["trial"]["index"]
+    return index

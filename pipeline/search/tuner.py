@@ -1,0 +1,119 @@
+"""A search on Ray Tune: what it consists of, and running its trials to their ends."""
+
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+
+from pipeline.cluster.allotment import Allotment
+from pipeline.errors import PipelineError
+from pipeline.search.distributed_trial import DistributedTrial
+from pipeline.search.driver import SearchDriver, StartLimits
+from pipeline.search.trial import Trial
+from pipeline.search.tune_adapters import AshaScheduler, InOrderSearcher, TrialEvents
+from pipeline.training.training import TrainingContext
+from pipeline.training.worker_group import SharedData, WorkerGroupConfig
+from pipeline.trials.ledger import Ledger
+from pipeline.trials.observers import Observer
+from pipeline.trials.records import TrialRecord
+from pipeline.trials.rungs import Rungs
+from tune_spaces.space import TrialSpec
+from vit.files.storage import Folder
+
+# Tune's own state is of no use here: the trials' folders tell all. Where it cannot be saved, nobody needs to know.
+logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search consists of."""
+
+    specs: list[TrialSpec]
+    data: SharedData
+    context: TrainingContext
+    rungs: Rungs
+    allotment: Allotment
+    tune_folder: str
+    """Path or URI of a folder for Tune's own files; it is removed at the end."""
+    ray_train_folder: str
+    """Path or URI of a folder for Ray Train's own files, where a trial has several workers."""
+    max_failures: int = 2
+    """How often a trial whose process died is taken up again."""
+
+
+def run_search(
+    search: Search, observers: list[Observer], interrupted: Callable[[], bool], limits: StartLimits | None = None
+) -> list[TrialRecord]:
+    """Runs the trials to their ends and gives their records, by index.
+
+    Goes on from what an earlier driver left in the trials' folders: what has ended is not run again, what was
+    running starts from its last epoch, and ASHA's decisions stand.
+    Once `interrupted()` is true, no trial starts and the running ones stop at the end of their epoch. Without
+    `limits`, as many run at once as the allotment says.
+
+    Raises:
+        PipelineError: the disk is full; what was saved stands.
+    """
+    ledger = Ledger(search.context.folder, search.specs)
+    limits = limits or StartLimits(lambda: search.allotment.concurrent)
+    driver = SearchDriver(search.specs, search.rungs, ledger, observers, limits, interrupted)
+    driver.announce_restored()
+    if len(driver.records) < len(search.specs):
+        try:
+            _tuner(search, driver).fit()
+        finally:
+            with contextlib.suppress(OSError):
+                _remove_folder(search.tune_folder)  # the trials' folders tell all that is worth knowing
+    if driver.disk_full is not None:
+        raise PipelineError(driver.disk_full)
+    return driver.records
+
+
+def _tuner(search: Search, driver: SearchDriver) -> tune.Tuner:
+    parent, _, name = search.tune_folder.rpartition("/")
+    return tune.Tuner(
+        _trainable(search),
+        tune_config=tune.TuneConfig(
+            search_alg=InOrderSearcher(driver),
+            scheduler=AshaScheduler(driver),
+            num_samples=-1,
+            max_concurrent_trials=search.allotment.concurrent,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=parent,
+            verbose=0,
+            callbacks=[TrialEvents(driver)],
+            failure_config=tune.FailureConfig(max_failures=search.max_failures),
+            # A trial keeps its own state in its own folder, written whole or not at all.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        ),
+    )
+
+
+def _trainable(search: Search) -> Any:
+    """The class that runs a trial, with what it needs."""
+    allotment = search.allotment
+    if allotment.workers == 1:
+        return tune.with_resources(
+            tune.with_parameters(Trial, data=search.data, context=search.context),
+            tune.PlacementGroupFactory([{"CPU": allotment.cpus, "GPU": allotment.gpus}]),
+        )
+    count = allotment.workers
+    # Tune, which counts a trial's failures, takes up what lost a worker.
+    group = WorkerGroupConfig(count, count, allotment.cpus, allotment.gpus, search.ray_train_folder, max_failures=0)
+    parameters = {"context": search.context, "group": group, "rungs": search.rungs}
+    # The trial's own actor only looks on, and takes a byte, since Tune wants a resource: Ray Train places the workers.
+    return tune.with_resources(
+        tune.with_parameters(DistributedTrial, data=search.data, **parameters),
+        tune.PlacementGroupFactory([{"memory": 1}]),
+    )
+
+
+def _remove_folder(uri: str) -> None:
+    parent, _, name = uri.rpartition("/")
+    Folder(parent).remove_folder(name)

@@ -1,0 +1,195 @@
+"""A sweep's session: its space, its trials, and what each may take."""
+
+import math
+import threading
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from rich.console import Console
+
+from pipeline.cluster.allotment import Allotment, allot, cluster_cores
+from pipeline.cluster.watchdog import Watchdog
+from pipeline.config import SweepConfig
+from pipeline.errors import UsageError
+from pipeline.graph.code_digest import code_digests
+from pipeline.graph.runner import StageRecord
+from pipeline.graph.stage import Plain
+from pipeline.session.session import Session
+from pipeline.terminal.durations import duration_text
+from pipeline.tracking.trial_runs import SWEEP_RUN
+from pipeline.training.training import TrainingData
+from pipeline.training.worker_group import SharedData
+from pipeline.trials.rungs import Rungs
+from tune_spaces import SPACES, space_for
+from tune_spaces.space import Space, describe, draw_trials
+from vit.data.dataset import Dataset
+from vit.training.precision import Precision, torch_version
+from vit.training.recipes import published
+
+SEARCH_CODE = "pipeline.search.tuner"
+"""With all that it imports, what decides a trial's numbers and its end."""
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+class SweepSession(Session[SweepConfig]):
+    kind: ClassVar[str] = SWEEP_RUN
+    command: ClassVar[str] = "pipeline.sweep"
+
+    def __init__(self, config: SweepConfig, console: Console, dataset: Dataset, folder: str) -> None:
+        super().__init__(config, console, dataset, folder)
+        self.space = space_of(config, dataset)
+        self.rungs = rungs_of(config, self.space)
+        self.specs = draw_trials(self.space, dataset.shape, config.trials, self.rungs.max_epochs, config.seed)
+        self.watchdog = Watchdog(config.stall_minutes, self.say)
+        self.cluster_cores = 0.0
+        """All cores of the cluster, in use or not; known once the run has begun."""
+        self.slots_held = 0
+        """Of the slots for trials, by what trains beside the search."""
+        self.baseline_trains, self.baseline_ended = threading.Event(), threading.Event()
+        """Set once the baseline has its workers, and once they are free again; or where it need not run."""
+        self.baseline_trains.set()
+        self.baseline_ended.set()
+        self.stage_records: dict[str, StageRecord] = {}
+        """What becomes of each stage, as far as it is known; the graph's runner fills it."""
+        self._allotment: Allotment | None = None
+        self._shared_data: SharedData | None = None
+        self._precision: Precision | None = None
+
+    @classmethod
+    def identity(cls, config: SweepConfig, dataset: Dataset) -> dict[str, Any]:
+        """What the search computes; the number of trials is not in it: a longer list begins with the shorter one."""
+        reads = search_reads(replace(config, budget=None), dataset)
+        del reads["trials"]
+        return {"reads": reads, "code": code_digests(SEARCH_CODE)}
+
+    @property
+    def allotment(self) -> Allotment:
+        """What a trial takes of the cluster that the session is connected to."""
+        with self._lock:
+            if self._allotment is None:
+                self._allotment = allot(self.config.resources, self.config.workers_per_trial)
+            return self._allotment
+
+    @property
+    def free_slots(self) -> int:
+        """How many trials may run at once at this moment."""
+        return max(1, self.allotment.concurrent - self.slots_held)
+
+    def share(self, data: TrainingData) -> SharedData:
+        """Puts the images into Ray's object store, where they stand once, whichever stages train on them."""
+        with self._lock:
+            if self._shared_data is None:
+                self._shared_data = SharedData.put(data)
+            return self._shared_data
+
+    def hold_slots_for_baseline(self) -> None:
+        """Before the stages run: the baseline is about to train beside the search, and takes what trials could."""
+        shared = self.shared_gpus
+        self.slots_held = math.ceil(1 / self.allotment.gpus) if shared else 1
+        self.baseline_trains.clear()
+        self.baseline_ended.clear()
+
+    def release_baseline_slots(self) -> None:
+        """The baseline is over, whatever came of it."""
+        self.slots_held = 0
+        self.baseline_trains.set()
+        self.baseline_ended.set()
+
+    @property
+    def shared_gpus(self) -> bool:
+        """Whether several trials share a GPU, which Ray Train's workers do not."""
+        return 0 < self.allotment.gpus < 1
+
+    def wait_for_baseline(self) -> None:
+        """Before the first trial, where trials share GPUs: fractions of all GPUs would leave no whole one for it.
+
+        Returns once the baseline's workers have one, or are over where there is no slot beside them, or where the
+        user wants to stop.
+        """
+        if not self.shared_gpus:
+            return
+        has_slots = self.allotment.concurrent > self.slots_held
+        awaited = self.baseline_trains if has_slots else self.baseline_ended
+        while not awaited.wait(SECONDS_BETWEEN_LOOKS) and not self.interrupt.requested:
+            pass
+
+    @property
+    def final_allotment(self) -> Allotment:
+        """What a training of Ray Train's takes: the same, but whole GPUs, which its workers do not share."""
+        allotment, resources = self.allotment, self.config.resources
+        if allotment.gpus == math.ceil(allotment.gpus):
+            return allotment
+        whole = replace(resources, gpus_per_trial=float(math.ceil(allotment.gpus)))
+        return allot(whole, self.config.workers_per_trial)
+
+    @property
+    def precision(self) -> Precision:
+        """One choice for all that the command trains."""
+        with self._lock:
+            if self._precision is None:
+                model, recipe = published(self.dataset.shape, self.rungs.max_epochs)
+                self._precision = self.precision_for(model, recipe, self.allotment)
+            return self._precision
+
+    def use_precision(self, precision: Precision) -> None:
+        """Takes up what the sweep has trained in so far, maybe on another machine."""
+        self._precision = precision
+
+    def start_run(self) -> None:
+        config, allotment = self.config, self.allotment
+        self.cluster_cores = cluster_cores()
+        params = {
+            "dataset": self.dataset.name, "trials": config.trials, "seed": config.seed, "space": self.space.name,
+            "max_epochs": self.rungs.max_epochs, "grace_epochs": self.rungs.grace_epochs,
+            "reduction_factor": self.rungs.reduction_factor, "train_images": len(self.dataset.train),
+            "validation_images": len(self.dataset.validation), "test_images": len(self.dataset.test),
+            "workers_per_trial": allotment.workers, "cpus_per_trial": allotment.cpus,
+            "gpus_per_trial": allotment.gpus, "max_concurrent": allotment.concurrent,
+            # Measured now, if it has to be: later, the threads of stages side by side would get into its way.
+            "precision": self.precision, "finalists": config.finalists, "seeds": config.seeds,
+        }  # fmt: skip
+        # MLflow keeps the parameters of the first command over this folder; these may differ in a later one.
+        tags = {f"pipeline.{name}": str(params[name]) for name in ("trials", "finalists", "seeds", "max_concurrent")}
+        self.tracker.start_run(SWEEP_RUN, self.name, None, {**self.run_tags, **tags}, params, self.dataset_reference)
+
+    def end_run(self) -> None:
+        self.tracker.end_run(SWEEP_RUN, "FINISHED")
+
+
+def search_reads(config: SweepConfig, dataset: Dataset) -> dict[str, Plain]:
+    """All that decides the trials and their ends, besides code and data.
+
+    Raises:
+        UsageError: there is no such space, or the rungs do not fit.
+    """
+    space = space_of(config, dataset)
+    rungs = rungs_of(config, space)
+    ranges: dict[str, Plain] = {
+        f"{name} range": describe(domain) for name, domain in sorted(space.domains(dataset.shape).items())
+    }
+    # Within a budget, a search may have had no time for all of its trials.
+    budget: dict[str, Plain] = {} if config.budget is None else {"budget": duration_text(config.budget.seconds)}
+    return {
+        **budget,
+        "trials": config.trials,
+        "seed": config.seed,
+        "space": space.name,
+        "full length": rungs.max_epochs,
+        "grace epochs": rungs.grace_epochs,
+        "reduction factor": rungs.reduction_factor,
+        "precision": config.precision,
+        "compile": config.compile,
+        "mirrored": dataset.mirror_safe,
+        "torch": torch_version(),
+        **ranges,
+    }
+
+
+def space_of(config: SweepConfig, dataset: Dataset) -> Space:
+    if config.space is not None and config.space not in SPACES:
+        raise UsageError(f"--space is {config.space!r}, but must be one of {', '.join(sorted(SPACES))}")
+    return SPACES[config.space] if config.space else space_for(dataset.img_size)
+
+
+def rungs_of(config: SweepConfig, space: Space) -> Rungs:
+    return Rungs.of(config.max_epochs or space.max_epochs, config.grace_epochs, config.reduction_factor)

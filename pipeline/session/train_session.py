@@ -1,0 +1,77 @@
+"""The session of one training run."""
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from rich.console import Console
+
+from pipeline.cluster.allotment import Allotment, allot
+from pipeline.config import TrainConfig, TrialResources
+from pipeline.errors import UsageError
+from pipeline.graph.code_digest import code_digests
+from pipeline.session.session import Session
+from pipeline.tracking.trial_runs import TrainRuns
+from tune_spaces.space import TrialSpec
+from vit.data.dataset import Dataset
+from vit.training.precision import torch_version
+from vit.training.recipes import RECIPES
+
+TRAINING_CODE = "pipeline.training.driver_loop"
+"""With all that it imports, what decides a training's numbers."""
+
+
+class TrainSession(Session[TrainConfig]):
+    """Its training is the only trial of its folder, trial 0."""
+
+    kind: ClassVar[str] = "train"
+    command: ClassVar[str] = "pipeline.train"
+
+    def __init__(self, config: TrainConfig, console: Console, dataset: Dataset, folder: str) -> None:
+        super().__init__(config, console, dataset, folder)
+        self.spec = spec_of(config, dataset)
+        self.runs = TrainRuns(
+            self.tracker, self.artifacts, self.trials_folder, self.dataset_reference, dataset.class_names, self.name,
+            self.run_tags,
+        )  # fmt: skip
+        self._allotment: Allotment | None = None
+
+    @classmethod
+    def identity(cls, config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
+        """The number of workers is not in it: it changes nothing but the speed."""
+        spec = spec_of(config, dataset)
+        if config.workers.most > spec.recipe.batch_size:
+            most = spec.recipe.batch_size
+            raise UsageError(f"--workers is {config.workers.most}, but must be at most the {most} images of a batch")
+        code = code_digests(TRAINING_CODE)
+        return {
+            "spec": spec.to_dict(),
+            "precision": config.precision,
+            "compile": config.compile,
+            "torch": torch_version(),
+            "code": code,
+        }
+
+    @property
+    def allotment(self) -> Allotment:
+        """What a worker takes of the cluster that the session is connected to."""
+        if self._allotment is None:
+            resources = TrialResources(self.config.cpus_per_worker, self.config.gpus_per_worker)
+            self._allotment = allot(resources, self.config.workers.fewest, "worker", "--workers")
+        return self._allotment
+
+    def start_run(self) -> None:
+        """The training's own run is the command's."""
+        _ = self.allotment  # refused before anything is written
+
+    def end_run(self) -> None:
+        """The training has ended it."""
+
+
+def spec_of(config: TrainConfig, dataset: Dataset) -> TrialSpec:
+    """What is trained."""
+    if config.recipe not in RECIPES:
+        raise UsageError(f"--recipe is {config.recipe!r}, but must be one of {', '.join(sorted(RECIPES))}")
+    model, recipe = RECIPES[config.recipe](dataset.shape)
+    if config.epochs is not None:
+        recipe = replace(recipe, epochs=config.epochs)
+    return TrialSpec(0, model, recipe, config.seed)

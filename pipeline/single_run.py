@@ -1,0 +1,109 @@
+"""The story of `pipeline.train`: one training run, its record, and its way into the registry."""
+
+from typing import Any
+
+from pipeline.cluster.watchdog import Watchdog
+from pipeline.errors import InterruptedCommandError, PipelineError
+from pipeline.registry.versions import Measured, register
+from pipeline.session.train_session import TrainSession
+from pipeline.tracking.test_set_reads import record_test_set_read
+from pipeline.tracking.trial_runs import trial_key
+from pipeline.training.distributed_training import Assignment
+from pipeline.training.driver_loop import run_trainings
+from pipeline.training.evaluation import evaluate_on_test, record_test
+from pipeline.training.training import TrainingContext, TrainingData
+from pipeline.training.worker_group import SharedData, WorkerGroupConfig
+from pipeline.trials.folder import trial_folder
+from pipeline.trials.observers import Observer
+from pipeline.trials.records import EpochRecord, TrialRecord
+from tune_spaces.space import TrialSpec
+from vit.data.normalisation import measure_normalisation
+
+
+def train_and_report(session: TrainSession) -> dict[str, Any]:
+    """Trains to the end, or goes on from where an earlier command ended; gives the result as plain values."""
+    record = _train(session)
+    session.artifacts.finish()
+    if record.outcome == "interrupted":
+        raise InterruptedCommandError(f"interrupted: {len(record.epochs)} epochs are saved")
+    best = record.best
+    if record.outcome != "finished" or best is None:
+        raise PipelineError(f"the training {record.outcome}: {record.error}")
+    session.say(f"best: epoch {best.number}, validation {best.accuracy:.2%}")
+    result: dict[str, Any] = {
+        "name": session.name,
+        "run_id": session.tracker.run_id(trial_key(0)),
+        "folder": session.folder,
+        "epochs": len(record.epochs),
+        "best_epoch": best.number,
+        "val_accuracy": best.accuracy,
+        "training_seconds": record.seconds,
+    }
+    if session.config.register:
+        registered = session.memory.remembered("registered") or _test_and_register(session, best)
+        session.memory.remember("registered", registered)
+        result |= registered
+        session.say(
+            f"registry: {session.model_name} version {result['version']}, test {result['test_accuracy']:.2%}"
+            f" ({result['test_correct']} of {len(session.dataset.test)})"
+        )
+    return result
+
+
+def _train(session: TrainSession) -> TrialRecord:
+    config, data, spec, allotment = session.config, session.dataset, session.spec, session.allotment
+    with Watchdog(config.stall_minutes, session.say):
+        precision = session.precision_for(spec.model, spec.recipe, allotment)
+    fewest, most = config.workers.fewest, config.workers.most
+    session.say(
+        f"train: {data.name}, {len(data.train)} images, {spec.recipe.epochs} epochs, batch {spec.recipe.batch_size} "
+        f"over {fewest if fewest == most else f'{fewest} to {most}'} workers, {precision}"
+    )
+    shared = SharedData.put(
+        TrainingData(data.train, data.validation, measure_normalisation(data.train.images), data.class_names)
+    )
+    context = TrainingContext(session.trials_folder, precision, config.compile)
+    group = WorkerGroupConfig(
+        fewest, most, allotment.cpus, allotment.gpus, session.ray_train_folder, config.max_failures
+    )
+    with session.interrupt.deferred(), Watchdog(config.stall_minutes, session.say) as watchdog:
+        assignment = Assignment(spec, context, [session.runs, _Lines(session), watchdog])
+        (record,) = run_trainings([assignment], shared, group, lambda: session.interrupt.requested)
+        return record
+
+
+class _Lines(Observer):
+    """A line for each epoch."""
+
+    def __init__(self, session: TrainSession) -> None:
+        self._session = session
+
+    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+        self._session.say(
+            f"epoch {epoch.number}/{spec.recipe.epochs}: loss {epoch.metrics['train/loss']:.4f}, "
+            f"validation {epoch.accuracy:.2%}, {epoch.metrics['images_per_second']:.0f} images/s"
+        )
+
+    def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
+        self._session.say(f"warning: the training goes on from an earlier checkpoint: {reason}")
+
+
+def _test_and_register(session: TrainSession, best: EpochRecord) -> dict[str, Any]:
+    data, run_id = session.dataset, session.tracker.run_id(trial_key(0))
+    record_test_set_read(session.tracker, trial_key(0), data.test_digest)
+    with Watchdog(session.config.stall_minutes, session.say):
+        (test,) = evaluate_on_test([trial_folder(session.trials_folder, 0)], data.test, session.allotment)
+    record_test(session.tracker, session.artifacts, data, run_id, test, session.name)
+    version = register(
+        session.tracker.client,
+        session.model_name,
+        run_id,
+        trial_folder(session.trials_folder, 0),
+        data.validation.images[:2],
+        Measured(data.test_digest, test.counts.correct, test.counts.total, best.accuracy),
+        {"pipeline.dataset": data.name, "pipeline.data_digest": data.digest},
+        f"training {session.name}: validation {best.accuracy:.2%}, test {test.counts.accuracy:.2%}"
+        f" ({test.counts.correct} of {test.counts.total})",
+    )
+    session.artifacts.finish()
+    return {"version": version, "test_accuracy": test.counts.accuracy, "test_correct": test.counts.correct}

@@ -1,0 +1,105 @@
+"""The stages of a sweep, a file each, in the order of its story; `sweep_graph` puts them together.
+
+A stage is a function of the session and of its inputs' outputs, by their stages' names. Only `pipeline.sweep_actions`
+imports this; it may import every other folder.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+
+from pipeline.graph.code_digest import code_digests
+from pipeline.graph.graph import Graph
+from pipeline.graph.stage import Plain, Stage
+from pipeline.registry.model_files import missing_files
+from pipeline.results.audit_verdict import AuditVerdict
+from pipeline.results.confirmation import ConfirmedModel
+from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Searched
+from pipeline.session.sweep_session import SweepSession, search_reads
+from pipeline.stages.audit import audit_stops
+from pipeline.stages.baseline import train_baseline
+from pipeline.stages.confirm import confirm_finalists
+from pipeline.stages.evaluate import evaluate_on_test_images
+from pipeline.stages.prepare import prepare_data
+from pipeline.stages.register import register_winner
+from pipeline.stages.report import write_report
+from pipeline.stages.search import search_configurations
+from pipeline.tracking.weights import first_lost_weights
+
+SHARED_CODE = ("pipeline.tracking.weights",)
+"""What the session does for several stages and what decides an output."""
+
+
+def sweep_graph(session: SweepSession) -> Graph:
+    """All that a sweep consists of, and what each stage's output depends on."""
+    config, data = session.config, session.dataset
+    reads = search_reads(config, data)
+    shared = ("seed", "full length", "precision", "compile", "torch")
+    finals: dict[str, Plain] = {**{name: reads[name] for name in shared}, "seeds": config.seeds}
+    audits = [
+        _stage(session, "audit", ("prepare", "search"), audit_stops, AuditVerdict, {"audited trials": config.audit})
+    ] if config.audit else []  # fmt: skip
+    stages = [
+        _stage(
+            session, "prepare", (), prepare_data, Prepared, {"images": data.digest, "precision": reads["precision"]}
+        ),
+        _stage(session, "search", ("prepare",), search_configurations, Searched, reads, _lost_trials),
+        _stage(session, "baseline", ("prepare",), train_baseline, ConfirmedModel, finals, _lost_runs),
+        _stage(
+            session, "confirm", ("prepare", "search", "baseline"), confirm_finalists, Confirmed,
+            {**finals, "finalists": config.finalists}, _lost_models,
+        ),
+        _stage(
+            session, "evaluate", ("confirm",), evaluate_on_test_images, Evaluated, {"test images": data.test_digest}
+        ),
+        _stage(
+            session, "register", ("confirm", "evaluate"), register_winner, int, {"model": session.model_name},
+            _lost_version,
+        ),
+        *audits,
+        _stage(
+            session, "report",
+            ("prepare", "search", "confirm", "evaluate", "register", *(stage.name for stage in audits)),
+            write_report, dict, {},
+        ),
+    ]  # fmt: skip
+    return Graph(stages)
+
+
+def _stage(
+    session: SweepSession,
+    name: str,
+    inputs: tuple[str, ...],
+    run: Callable[..., Any],
+    gives: type,
+    reads: Mapping[str, Plain],
+    missing: Callable[[SweepSession, Any], str | None] = lambda session, output: None,
+) -> Stage:
+    """A stage of the session: `run` gets it first; the code that decides the output is that of `run` and below."""
+    code = code_digests(run.__module__, *SHARED_CODE)
+    return Stage(name, inputs, partial(run, session), gives, reads, code, partial(missing, session))
+
+
+def _lost_trials(session: SweepSession, searched: Searched) -> str | None:
+    with_weights = [trial.run_id for trial in searched.ranked if trial.best is not None]
+    return first_lost_weights(session.tracker.client, with_weights)
+
+
+def _lost_runs(session: SweepSession, model: ConfirmedModel) -> str | None:
+    return first_lost_weights(session.tracker.client, [run.run_id for run in model.runs])
+
+
+def _lost_models(session: SweepSession, confirmed: Confirmed) -> str | None:
+    runs = [run.run_id for model in confirmed.models for run in model.runs]
+    return first_lost_weights(session.tracker.client, runs)
+
+
+def _lost_version(session: SweepSession, version: int) -> str | None:
+    client = session.tracker.client
+    try:
+        source = client.get_model_version(session.model_name, str(version)).source
+    except MlflowException:
+        return f"version {version} of {session.model_name}"
+    return f"what version {version} of {session.model_name} consists of" if missing_files(client, str(source)) else None

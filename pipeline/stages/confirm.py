@@ -1,0 +1,30 @@
+"""Stage `confirm`: the best trials, trained anew with several seeds, before one of them is believed."""
+
+from pipeline.results.confirmation import ConfirmedModel, choose_finalists, ranked
+from pipeline.results.stage_outputs import Confirmed, Prepared, Searched
+from pipeline.session.sweep_session import SweepSession
+from pipeline.stages.finalists import Candidate, train_finalists
+from pipeline.stages.prepare import training_data
+from pipeline.trials.records import TrialResult
+
+
+def confirm_finalists(
+    session: SweepSession, prepare: Prepared, search: Searched, baseline: ConfirmedModel
+) -> Confirmed:
+    """The best of many is lucky: here it has to win once more, against the published configuration as well."""
+    finalists = choose_finalists(search.ranked, session.config.finalists)
+    candidates = [Candidate(trial.spec, _accuracy(trial)) for trial in finalists]
+    at_once = session.final_allotment.concurrent
+    seeds = "1 seed" if session.config.seeds == 1 else f"{session.config.seeds} seeds"
+    session.say(
+        f"confirm: trials {', '.join(str(trial.index) for trial in finalists) or 'none'} to their full length with "
+        f"{seeds} each, {at_once} at once"
+    )
+    models = train_finalists(session, candidates, training_data(session, prepare), search.precision, at_once)
+    published_trial = next(trial for trial in search.ranked if trial.index == 0)
+    published = ConfirmedModel(baseline.spec, _accuracy(published_trial), baseline.runs)
+    return Confirmed(tuple(ranked([published, *models])))
+
+
+def _accuracy(trial: TrialResult) -> float | None:
+    return trial.best.accuracy if trial.best else None

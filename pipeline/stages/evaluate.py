@@ -1,0 +1,23 @@
+"""Stage `evaluate`: the one that reads the test images."""
+
+from pipeline.results.stage_outputs import Confirmed, Evaluated, TestScore
+from pipeline.session.sweep_session import SweepSession
+from pipeline.tracking.test_set_reads import count_test_set_reads, record_test_set_read
+from pipeline.training.evaluation import evaluate_on_test, record_test
+
+
+def evaluate_on_test_images(session: SweepSession, confirm: Confirmed) -> Evaluated:
+    """Reads the test images, once for each confirmed model."""
+    data, tracker = session.dataset, session.tracker
+    pairs = [(model, run) for model in confirm.models for run in model.runs]
+    record_test_set_read(tracker, session.stage_records["evaluate"].key, data.test_digest)
+    weights = [session.find_weights(model.index, run) for model, run in pairs]
+    results = evaluate_on_test(weights, data.test, session.final_allotment)
+    scores: dict[str, TestScore] = {}
+    for (model, run), result in zip(pairs, results, strict=True):
+        counts = result.counts
+        record_test(tracker, session.artifacts, data, run.run_id, result, f"trial {model.index}, seed {run.seed}")
+        scores[run.run_id] = TestScore(
+            run.run_id, counts.correct, counts.total, counts.loss, tuple(counts.class_accuracy)
+        )
+    return Evaluated(scores, count_test_set_reads(tracker.client, data.test_digest))

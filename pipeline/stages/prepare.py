@@ -1,0 +1,27 @@
+"""Stage `prepare`: what the data set is, its normalisation, and in which precision all of the sweep trains."""
+
+from pipeline.results.stage_outputs import Prepared
+from pipeline.session.sweep_session import SweepSession
+from pipeline.training.training import TrainingData
+from pipeline.training.worker_group import SharedData
+from vit.data.duplicates import duplicates_across_splits
+from vit.data.normalisation import measure_normalisation
+
+
+def prepare_data(session: SweepSession) -> Prepared:
+    data = session.dataset
+    size = f"{data.img_size}x{data.img_size}x{data.in_chans}"
+    session.say(
+        f"prepare: {data.name} from {data.source}: {len(data.train)} train, {len(data.validation)} validation, "
+        f"{len(data.test)} test images of {size}, {data.num_classes} classes"
+    )
+    duplicates = duplicates_across_splits(data)
+    if duplicates:
+        session.say(f"warning: {duplicates} test images also stand in train or validation")
+    return Prepared(measure_normalisation(data.train.images), session.precision, duplicates)
+
+
+def training_data(session: SweepSession, prepared: Prepared) -> SharedData:
+    """What the trainings of a sweep read, once for all of its stages: the test images are not in it."""
+    data = session.dataset
+    return session.share(TrainingData(data.train, data.validation, prepared.normalisation, data.class_names))

@@ -1,0 +1,26 @@
+"""Stage `report`: the sweep's result, in its run and for the terminal."""
+
+from typing import Any
+
+from pipeline.report.recording import record_summary
+from pipeline.report.summary import summarise
+from pipeline.results.audit_verdict import AuditVerdict
+from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Searched
+from pipeline.session.sweep_session import SweepSession
+
+
+def write_report(
+    session: SweepSession,
+    prepare: Prepared,
+    search: Searched,
+    confirm: Confirmed,
+    evaluate: Evaluated,
+    register: int,
+    audit: AuditVerdict | None = None,
+) -> dict[str, Any]:
+    """Records the summary; gives it as plain values."""
+    session.artifacts.finish()
+    summary = summarise(session, search, confirm, evaluate, register, audit)
+    summary["dataset"]["test_images_also_in_train"] = prepare.duplicates
+    record_summary(session, summary)
+    return summary

@@ -1,0 +1,45 @@
+"""Stage `search`: the trials, under ASHA."""
+
+from pipeline.errors import PipelineError
+from pipeline.planning.deadline import Deadline, FinalTrainings
+from pipeline.results.leaderboard import leaderboard
+from pipeline.results.stage_outputs import Prepared, Searched
+from pipeline.search.decisions import log_decisions
+from pipeline.session.sweep_session import SweepSession
+from pipeline.stages.prepare import training_data
+from pipeline.stages.trials import run_trials
+from pipeline.tracking.trial_runs import SWEEP_RUN, TrialRuns, trial_key
+from pipeline.trials.records import TrialRecord, TrialResult
+
+
+def search_configurations(session: SweepSession, prepare: Prepared) -> Searched:
+    """Runs the trials; as many at once as there are slots, and within a budget only those for which there is time."""
+    specs = session.specs
+    session.say(
+        f"search: {len(specs)} trials of space {session.space.name}, at most {session.rungs.max_epochs} epochs, rungs "
+        f"{session.rungs.epochs}, {session.allotment.concurrent} at once, {session.precision}"
+    )
+    session.wait_for_baseline()
+    data, deadline = training_data(session, prepare), _deadline(session)
+    trials = run_trials(session, TrialRuns, session.trials_folder, specs, session.rungs, data, deadline)
+    if len(trials) < len(specs):
+        session.say(f"search: the budget left no time for {len(specs) - len(trials)} of the trials")
+    return _searched(session, leaderboard(trials))
+
+
+def _deadline(session: SweepSession) -> Deadline | None:
+    config = session.config
+    if config.budget is None:
+        return None
+    return Deadline(config.budget, FinalTrainings(config.finalists, config.seeds, session.final_allotment.concurrent))
+
+
+def _searched(session: SweepSession, trials: list[TrialRecord]) -> Searched:
+    best = trials[0].best if trials else None
+    if best is None:
+        reasons = sorted({trial.error or trial.outcome for trial in trials})
+        raise PipelineError(f"no trial completed an epoch: {'; '.join(reasons)}")
+    results = tuple(TrialResult.of(trial, session.tracker.run_id(trial_key(trial.index))) for trial in trials)
+    log_decisions(session.tracker, SWEEP_RUN, results)
+    session.say(f"search: best is trial {trials[0].index}, validation {best.accuracy:.2%}")
+    return Searched(results, session.precision)

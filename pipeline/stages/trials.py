@@ -1,0 +1,53 @@
+"""Running trials for a stage: `search` and `audit` share it."""
+
+from pipeline.errors import InterruptedCommandError
+from pipeline.planning.deadline import Deadline
+from pipeline.search.driver import StartLimits
+from pipeline.search.tuner import Search, run_search
+from pipeline.session.sweep_session import SweepSession
+from pipeline.terminal.progress import Progress
+from pipeline.tracking.trial_runs import TrialRuns
+from pipeline.training.training import TrainingContext
+from pipeline.training.worker_group import SharedData
+from pipeline.trials.records import TrialRecord
+from pipeline.trials.rungs import Rungs
+from tune_spaces.space import TrialSpec
+
+
+def run_trials(
+    session: SweepSession,
+    kind: type[TrialRuns],
+    folder: str,
+    specs: list[TrialSpec],
+    rungs: Rungs,
+    data: SharedData,
+    deadline: Deadline | None = None,
+) -> list[TrialRecord]:
+    """Runs the trials to their ends, under `folder`, each with a run of the given kind; gives their records.
+
+    Raises:
+        InterruptedCommandError: the user wants to stop; what has ended stays in MLflow.
+        PipelineError: the disk is full.
+    """
+    runs = kind(session.tracker, session.artifacts, folder, session.dataset_reference, session.dataset.class_names)
+    search = Search(
+        specs,
+        data,
+        TrainingContext(folder, session.precision, session.config.compile, session.allotment.gpus > 0),
+        rungs,
+        session.allotment,
+        session.tune_folder,
+        session.ray_train_folder,
+        session.config.max_failures,
+    )
+    limits = StartLimits(lambda: session.free_slots, deadline.leaves_time if deadline else lambda: True)
+    try:
+        with Progress(session.console, len(specs), rungs) as progress:
+            observers = [runs, progress, session.watchdog, *([deadline] if deadline else [])]
+            trials = run_search(search, observers, lambda: session.interrupt.requested, limits)
+    finally:
+        session.artifacts.finish()  # what has ended has ended, whatever ends the others
+    if session.interrupt.requested:
+        done = sum(trial.outcome != "interrupted" for trial in trials)
+        raise InterruptedCommandError(f"interrupted: {done} of {len(specs)} trials had ended; they stay in MLflow")
+    return trials

@@ -1,0 +1,50 @@
+"""How a command ends: its errors in one line, with an exit status."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import psutil
+
+from pipeline.errors import BAD_USAGE, FAILED, INTERRUPTED, InterruptedCommandError, PipelineError, disk_full
+from vit.data.dataset import DataError
+
+
+def fail(message: str, status: int) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _end_with_ray(message: str, status: int) -> NoReturn:
+    """Ends at once, with all processes below, where Ray runs: its threads would wait for what goes on there."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        fail(message, status)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    os._exit(status)
+
+
+def run_command(command: Callable[[], None]) -> None:
+    """Runs a command's body and turns its errors into one line and an exit status."""
+    try:
+        command()
+    except DataError as error:
+        fail(str(error), BAD_USAGE)
+    except InterruptedCommandError as error:
+        _end_with_ray(str(error), error.status)
+    except PipelineError as error:
+        fail(str(error), error.status)
+    except KeyboardInterrupt:
+        _end_with_ray("interrupted", INTERRUPTED)
+    except Exception as error:
+        full = disk_full(error)
+        if full is None:
+            raise
+        fail(full, FAILED)

@@ -1,0 +1,126 @@
+"""What the user sees while trials run: a live view on a terminal, plain lines elsewhere."""
+
+import time
+from collections import Counter
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.trials.observers import Observer
+from pipeline.trials.records import EpochRecord, TrialRecord
+from pipeline.trials.rungs import Rungs
+from tune_spaces.space import TrialSpec
+
+SECONDS_BETWEEN_LINES = 10.0
+TRIALS_THAT_TELL = 5
+ROWS = 20
+"""Of running trials; the rest is counted."""
+
+
+class Progress(Observer):
+    """Observes a search and shows it. Use as a context manager around the search."""
+
+    def __init__(self, console: Console, trials: int, rungs: Rungs) -> None:
+        self._console, self._trials, self._rungs = console, trials, rungs
+        self._ended_epochs: list[int] = []
+        self._running: dict[int, EpochRecord | None] = {}
+        self._outcomes: Counter[str] = Counter()
+        self._reached: Counter[int] = Counter()
+        self._epochs = 0
+        self._best: tuple[float, int] | None = None
+        self._started = self._last_line = time.monotonic()
+        self._live = Live(console=console, get_renderable=self._view, transient=True, refresh_per_second=2)
+
+    def __enter__(self) -> "Progress":
+        self._started = time.monotonic()
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+        self._console.out(self._status(), highlight=False)
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        self._running[spec.index] = None
+
+    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+        self._running[spec.index] = epoch
+        self._epochs += 1
+        self._reached[epoch.number] += 1
+        self._note_best(spec.index, epoch)
+        if not self._console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self._console.out(self._status(), highlight=False)
+
+    def _note_best(self, index: int, epoch: EpochRecord) -> None:
+        if self._best is None or epoch.accuracy > self._best[0]:
+            self._best = (epoch.accuracy, index)
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        self._running.pop(record.index, None)
+        self._outcomes[record.outcome] += 1
+        self._ended_epochs.append(len(record.epochs))
+        if record.error:
+            self._console.out(f"trial {record.index} {record.outcome}: {record.error}", highlight=False)
+
+    def trial_restored(self, record: TrialRecord) -> None:
+        for epoch in record.epochs:
+            self._reached[epoch.number] += 1
+            self._note_best(record.index, epoch)
+        self._outcomes[record.outcome] += 1
+        self._ended_epochs.append(len(record.epochs))
+
+    def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
+        self._console.out(f"warning: trial {spec.index} goes on from an earlier checkpoint: {reason}", highlight=False)
+
+    def _status(self) -> str:
+        ended = len(self._ended_epochs)
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self._outcomes.items()))
+        rungs = " ".join(f"{epoch}:{self._reached[epoch]}" for epoch in (*self._rungs.epochs, self._rungs.max_epochs))
+        best = f"best {self._best[0]:.2%} (trial {self._best[1]})" if self._best else "no epoch yet"
+        parts = [
+            f"{ended}/{self._trials} trials ended" + (f" ({outcomes})" if outcomes else ""),
+            f"{len(self._running)} running",
+            f"rung:reached {rungs}",
+            best,
+            f"{_clock(time.monotonic() - self._started)} elapsed, {self._left()}",
+        ]
+        return " | ".join(parts)
+
+    def _left(self) -> str:
+        """From what a trial has come to so far, and at first from what ASHA should come to."""
+        if self._trials == len(self._ended_epochs):
+            return "done"
+        if self._epochs == 0:
+            return "expected time not known yet"
+        expected = self._rungs.expected_epochs(self._trials) / self._trials
+        if len(self._ended_epochs) >= TRIALS_THAT_TELL:
+            expected = sum(self._ended_epochs) / len(self._ended_epochs)
+        waiting = self._trials - len(self._ended_epochs) - len(self._running)
+        epochs_left = expected * (waiting + len(self._running) / 2)
+        return f"about {_clock((time.monotonic() - self._started) * epochs_left / self._epochs)} left"
+
+    def _view(self) -> Table:
+        table = Table(box=None, padding=(0, 2), title=Text(self._status(), style="bold"), title_justify="left")
+        for column in ("trial", "epoch", "validation accuracy", "loss"):
+            table.add_column(column, justify="right")
+        running = sorted(self._running.items())
+        for index, epoch in running[:ROWS]:
+            if epoch is None:
+                table.add_row(str(index), "starting", "", "")
+            else:
+                at = f"{epoch.number}/{self._rungs.max_epochs}"
+                table.add_row(str(index), at, f"{epoch.accuracy:.2%}", f"{epoch.loss:.4f}")
+        if len(running) > ROWS:
+            table.add_row("...", f"and {len(running) - ROWS} more", "", "")
+        return table
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,129 @@
+"""Figures and weights for the runs, gathered in a process of low priority, so that no trial waits for it."""
+
+import csv
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pipeline.trials.folder import TrialHistory, read_confusion
+from vit.files.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
+
+
+class ArtifactMaker:
+    """Runs artifact jobs one after another beside the search; each fills a folder of its own."""
+
+    def __init__(self) -> None:
+        self._scratch = Path(tempfile.mkdtemp(prefix="vit-artifacts-"))
+        self._pool = _new_pool()
+        # The process starts in this thread and inherits its mask: Ctrl-C never reaches it, not even on its way up.
+        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="artifacts", initializer=_block_ctrl_c)
+        self._jobs: list[Future[None]] = []
+
+    def submit(self, job: Callable[..., None], *arguments: Any, then: Callable[[Path], None]) -> None:
+        """Runs `job(folder, *arguments)` on a fresh folder, then `then(folder)` in a thread of this process."""
+        self._jobs.append(self._waiter.submit(self._run, job, arguments, then))
+
+    def _run(self, job: Callable[..., None], arguments: tuple[Any, ...], then: Callable[[Path], None]) -> None:
+        then(self._filled(job, arguments))
+
+    def _filled(self, job: Callable[..., None], arguments: tuple[Any, ...]) -> Path:
+        """A folder with what the job makes. Where its process is killed, perhaps for its memory, another tries."""
+        folder = Path(tempfile.mkdtemp(dir=self._scratch))
+        try:
+            self._pool.submit(job, folder, *arguments).result()
+        except BrokenProcessPool:
+            self._pool = _new_pool()
+            folder = Path(tempfile.mkdtemp(dir=self._scratch))
+            self._pool.submit(job, folder, *arguments).result()
+        return folder
+
+    def finish(self) -> None:
+        """Waits for all jobs and what follows them; raises what the first failed one raised."""
+        for job in list(self._jobs):  # other threads may submit more
+            job.result()
+
+    def close(self) -> None:
+        """Drops what has not begun and removes the folders: call it when they have been read."""
+        self._waiter.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _new_pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_stand_back)
+
+
+def _block_ctrl_c() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # it is for the driver, which still wants its figures
+
+
+def _stand_back() -> None:
+    os.nice(19)
+    # Some who stop a job signal its children too; the driver still wants its figures, and ends this process itself.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
+
+
+def _end_with_the_driver() -> None:
+    """A driver that is killed says nothing, and this process would wait for its next job for ever."""
+    driver = parent_process()
+    if driver is not None:
+        driver.join()
+    os._exit(1)
+
+
+def make_trial_artifacts(out: Path, folder_uri: str, title: str, class_names: tuple[str, ...]) -> None:
+    """A trial's `checkpoint/` (its best weights) and `figures/`."""
+    from pipeline.figures.trial_figures import draw_curves  # slow to import, and needed in the jobs' process alone
+
+    folder = Folder(folder_uri)
+    history = TrialHistory.read(folder)
+    (out / "checkpoint").mkdir()
+    for name in (WEIGHTS_FILE, CONFIG_FILE):
+        (out / "checkpoint" / name).write_bytes(folder.read(name))
+    figures = out / "figures"
+    figures.mkdir()
+    epochs = [{"epoch": entry["epoch"], **entry["metrics"]} for entry in history.epochs]
+    draw_curves(str(figures / "curves.png"), title, epochs, history.best_epoch)
+    subtitle = f"{title}: validation images, epoch {history.best_epoch}"
+    _draw_classes(figures, "", subtitle, class_names, read_confusion(folder))
+
+
+def make_test_artifacts(
+    out: Path,
+    title: str,
+    class_names: tuple[str, ...],
+    confusion: list[list[int]],
+    labels: list[int],
+    predicted: list[int],
+) -> None:
+    """The same figures over the test images, and each image's true and predicted class, in the data set's order."""
+    (out / "evaluation").mkdir()
+    with (out / "evaluation" / "test_predictions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("label", "predicted"))
+        writer.writerows(zip(labels, predicted, strict=True))
+    figures = out / "figures"
+    figures.mkdir()
+    _draw_classes(figures, "test_", f"{title}: test images", class_names, confusion)
+
+
+def _draw_classes(figures: Path, prefix: str, title: str, class_names: tuple[str, ...], confusion: ArrayLike) -> None:
+    from pipeline.figures.trial_figures import draw_class_accuracy, draw_confusion_matrix
+
+    matrix = np.asarray(confusion, dtype=np.int64)
+    hits, totals = matrix.diagonal().tolist(), matrix.sum(axis=1).tolist()
+    accuracies = [hit / total if total else None for hit, total in zip(hits, totals, strict=True)]
+    draw_class_accuracy(str(figures / f"{prefix}class_accuracy.png"), title, class_names, accuracies)
+    draw_confusion_matrix(str(figures / f"{prefix}confusion_matrix.png"), title, class_names, matrix)

@@ -1,0 +1,127 @@
+"""Writing events to MLflow: each may be written twice and counts once."""
+
+import posixpath
+import re
+import shutil
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset as DatasetEntity
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.tracking.context.registry import resolve_tags
+
+from pipeline.tracking.events import ENDING_TAGS, LONGEST_TAG, RECORD_TAG, EarlierRun, LogRun, StartRun
+
+LONGEST_PARAM = 6000  # MLflow refuses longer values
+LONGEST_METRIC_NAME = 250
+MOST_METRICS = 1000
+"""In one call."""
+
+
+class RunWriter:
+    """Writes one owner's runs in an experiment; knows their MLflow ids by the caller's keys."""
+
+    def __init__(self, client: MlflowClient, experiment_id: str, owner: str) -> None:
+        self._client, self._experiment_id, self._owner = client, experiment_id, owner
+        # Who started it, from which program and commit, as MLflow's own fluent interface says it.
+        self._origin: dict[str, str] = resolve_tags()
+        self._earlier = {run.data.tags[RECORD_TAG].partition("/")[2]: run for run in self._find("%")}
+        self.run_ids: dict[str, str] = {key: run.info.run_id for key, run in self._earlier.items()}
+        self._earlier_steps: dict[tuple[str, str], set[int]] = {}
+        """By key and metric."""
+
+    def earlier(self, key: str) -> EarlierRun | None:
+        """The run as it was when this writer was made; None where there was none."""
+        run = self._earlier.get(key)
+        if run is None:
+            return None
+        ending = {name: run.data.tags[name] for name in ENDING_TAGS if name in run.data.tags}
+        return EarlierRun(run.info.run_id, run.info.status, ending)
+
+    def adopt(self, run_id: str) -> str:
+        """Takes up a run of anybody's; gives the key for it."""
+        key = f"run/{run_id}"
+        if key not in self.run_ids:
+            self._earlier[key] = self._client.get_run(run_id)
+            self.run_ids[key] = run_id
+        return key
+
+    def _find(self, key: str) -> list[Run]:
+        """The owner's runs whose key is like this (SQL's `%`)."""
+        pattern = f"tags.`{RECORD_TAG}` LIKE '{self._owner}/{key}'"
+        found: list[Run] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_runs([self._experiment_id], pattern, max_results=1000, page_token=token)
+            found += page
+            if not page.token:
+                return found
+            token = page.token
+
+    def write(self, event: StartRun | LogRun, is_retry: bool) -> None:
+        """Writes an event; `is_retry` where an attempt before may have got through halfway."""
+        if isinstance(event, StartRun):
+            self._start(event, is_retry)
+        else:
+            self._log(event)
+
+    def _log(self, event: LogRun) -> None:
+        run_id = self.run_ids[event.key]
+        new = {} if event.once and self._has_earlier(event) else event.metrics
+        metrics = [Metric(_metric_name(name), value, event.at, event.step) for name, value in new.items()]
+        tags = [RunTag(name, value[:LONGEST_TAG]) for name, value in event.tags.items()]
+        for first in range(0, len(metrics), MOST_METRICS):
+            self._client.log_batch(run_id, metrics=metrics[first : first + MOST_METRICS])
+        if tags:
+            self._client.log_batch(run_id, tags=tags)
+        if event.files is not None and event.files.exists():
+            self._client.log_artifacts(run_id, str(event.files))
+            shutil.rmtree(event.files, ignore_errors=True)
+        if event.status is not None:
+            self._client.set_terminated(run_id, event.status, end_time=event.at)
+
+    def _has_earlier(self, event: LogRun) -> bool:
+        """Whether an earlier process wrote these metrics at this step; what it wrote last of them tells."""
+        if event.key not in self._earlier or not event.metrics:
+            return False
+        name = _metric_name(list(event.metrics)[-1])
+        if (event.key, name) not in self._earlier_steps:
+            history = self._client.get_metric_history(self.run_ids[event.key], name)
+            self._earlier_steps[event.key, name] = {metric.step for metric in history}
+        return event.step in self._earlier_steps[event.key, name]
+
+    def _start(self, event: StartRun, is_retry: bool) -> None:
+        tags = {**self._origin, **event.tags, RECORD_TAG: f"{self._owner}/{event.key}"}
+        if event.parent is not None:
+            tags["mlflow.parentRunId"] = self.run_ids[event.parent]
+        if is_retry and event.key not in self.run_ids:
+            # The attempt before may have made the run and died on the way back.
+            self.run_ids.update((event.key, run.info.run_id) for run in self._find(event.key))
+        if event.key in self.run_ids:
+            run = self._reopened(self.run_ids[event.key], event)
+        else:
+            run = self._client.create_run(self._experiment_id, start_time=event.at, tags=tags, run_name=event.name)
+        run_id = self.run_ids[event.key] = run.info.run_id
+        missing = {name: value for name, value in event.params.items() if name not in run.data.params}
+        params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in missing.items()]
+        if params:
+            self._client.log_batch(run_id, params=params)
+        if event.dataset is not None:
+            reference = event.dataset
+            # MLflow's own column for digests holds 36 characters; the whole stands in the run's tags.
+            digest = reference.digest.removeprefix("sha256:")[:32]
+            entity = DatasetEntity(reference.name, digest, "local", reference.source)
+            self._client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+
+    def _reopened(self, run_id: str, event: StartRun) -> Run:
+        run = self._client.get_run(run_id)
+        self._client.update_run(run_id, status="RUNNING")
+        # By which command, and where, it goes on.
+        self._client.log_batch(run_id, tags=[RunTag(name, value[:LONGEST_TAG]) for name, value in event.tags.items()])
+        for name in set(ENDING_TAGS) & set(run.data.tags):
+            self._client.delete_tag(run_id, name)
+        return run
+
+
+def _metric_name(name: str) -> str:
+    """A name that MLflow takes: a class may be called anything (`rock & roll`), a metric may not."""
+    return posixpath.normpath(re.sub(r"[^\w/.: -]", "_", name)[:LONGEST_METRIC_NAME])

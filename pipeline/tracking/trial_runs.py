@@ -1,0 +1,168 @@
+"""The trials' runs in MLflow: what happens to a trial becomes a run with metrics by epoch, figures and weights."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from pipeline.tracking.artifacts import ArtifactMaker, make_trial_artifacts
+from pipeline.tracking.events import LONGEST_TAG, DatasetReference, Status
+from pipeline.tracking.tracker import Tracker
+from pipeline.tracking.weights import lost_weights
+from pipeline.trials.folder import trial_folder
+from pipeline.trials.observers import Observer
+from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
+from tune_spaces.space import TrialSpec
+from vit.files.checkpoint import remove_state
+from vit.model.vision_transformer import count_parameters
+
+SWEEP_RUN = "sweep"
+DECISIONS_TAG = "pipeline.decisions"
+"""ASHA's decisions of a trial as JSON: a list of `pipeline.trials.rungs.Decision`."""
+STATUS: dict[Outcome, Status] = {
+    "finished": "FINISHED",
+    "asha": "KILLED",
+    "diverged": "KILLED",
+    "interrupted": "KILLED",
+    "failed": "FAILED",
+}
+
+
+def trial_key(index: int) -> str:
+    return f"trial/{index}"
+
+
+@dataclass(frozen=True)
+class TrialRuns(Observer):
+    """Observes a search and writes each trial's run."""
+
+    tracker: Tracker
+    artifacts: ArtifactMaker
+    trials_folder: str
+    dataset: DatasetReference
+    class_names: tuple[str, ...]
+
+    def key(self, spec: TrialSpec) -> str:
+        """By which the tracker knows its run."""
+        return trial_key(spec.index)
+
+    def run_name(self, spec: TrialSpec) -> str:
+        return f"trial-{spec.index:02d}"
+
+    def tags(self, spec: TrialSpec) -> dict[str, str]:
+        """What tells this run from others."""
+        tags = {"pipeline.kind": "trial", "pipeline.trial": str(spec.index)}
+        if spec.index == 0:
+            tags["pipeline.baseline"] = "published"
+        return tags
+
+    @property
+    def parent(self) -> str | None:
+        return SWEEP_RUN
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        key, tags = self.key(spec), {**self.tags(spec), "pipeline.data_digest": self.dataset.digest}
+        params = {**spec.params, "num_parameters": count_parameters(spec.model)}
+        self.tracker.start_run(key, self.run_name(spec), self.parent, tags, params, self.dataset)
+
+    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+        self.tracker.log(self.key(spec), epoch.metrics, step=epoch.number, at=epoch.at, once=True)
+
+    def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
+        self.tracker.log(self.key(spec), tags={"pipeline.refused_checkpoint": reason})
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        key, folder = self.key(record.spec), trial_folder(self.trials_folder, record.index)
+        if record.outcome != "interrupted":
+            remove_state(folder)  # the trial is over: its best weights are what is kept
+        if record.decisions:
+            decisions = json.dumps([asdict(decision) for decision in record.decisions])
+            self.tracker.log(key, tags={DECISIONS_TAG: decisions})
+        at = int(time.time() * 1000)
+        end = partial(self.tracker.end_run, key, STATUS[record.outcome], _ending_tags(record), at)
+        best = record.best
+        if best is None:
+            end()
+            return
+        summary = {"best/epoch": float(best.number), "best/val_accuracy": best.accuracy, "best/val_loss": best.loss}
+        self.tracker.log(key, summary, step=best.number, at=best.at, once=True)
+
+        def complete(files: Path) -> None:
+            # A run that has ended has all its artifacts: whoever takes over may rely on it.
+            self.tracker.log(key, files=files)
+            end()
+
+        title = self.run_name(record.spec)
+        self.artifacts.submit(make_trial_artifacts, folder.uri, title, self.class_names, then=complete)
+
+    def trial_restored(self, record: TrialRecord) -> None:
+        """Records it all again where its run is not whole: the process before died with the news, or files are lost."""
+        run = self.tracker.earlier(self.key(record.spec))
+        if run is not None and (run.status, run.ending) == (STATUS[record.outcome], _ending_tags(record)):
+            whole = record.best is None or lost_weights(self.tracker.client, run.run_id) is None
+            if whole:
+                return
+        self.trial_started(record.spec)
+        for epoch in record.epochs:
+            self.epoch_done(record.spec, epoch)
+        self.trial_ended(record)
+
+
+def _ending_tags(record: TrialRecord) -> dict[str, str]:
+    """By name, of `pipeline.tracking.events.ENDING_TAGS`."""
+    tags: dict[str, str] = {}
+    if STATUS[record.outcome] == "KILLED":
+        tags["pipeline.stopped"] = record.outcome
+    if record.error is not None:
+        tags["pipeline.error"] = record.error[:LONGEST_TAG]
+    return tags
+
+
+@dataclass(frozen=True)
+class TrainRuns(TrialRuns):
+    """The run of a training by itself, without a sweep."""
+
+    name: str
+    session_tags: dict[str, str]
+
+    def run_name(self, spec: TrialSpec) -> str:
+        return self.name
+
+    def tags(self, spec: TrialSpec) -> dict[str, str]:
+        return self.session_tags
+
+    @property
+    def parent(self) -> str | None:
+        return None
+
+
+@dataclass(frozen=True)
+class FinalistRuns(TrialRuns):
+    """Runs of chosen configurations to their full length, with one of several seeds."""
+
+    seed: int
+    """Which of them, from 0."""
+
+    def key(self, spec: TrialSpec) -> str:
+        return f"finalist/{spec.index}/{self.seed}"
+
+    def run_name(self, spec: TrialSpec) -> str:
+        return f"{'published' if spec.index == 0 else super().run_name(spec)}-seed-{self.seed}"
+
+    def tags(self, spec: TrialSpec) -> dict[str, str]:
+        return {**super().tags(spec), "pipeline.kind": "finalist", "pipeline.confirm_seed": str(self.seed)}
+
+
+@dataclass(frozen=True)
+class AuditRuns(TrialRuns):
+    """Runs of trials that ASHA had stopped, trained to their full length after all."""
+
+    def key(self, spec: TrialSpec) -> str:
+        return f"audit/{spec.index}"
+
+    def run_name(self, spec: TrialSpec) -> str:
+        return f"audit-{spec.index:02d}"
+
+    def tags(self, spec: TrialSpec) -> dict[str, str]:
+        return {**super().tags(spec), "pipeline.kind": "audit"}

@@ -1,0 +1,118 @@
+"""On the driver: has trainings done one after another by one group of workers, and tells observers of their epochs."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from pipeline.errors import PipelineError, disk_full
+from pipeline.training.distributed_training import Assignment, DistributedTraining
+from pipeline.training.instruction import SECONDS_BETWEEN_LOOKS
+from pipeline.training.worker_group import SharedData, WorkerGroup, WorkerGroupConfig
+from pipeline.trials.ledger import Ledger
+from pipeline.trials.observers import Observer
+from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
+
+
+def run_trainings(
+    assignments: Sequence[Assignment],
+    data: SharedData,
+    config: WorkerGroupConfig,
+    interrupted: Callable[[], bool],
+) -> list[TrialRecord]:
+    """Has trainings done one after another, by workers that start once; follows them on the driver.
+
+    Goes on from what an earlier driver left. Once `interrupted()` is true, the workers stop at the end of their
+    epoch, and no further training begins. What failed is tried again by the next driver, and does not keep the ones
+    behind it from their turn.
+
+    Raises:
+        PipelineError: the disk is full; what was saved stands.
+    """
+    records: list[TrialRecord] = []
+    workers = WorkerGroup(data, config)
+    try:
+        for assignment in assignments:
+            ended = _ended_before(assignment)
+            if ended is not None or interrupted():
+                records.append(ended or TrialRecord(assignment.spec, "interrupted", ()))
+                continue
+            if not workers.is_sound:
+                workers.stop()
+                workers = WorkerGroup(data, config)
+            records.append(_follow(assignment, workers, interrupted))
+            if records[-1].outcome == "failed":
+                workers.stop()
+    finally:
+        workers.stop(leaving=interrupted())
+    return records
+
+
+def _ledger(assignment: Assignment) -> Ledger:
+    return Ledger(assignment.context.folder, [assignment.spec])
+
+
+def _ended_before(assignment: Assignment) -> TrialRecord | None:
+    """What an earlier command has brought to its end."""
+    record = _ledger(assignment).ended.get(assignment.spec.index)
+    if record is not None:
+        for observer in assignment.observers:
+            observer.trial_restored(record)
+    return record
+
+
+def _follow(assignment: Assignment, workers: WorkerGroup, interrupted: Callable[[], bool]) -> TrialRecord:
+    """Follows a training to its end."""
+    spec, observers, training = assignment.spec, assignment.observers, DistributedTraining(assignment, workers)
+    ledger = _ledger(assignment)
+    ledger.started(spec)
+    for observer in observers:
+        observer.trial_started(spec)
+    try:
+        epochs = list(_followed(training, observers, interrupted))
+        outcome, error = _end_of(training, epochs)
+    except Exception as reason:
+        full = disk_full(reason)
+        if full is not None:
+            raise PipelineError(full) from reason
+        epochs = [EpochRecord.of(entry) for entry in training.history.epochs]
+        outcome, error = "failed", str(reason).strip().splitlines()[-1]
+    if outcome == "interrupted":
+        workers.stop(leaving=True)  # whatever ends it, its epochs are whole before they are reported
+    record = TrialRecord(spec, outcome, tuple(epochs), error)
+    if outcome != "failed":
+        ledger.end(record)
+    for observer in observers:
+        observer.trial_ended(record)
+    return record
+
+
+def _followed(
+    training: DistributedTraining, observers: Sequence[Observer], interrupted: Callable[[], bool]
+) -> Iterator[EpochRecord]:
+    """The epochs, those of earlier drivers too, as they stand in the folder."""
+    training.permit(training.spec.recipe.epochs)
+    refused: set[str] = set()
+    stopping = False
+    while True:
+        over = training.over  # asked first: where it is, all epochs stand in the folder already
+        entry = training.next_epoch(0 if over else SECONDS_BETWEEN_LOOKS)
+        if entry is None and over:
+            return
+        if interrupted() and not stopping:
+            stopping = True
+            training.workers.dismiss()
+        if stopping and training.workers.starts == 0:
+            return  # and may never: the cluster may have no room
+        if entry is None:
+            continue
+        new = set(training.history.refused) - refused
+        for observer in observers:
+            for reason in new:
+                observer.checkpoint_refused(training.spec, reason)
+            observer.epoch_done(training.spec, EpochRecord.of(entry))
+        refused |= new
+        yield EpochRecord.of(entry)
+
+
+def _end_of(training: DistributedTraining, epochs: list[EpochRecord]) -> tuple[Outcome, str | None]:
+    if training.history.diverged is not None:
+        return "diverged", training.history.diverged
+    return ("finished" if len(epochs) == training.spec.recipe.epochs else "interrupted"), None

@@ -1,0 +1,34 @@
+"""fp32 or bf16, whichever trains faster where the training will run."""
+
+from typing import Any
+
+import ray
+import torch
+
+from pipeline.cluster.allotment import Allotment
+from vit.model.config import ViTConfig
+from vit.training.precision import Precision, faster_precision
+
+
+def measure_faster_precision(
+    model: ViTConfig, batch_size: int, allotment: Allotment, joined_cluster: bool
+) -> Precision:
+    """Times both, with what a training takes of the cluster.
+
+    Args:
+        model: what will be trained.
+        batch_size: images of a step.
+        allotment: what the training takes.
+        joined_cluster: whether it may train on another machine than this one.
+    """
+    question = (model, batch_size, "cuda" if allotment.gpus else "cpu", max(1, int(allotment.cpus)))
+    if not joined_cluster and not allotment.gpus:
+        return _probe(*question)  # trainings run on these very cores, and a process there takes seconds to start
+    task: Any = ray.remote(_probe).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
+    choice: Precision = ray.get(task.remote(*question))
+    return choice
+
+
+def _probe(model: ViTConfig, batch_size: int, device: str, threads: int) -> Precision:
+    torch.set_num_threads(threads)
+    return faster_precision(model, batch_size, torch.device(device))

@@ -1,0 +1,127 @@
+"""What a trial came to, in full and in short."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.trials.rungs import Decision
+from tune_spaces.space import TrialSpec
+from vit.model.vision_transformer import count_parameters
+
+Outcome = Literal["finished", "asha", "diverged", "interrupted", "failed"]
+"""How a trial ended; all but the interrupted are over for good."""
+UNSOUND: tuple[Outcome, ...] = ("diverged", "failed")
+"""Of these, trained anew, nothing else is to be expected."""
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch of a trial, as reported: `number` from 1, metrics by their tracked names."""
+
+    number: int
+    metrics: dict[str, float]
+    at: int | None = None
+    """When it ended, in ms since 1970; None where that is not known."""
+
+    @staticmethod
+    def of(entry: dict[str, Any]) -> "EpochRecord":
+        """From an entry of a trial's history."""
+        return EpochRecord(entry["epoch"], entry["metrics"], entry["at"])
+
+    @property
+    def accuracy(self) -> float:
+        return self.metrics["val/accuracy"]
+
+    @property
+    def loss(self) -> float:
+        return self.metrics["val/loss"]
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What a trial came to."""
+
+    spec: TrialSpec
+    outcome: Outcome
+    epochs: tuple[EpochRecord, ...]
+    error: str | None = None
+    decisions: tuple[Decision, ...] = ()
+    """ASHA's, lowest rung first."""
+
+    @property
+    def index(self) -> int:
+        return self.spec.index
+
+    @property
+    def best(self) -> EpochRecord | None:
+        """The epoch whose weights count: highest validation accuracy, the earliest of equals."""
+        return max(self.epochs, key=lambda epoch: epoch.accuracy, default=None)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it may be trained anew: it neither diverged nor failed."""
+        return self.outcome not in UNSOUND
+
+    @property
+    def num_parameters(self) -> int:
+        return count_parameters(self.spec.model)
+
+    @property
+    def seconds(self) -> float:
+        """Pure training and validation time of all its epochs."""
+        return sum(epoch.metrics["epoch_seconds"] for epoch in self.epochs)
+
+
+@dataclass(frozen=True)
+class BestEpoch:
+    """The epoch of a trial whose weights count, in short."""
+
+    number: int
+    accuracy: float
+    """Fraction, of the validation images."""
+    loss: float
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a trial came to, in short: small enough to stand in what a stage gives out."""
+
+    spec: TrialSpec
+    outcome: Outcome
+    best: BestEpoch | None
+    """None where it completed no epoch."""
+    epochs_run: int
+    seconds: float
+    """Pure training and validation time of all its epochs."""
+    decisions: tuple[Decision, ...]
+    """ASHA's, lowest rung first."""
+    run_id: str
+    """Its run in MLflow."""
+    error: str | None = None
+
+    @property
+    def index(self) -> int:
+        return self.spec.index
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it may be trained anew: it neither diverged nor failed."""
+        return self.outcome not in UNSOUND
+
+    @property
+    def num_parameters(self) -> int:
+        return count_parameters(self.spec.model)
+
+    @staticmethod
+    def of(record: TrialRecord, run_id: str) -> "TrialResult":
+        best = record.best
+        kept = None if best is None else BestEpoch(best.number, best.accuracy, best.loss)
+        return TrialResult(
+            record.spec,
+            record.outcome,
+            kept,
+            len(record.epochs),
+            record.seconds,
+            record.decisions,
+            run_id,
+            record.error,
+        )

@@ -1,0 +1,106 @@
+"""Trials of several workers on a cluster of four cores: ASHA stops them at an epoch's end, and nothing is left over."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+
+from pipeline.cluster.allotment import Allotment
+from pipeline.search.tuner import Search, run_search
+from pipeline.training.training import TrainingContext, TrainingData
+from pipeline.training.worker_group import SharedData
+from pipeline.trials.folder import TrialHistory, trial_folder
+from pipeline.trials.ledger import Ledger
+from pipeline.trials.observers import Observer
+from pipeline.trials.records import EpochRecord, TrialRecord
+from pipeline.trials.rungs import Rungs
+from tests.integration.commands import train_workers, wait_until
+from tune_spaces.space import TrialSpec
+from vit.data.dataset import DataConfig, load_dataset
+from vit.data.normalisation import measure_normalisation
+from vit.model.config import ViTConfig
+from vit.training.recipes import Recipe
+
+pytestmark = pytest.mark.slow
+
+RUNGS = Rungs(1, 2, 3)
+HOPELESS = (2, 3, 4, 5)
+MODEL = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=1, num_heads=2)
+RECIPE = Recipe(epochs=RUNGS.max_epochs, batch_size=32, flip=False)
+SPECS = [
+    TrialSpec(index, MODEL, replace(RECIPE, learning_rate=1e-9 if index in HOPELESS else 3e-3), seed=1)
+    for index in range(8)
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def four_cores() -> Iterator[None]:
+    """Logical ones; the dashboard is what Ray Train's own cleaning asks."""
+    ray.init(address="local", num_cpus=4, include_dashboard=True, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+class _Workers(Observer):
+    """Sees those who train; kills one of them as trial 0 has told of its first epoch."""
+
+    def __init__(self, kills: bool) -> None:
+        self.seen: set[psutil.Process] = set()
+        self.killed: list[psutil.Process] = []
+        self._kills = kills
+
+    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+        alive = train_workers()
+        self.seen |= set(alive)
+        if self._kills and (spec.index, epoch.number) == (0, 1):
+            alive[0].kill()
+            self.killed.append(alive[0])
+
+
+@pytest.mark.parametrize("kills", [False, True])
+def test_eight_trials_of_two_workers(tmp_path: Path, kills: bool) -> None:
+    """Undisturbed, the same four workers train them all; those that die are replaced."""
+    workers = _Workers(kills)
+    records = _search(tmp_path, [workers])
+    assert len(workers.killed) == kills
+    assert kills or len(workers.seen) == 4
+    assert [record.index for record in records] == list(range(8))
+    outcomes = {record.index: record.outcome for record in records}
+    assert outcomes[0] == "finished"  # the baseline is never stopped
+    assert {outcomes[index] for index in HOPELESS} == {"asha"}
+    assert set(outcomes.values()) == {"finished", "asha"}
+    decisions = Ledger(str(tmp_path / "trials"), SPECS)
+    for record in records:
+        # The workers had not gone a step beyond the epoch at which they were stopped.
+        epochs = TrialHistory.read(trial_folder(str(tmp_path / "trials"), record.index)).epochs
+        assert [entry["epoch"] for entry in epochs] == [epoch.number for epoch in record.epochs]
+        assert len(epochs) == (RUNGS.max_epochs if record.outcome == "finished" else _stopped_at(decisions, record))
+    # What they held is free, and no group waits or holds.
+    wait_until(lambda: ray.available_resources().get("CPU") == 4)
+    assert {group["state"] for group in ray.util.placement_group_table().values()} == {"REMOVED"}
+    wait_until(lambda: not train_workers())
+
+
+def _stopped_at(ledger: Ledger, record: TrialRecord) -> int:
+    decision = ledger.decisions(record.index)[-1]
+    assert not decision.go_on
+    return decision.epoch
+
+
+def _search(folder: Path, observers: list[Observer]) -> list[TrialRecord]:
+    dataset = load_dataset(DataConfig("digits", train_limit=400))
+    normalisation = measure_normalisation(dataset.train.images)
+    search = Search(
+        SPECS,
+        SharedData.put(TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names)),
+        TrainingContext(str(folder / "trials"), "fp32", compile=False),
+        RUNGS,
+        Allotment(cpus=1, gpus=0, concurrent=2, workers=2),
+        f"{folder}/tune",
+        f"{folder}/ray-train",
+        max_failures=1,
+    )
+    return run_search(search, observers, lambda: False)

@@ -1,0 +1,91 @@
+"""A store that an older version of this project made is still read by `promote`, `doctor` and the UI.
+
+`stores/before_the_folders.tar.gz` is what commit 4014327 left of these commands, the last of them killed by `kill -9`
+in the middle of its search:
+
+    pipeline.sweep --dataset digits --trials 2 --max-epochs 2 --finalists 1 --seeds 1 --train-limit 100 --precision fp32
+    pipeline.promote --dataset digits
+    pipeline.sweep ... --seed 1
+    pipeline.sweep ... --seed 2 --trials 4 --max-epochs 200
+
+Its database is there as SQL; paths and host are `@STORE@` and `@HOST@`; weights, exported models and pictures are empty
+files, which keeps it small.
+"""
+
+import json
+import socket
+import sqlite3
+import tarfile
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.integration.commands import answers, client_of, free_port, run_here, runs_of, start, wait_until
+
+pytestmark = pytest.mark.slow
+ARCHIVE = Path(__file__).parent / "stores" / "before_the_folders.tar.gz"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    for path in (path for path in tmp_path.rglob("*") if path.is_file()):
+        text = path.read_text().replace("@STORE@", str(tmp_path)).replace("@HOST@", socket.gethostname())
+        path.write_text(text)
+    database = sqlite3.connect(tmp_path / "mlflow.db")
+    database.executescript((tmp_path / "mlflow.sql").read_text())
+    database.close()
+    return tmp_path
+
+
+def test_its_challenger_is_promoted(store: Path) -> None:
+    done = run_here("pipeline.promote", store, "--dataset", "digits")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(
+        "vit-digits version 2 is the champion: 169 of 359 test images right, more than the 138"
+    )
+    aliases = client_of(store).get_registered_model("vit-digits").aliases
+    assert {name: int(version) for name, version in aliases.items()} == {"champion": 2, "previous": 1}
+    history = run_here("pipeline.promote", store, "--dataset", "digits", "--history")
+    assert "promote version 1: first champion, with 138 of 359 test images right" in history.stdout
+
+
+def test_its_killed_sweep_is_found_and_mended(store: Path) -> None:
+    done = run_here("pipeline.doctor", store, "--fix", "--json", "findings.json")
+    assert done.stderr == ""
+    findings = json.loads((store / "findings.json").read_text())["findings"]
+    of_the_store = [finding for finding in findings if finding["kind"] not in ("ray", "group")]
+    assert {finding["kind"]: finding["state"] for finding in of_the_store} == {
+        "run": "mended", "unfinished": "information", "leftover": "mended",
+    }  # fmt: skip
+    assert "python -m pipeline.sweep --dataset digits --trials 4 --max-epochs 200" in done.stdout
+    assert {run.info.status for run in runs_of(store)} == {"FINISHED", "KILLED"}
+
+
+def test_why_its_trial_ended_is_still_known(store: Path) -> None:
+    client = client_of(store)
+    (sweep,) = [
+        run for run in runs_of(store) if run.data.tags["pipeline.kind"] == "sweep" and run.info.status == "RUNNING"
+    ]
+    client.delete_run(sweep.info.run_id)  # the newest is the one that was killed before any decision
+    done = run_here("pipeline.sweep", store, "--dataset", "digits", "--why", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].endswith("was stopped by ASHA")
+    assert "  epoch 1: validation" in done.stdout
+
+
+def test_the_ui_shows_it(store: Path) -> None:
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    with start("pipeline.ui", store, "--port", str(port)) as server:
+        wait_until(lambda: answers(address), server)
+        question = json.dumps({"experiment_ids": ["1"], "filter": "tags.`pipeline.kind` = 'sweep'"}).encode()
+        request = urllib.request.Request(
+            f"{address}/api/2.0/mlflow/runs/search", question, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert len(json.load(answer)["runs"]) == 3
+        server.terminate()
+        server.wait(30)

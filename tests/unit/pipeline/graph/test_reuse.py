@@ -1,0 +1,168 @@
+"""Whether a stage runs, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from pipeline.graph.graph import Graph
+from pipeline.graph.reuse import Remembered
+from pipeline.graph.stage import Identity, Stage
+from tests.unit.pipeline.graph.graphs import CHAIN, graph
+
+NOW = 1_700_000_000.0
+
+
+@dataclass
+class Kept:
+    """A memory in a dict: what has finished, by stage and fingerprint, the newest last."""
+
+    runs: dict[tuple[str, str], Remembered] = field(default_factory=dict)
+    mine: set[str] = field(default_factory=set)
+    """Stages that this very command has finished."""
+    asked: dict[str, bool] = field(default_factory=dict)
+    """By stage, whether only its own counted."""
+
+    def find(self, stage: Stage, fingerprint: str, inputs: Mapping[str, str], own: bool) -> Remembered | None:
+        self.asked[stage.name] = own
+        return None if own and stage.name not in self.mine else self.runs.get((stage.name, fingerprint))
+
+    def latest(self, stage: Stage) -> Identity | None:
+        return next((run.identity for (name, _), run in reversed(self.runs.items()) if name == stage.name), None)
+
+    def finish(self, stages: Graph, *names: str, seconds_ago: float = 150) -> "Kept":
+        """Enters stages as finished; the output of each is its own name."""
+        identities = stages.identities()
+        for name in names or stages.order:
+            identity = identities[name]
+            run = Remembered(f"{name * 8}-rest", NOW - seconds_ago, identity, name)
+            self.runs[name, identity.fingerprint] = run
+        return self
+
+
+def changed(stages: Graph, name: str, **change: Any) -> Graph:
+    return Graph(replace(stage, **change) if stage.name == name else stage for stage in stages)
+
+
+def reasons(stages: Graph, memory: Kept, forced: Mapping[str, str] | None = None) -> dict[str, str]:
+    return {name: verdict.reason for name, verdict in stages.plan(memory, forced or {}, NOW).items()}
+
+
+def test_nothing_has_finished_before() -> None:
+    assert reasons(CHAIN, Kept()) == {
+        "a": "run, because it has not finished before",
+        "b": "run, because a runs",
+        "c": "run, because a runs",
+        "d": "run, because a runs",
+    }
+
+
+def test_a_hit_names_its_run_and_its_age() -> None:
+    memory = Kept().finish(CHAIN)
+    verdicts = CHAIN.plan(memory, {}, NOW)
+    assert [verdict.reason for verdict in verdicts.values()] == [
+        f"cached from run {name * 8} (2 minutes ago)" for name in "abcd"
+    ]
+    assert [verdict.hit.output for verdict in verdicts.values() if verdict.hit] == ["a", "b", "c", "d"]
+    assert tuple(verdicts) == CHAIN.order
+    assert memory.asked == dict.fromkeys("abcd", False)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (-5, "just now"), (0, "just now"), (59.9, "just now"), (60, "1 minute ago"), (3599, "59 minutes ago"),
+        (3600, "1 hour ago"),
+        (7200, "2 hours ago"), (86399, "23 hours ago"), (86400, "1 day ago"), (9 * 86400, "9 days ago"),
+    ],
+)  # fmt: skip
+def test_ages_in_words(seconds: float, told: str) -> None:
+    stages = graph({"a": ()})
+    assert reasons(stages, Kept().finish(stages, seconds_ago=seconds)) == {"a": f"cached from run aaaaaaaa ({told})"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            {"reads": {"learning-rate range": "1e-4..3e-3", "trials": 32}},
+            "learning-rate range changed (1e-4..1e-2 -> 1e-4..3e-3)",
+        ),
+        (
+            {"reads": {"learning-rate range": "1e-4..3e-3", "trials": 48}},
+            "learning-rate range changed (1e-4..1e-2 -> 1e-4..3e-3) and trials changed (32 -> 48)",
+        ),
+        ({"reads": {"learning-rate range": "1e-4..1e-2"}}, "trials changed (32 -> unset)"),
+        (
+            {"reads": {"learning-rate range": "1e-4..1e-2", "trials": 32, "depth range": "2, 4"}},
+            "depth range changed (unset -> 2, 4)",
+        ),
+        ({"code": {"vit.fit": "1", "vit.m": "3"}}, "its code changed (vit.m)"),
+        ({"code": {"vit.fit": "1"}}, "its code changed (vit.m)"),
+        ({"code": {"vit.fit": "9", "vit.m": "9", "vit.new": "9"}}, "its code changed (vit.fit, vit.m, vit.new)"),
+        (
+            {"reads": {"learning-rate range": "1e-4..1e-2", "trials": 8}, "code": {"vit.fit": "9", "vit.m": "2"}},
+            "trials changed (32 -> 8) and its code changed (vit.fit)",
+        ),
+    ],
+)
+def test_what_changed_is_named(change: dict[str, Any], reason: str) -> None:
+    found = reasons(changed(CHAIN, "a", **change), Kept().finish(CHAIN))
+    assert found["a"] == f"run, because {reason}"
+    assert found["d"] == "run, because a runs"
+
+
+def test_each_stage_that_makes_another_one_run_is_named() -> None:
+    found = reasons(changed(changed(CHAIN, "b", reads={"seeds": 3}), "c", reads={"x": 1}), Kept().finish(CHAIN))
+    assert found["d"] == "run, because b and c run"
+
+
+def test_an_input_that_is_another_is_named() -> None:
+    memory = Kept().finish(CHAIN)
+    other = changed(CHAIN, "a", reads={"trials": 8})
+    memory.finish(other, "a")  # by another command, which got no further
+    found = reasons(other, memory)
+    assert found["a"] == "cached from run aaaaaaaa (2 minutes ago)"
+    assert found["b"] == found["c"] == "run, because a is another"
+
+
+def test_the_newest_run_of_a_stage_is_what_a_change_is_told_against() -> None:
+    memory = Kept()
+    for trials in (8, 16):
+        memory.finish(changed(CHAIN, "a", reads={"trials": trials}))
+    found = reasons(changed(CHAIN, "a", reads={"trials": 32}), memory)
+    assert found["a"] == "run, because trials changed (16 -> 32)"
+
+
+def test_earlier_work_counts_whatever_came_after_it() -> None:
+    memory = Kept().finish(CHAIN).finish(changed(CHAIN, "a", reads={"trials": 8}))
+    assert {reason.partition(" ")[0] for reason in reasons(CHAIN, memory).values()} == {"cached"}
+
+
+def test_what_an_output_refers_to_and_is_gone_is_named() -> None:
+    asked: list[str] = []
+
+    def missing(output: str) -> str:
+        asked.append(output)
+        return "checkpoint/config.json of run 12345678"
+
+    found = reasons(changed(CHAIN, "b", missing=missing), Kept().finish(CHAIN))
+    assert found["b"] == "run, because checkpoint/config.json of run 12345678 is gone"
+    assert found["d"] == "run, because b runs"
+    assert found["c"].startswith("cached")
+    assert asked == ["b"]
+
+
+@pytest.mark.parametrize(("flag", "first"), [("--no-cache", "a"), ("--from b", "b")])
+def test_a_forced_stage_counts_only_its_own_commands_work(flag: str, first: str) -> None:
+    memory, forced = Kept().finish(CHAIN), dict.fromkeys(CHAIN.after(first), flag)
+    found = reasons(CHAIN, memory, forced)
+    assert found[first] == f"run, because {flag} says so"
+    assert found["d"] == f"run, because {first} runs"
+    assert memory.asked == {name: name in forced for name in memory.asked}
+    assert found["a"].startswith("cached") == (first == "b")
+    memory.mine = {"a", "b", "c"}
+    found = reasons(CHAIN, memory, forced)
+    assert [found[name].partition(" ")[0] for name in "abc"] == ["cached"] * 3
+    assert found["d"] == f"run, because {flag} says so"

@@ -1,0 +1,78 @@
+"""What the search makes of Tune's news: the trials' ledgers, their records, and what observers are told."""
+
+import errno
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import pytest
+
+from pipeline.search.driver import SearchDriver, StartLimits
+from pipeline.search.tune_adapters import TrialEvents
+from pipeline.trials.folder import TrialLedger, trial_folder
+from pipeline.trials.ledger import Ledger
+from pipeline.trials.observers import Observer
+from pipeline.trials.records import TrialRecord
+from pipeline.trials.rungs import Rungs
+from tune_spaces.space import TrialSpec
+from vit.model.config import ViTConfig
+from vit.training.recipes import Recipe
+
+SPEC = TrialSpec(0, ViTConfig(), Recipe(epochs=2), seed=0)
+TRIAL = SimpleNamespace(trial_id="0", config={"trial": SPEC.to_dict()}, status="ERROR", ERROR="ERROR")
+EPOCH = {"epoch": 1, "at": 0, "metrics": {"val/accuracy": 0.5, "val/loss": 1.0}, "refused": []}
+
+
+class NotingObserver(Observer):
+    def __init__(self) -> None:
+        self.news: list[str] = []
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        self.news.append("started")
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        self.news.append(record.outcome)
+
+
+class Search:
+    """As `run_search` puts it together, without Ray."""
+
+    def __init__(self, folder: Path) -> None:
+        self.observer, self._folder = NotingObserver(), str(folder)
+        ledger, limits = Ledger(self._folder, [SPEC]), StartLimits(lambda: 1)
+        self.driver = SearchDriver([SPEC], Rungs.of(2, 1, 2), ledger, [self.observer], limits, lambda: False)
+        self.events = TrialEvents(self.driver)
+
+    def tell(self, event: str, **more: Any) -> None:
+        getattr(self.events, f"on_trial_{event}")(0, [], TRIAL, **more)
+
+    @property
+    def ledger(self) -> TrialLedger | None:
+        return TrialLedger.read(trial_folder(self._folder, 0))
+
+
+def test_an_end_that_cannot_be_written_down_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next driver would take the trial up again: its state must stay, and its run must not say that it is over."""
+
+    def full(*anything: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/trial.json")
+
+    search = Search(tmp_path)
+    search.tell("start")
+    search.tell("result", result=EPOCH)
+    monkeypatch.setattr(TrialLedger, "write", full)
+    search.tell("complete")
+    assert search.observer.news == ["started", "interrupted"]
+    assert [record.outcome for record in search.driver.records] == ["interrupted"]
+    assert search.driver.disk_full == "no space left: /data/trial.json: make room, and run the same command again"
+    assert search.driver.is_over
+    assert search.ledger is not None and search.ledger.outcome is None
+
+
+def test_a_trial_whose_process_never_came_up_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TRIAL, "get_error", lambda: "Traceback:\nthe actor was cancelled\n", raising=False)
+    search = Search(tmp_path)
+    search.tell("error")
+    assert search.observer.news == ["started", "failed"]
+    assert search.ledger is not None
+    assert (search.ledger.outcome, search.ledger.error) == ("failed", "the actor was cancelled")

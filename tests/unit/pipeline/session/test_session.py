@@ -1,0 +1,207 @@
+"""Which folder a session goes on in, and how it ends when something fails in the middle of it, whatever that is."""
+
+import json
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import pytest
+from mlflow.exceptions import MlflowException
+from rich.console import Console
+
+from pipeline.config import SweepConfig
+from pipeline.errors import PipelineError, UsageError
+from pipeline.session import lifecycle
+from pipeline.session.folder import SESSION_FILE, folder_to_use
+from pipeline.session.lifecycle import open_session, under_way
+from pipeline.session.memory import SessionMemory
+from pipeline.session.session import Session
+from pipeline.terminal.interrupt import Interrupt
+from vit.data.dataset import DataConfig, Dataset
+from vit.files.storage import Folder
+
+
+class Runs:
+    """In the tracker's place."""
+
+    uri = "http://there"
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[str, dict[str, str]]] = []
+
+    def end_open_runs(self, status: str, tags: dict[str, str]) -> None:
+        self.ends.append((status, tags))
+
+    def close(self, timeout: float | None = None) -> None:
+        """Nothing to wait for."""
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(lifecycle, "connected", lambda *cluster: nullcontext())
+    said: list[str] = []
+    memory = SessionMemory(str(tmp_path), forced=None)
+    return SimpleNamespace(
+        config=SimpleNamespace(address=None, tracking_timeout=1.0, forced=None), console=SimpleNamespace(),
+        interrupt=Interrupt(), ray_seconds=None, tracker=Runs(),
+        start_run=bool, end_run=bool, command_line="python -m pipeline.sweep", said=said, say=said.append,
+        memory=memory, folder=str(tmp_path),
+    )  # fmt: skip
+
+
+def test_what_mlflow_says_of_its_server_becomes_one_line(session: Any) -> None:
+    with pytest.raises(PipelineError, match=r"^http://there fails: the server is away$") as failed, under_way(session):
+        raise MlflowException("the server is away")
+    assert failed.value.status == 1
+    assert session.said == ["to go on: python -m pipeline.sweep"]
+    ((status, tags),) = session.tracker.ends
+    assert (status, tags["pipeline.error"]) == ("FAILED", "MlflowException: the server is away")
+
+
+def test_other_errors_stay_what_they_are(session: Any) -> None:
+    with pytest.raises(ZeroDivisionError), under_way(session):
+        1 / 0  # noqa: B018 - raises
+    assert session.said == ["to go on: python -m pipeline.sweep"]
+
+
+def test_a_command_that_would_be_refused_again_is_not_named(session: Any) -> None:
+    with pytest.raises(UsageError), under_way(session):
+        raise UsageError("--cpus-per-trial is 64, but this node has 2")
+    assert session.said == []
+
+
+def test_an_interrupt_is_no_failure(session: Any) -> None:
+    with pytest.raises(KeyboardInterrupt), under_way(session):
+        raise KeyboardInterrupt
+    assert session.tracker.ends == [("KILLED", {"pipeline.stopped": "interrupted"})]
+
+
+def test_only_what_came_to_its_end_is_remembered_as_finished(session: Any) -> None:
+    with under_way(session):
+        assert not session.memory.remembered("finished")
+    assert session.memory.remembered("finished") is True
+    with pytest.raises(OSError), under_way(session):
+        raise OSError("disk full")
+    assert not session.memory.remembered("finished")
+
+
+# Which folder
+
+
+@pytest.fixture(params=["path", "memory"])
+def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """What the folders' names begin with."""
+    return f"{tmp_path}/sweep-x-1" if request.param == "path" else f"memory://{uuid4()}/sweep-x-1"
+
+
+def begin(folder: str, forced: str | None, finished: bool = False) -> None:
+    memory = {"id": "1", "forced": forced, **({"finished": True} if finished else {})}
+    Folder(folder).write(SESSION_FILE, json.dumps(memory).encode())
+
+
+@pytest.mark.parametrize("forced", [None, "--no-cache", "--from search"])
+def test_the_first_command_takes_the_bare_name(base: str, forced: str | None) -> None:
+    assert folder_to_use(base, forced) == base
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_forced_command_begins_anew_beside_what_was_not(base: str, finished: bool) -> None:
+    begin(base, None, finished)
+    assert folder_to_use(base, None) == base
+    assert folder_to_use(base, "--no-cache") == f"{base}-2"
+
+
+def test_what_was_begun_anew_goes_on_until_it_has_finished(base: str) -> None:
+    begin(base, None, finished=True)
+    begin(f"{base}-2", "--no-cache")
+    assert folder_to_use(base, "--no-cache") == f"{base}-2"
+    assert folder_to_use(base, "--from search") == f"{base}-3"
+    begin(f"{base}-2", "--no-cache", finished=True)
+    assert folder_to_use(base, "--no-cache") == f"{base}-3"
+
+
+def test_a_first_command_that_was_forced_goes_on_as_well(base: str) -> None:
+    begin(base, "--no-cache")
+    assert folder_to_use(base, "--no-cache") == base
+    begin(base, "--no-cache", finished=True)
+    assert folder_to_use(base, "--no-cache") == f"{base}-2"
+
+
+def test_an_unforced_command_takes_the_newest(base: str) -> None:
+    begin(base, None, finished=True)
+    for number in range(2, 12):
+        begin(f"{base}-{number}", "--no-cache", finished=number < 11)
+    assert folder_to_use(base, None) == f"{base}-11"
+
+
+class Bare(Session[SweepConfig]):
+    """A session of nothing."""
+
+    kind: ClassVar[str] = "bare"
+    command: ClassVar[str] = "pipeline.bare"
+
+    @classmethod
+    def identity(cls, config: SweepConfig, dataset: Dataset) -> dict[str, Any]:
+        return {"trials": config.trials}
+
+    def start_run(self) -> None:
+        """Nothing to begin."""
+
+    def end_run(self) -> None:
+        """Nothing to end."""
+
+
+def open_bare(folder: Path, **options: Any) -> AbstractContextManager[Bare]:
+    config = SweepConfig(
+        data=DataConfig("digits", train_limit=20), storage=str(folder / "sweeps"),
+        tracking_uri=f"sqlite:///{folder}/mlflow.db", **options,
+    )  # fmt: skip
+    return open_session(Bare, config, Console())
+
+
+def test_commands_over_one_storage_find_their_folders(tmp_path: Path) -> None:
+    def opened(finishes: bool, **options: Any) -> tuple[str, str]:
+        with open_bare(tmp_path, **options) as session:
+            if finishes:
+                session.memory.remember("finished", True)
+            session.tracker.close(timeout=30)
+            return session.name, session.memory.owner
+
+    first, owner = opened(True)
+    assert first.startswith("bare-digits-")
+    assert opened(True) == (first, owner)
+    second, its_owner = opened(False, cache=False)
+    assert (second, its_owner != owner) == (f"{first}-2", True)
+    assert opened(True, cache=False) == (second, its_owner)
+    third = opened(False, cache=False)
+    assert third[0] == f"{first}-3"
+    assert opened(True) == third
+    assert opened(False, trials=33)[0].rpartition("-")[0] == first.rpartition("-")[0]
+    assert opened(False, trials=33)[0] != first
+
+
+def test_a_command_that_is_refused_leaves_the_folder_to_go_on_in(tmp_path: Path) -> None:
+    def opened(refused: bool, **options: Any) -> str:
+        with open_bare(tmp_path, **options) as session:
+            if refused:
+                raise UsageError("--from is confirm, but search has to run before")
+            session.memory.remember("finished", False)
+            return session.name
+
+    first = opened(False)
+    with pytest.raises(UsageError):
+        opened(True, from_stage="confirm")
+    assert opened(False) == first
+    assert [path.name for path in (tmp_path / "sweeps").iterdir()] == [first]
+
+
+def test_a_broken_memory_is_an_error_in_a_line(tmp_path: Path) -> None:
+    with open_bare(tmp_path) as session:
+        session.memory.remember("finished", False)
+        session.tracker.close(timeout=30)
+        path = Path(session.folder, SESSION_FILE)
+    path.write_text("")  # as a power cut may leave it
+    with pytest.raises(PipelineError, match=f"^{path} is broken .*: remove it and give the same command again"):
+        open_bare(tmp_path).__enter__()

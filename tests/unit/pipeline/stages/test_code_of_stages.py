@@ -1,0 +1,120 @@
+"""What code each stage of a sweep stands on: a change of any module that it runs makes it run again."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipeline.config import SweepConfig
+from pipeline.graph import code_digest
+from pipeline.graph.code_digest import code_digests
+from pipeline.session.lifecycle import open_session
+from pipeline.session.sweep_session import SweepSession
+from pipeline.stages import SHARED_CODE, sweep_graph
+from vit.data.dataset import DataConfig
+
+ROOT = Path(__file__).parents[4]
+FINALS = (
+    "pipeline/stages/finalists.py", "pipeline/stages/prepare.py", "pipeline/results/confirmation.py",
+    "pipeline/training/driver_loop.py", "pipeline/training/distributed_training.py",
+    "pipeline/training/instruction.py", "pipeline/training/training.py", "pipeline/training/worker_group.py",
+    "pipeline/training/worker_loop.py", "pipeline/tracking/weights.py", "pipeline/trials/folder.py",
+    "pipeline/trials/ledger.py", "pipeline/trials/records.py", "vit/files/checkpoint.py", "vit/training/fit.py",
+)  # fmt: skip
+TRIALS = (
+    "pipeline/stages/trials.py", "pipeline/stages/prepare.py", "pipeline/search/asha.py",
+    "pipeline/search/distributed_trial.py", "pipeline/search/driver.py", "pipeline/search/reports.py",
+    "pipeline/search/trial.py", "pipeline/search/tune_adapters.py", "pipeline/search/tuner.py",
+    "pipeline/planning/deadline.py", "pipeline/training/training.py", "pipeline/training/worker_loop.py",
+    "pipeline/trials/folder.py", "pipeline/trials/ledger.py", "pipeline/trials/records.py",
+    "pipeline/trials/rungs.py", "tune_spaces/space.py", "vit/model/layers.py", "vit/training/augment.py",
+    "vit/training/fit.py",
+)  # fmt: skip
+RUN_BY: dict[str, tuple[str, ...]] = {
+    "prepare": ("pipeline/stages/prepare.py", "vit/data/duplicates.py", "vit/data/normalisation.py"),
+    "search": ("pipeline/stages/search.py", "pipeline/results/leaderboard.py", *TRIALS),
+    "baseline": ("pipeline/stages/baseline.py", *FINALS),
+    "confirm": ("pipeline/stages/confirm.py", *FINALS),
+    "audit": ("pipeline/stages/audit.py", "pipeline/results/audit_verdict.py", *TRIALS),
+    "evaluate": (
+        "pipeline/stages/evaluate.py", "pipeline/tracking/test_set_reads.py", "pipeline/tracking/weights.py",
+        "pipeline/training/evaluation.py", "vit/files/checkpoint.py", "vit/training/metrics.py",
+    ),
+    "register": (
+        "pipeline/stages/register.py", "pipeline/registry/served_model.py", "pipeline/registry/versions.py",
+        "pipeline/tracking/weights.py", "vit/files/serving.py",
+    ),
+    "report": (
+        "pipeline/stages/report.py", "pipeline/figures/boxes.py", "pipeline/figures/canvas.py",
+        "pipeline/figures/graph_figure.py", "pipeline/figures/graph_layout.py",
+        "pipeline/figures/importance_figure.py", "pipeline/figures/ladder_figure.py",
+        "pipeline/figures/leaderboard_figure.py", "pipeline/registry/versions.py", "pipeline/report/edges.py",
+        "pipeline/report/importance.py", "pipeline/report/page.html.jinja", "pipeline/report/page.py",
+        "pipeline/report/recording.py", "pipeline/report/summary.py", "pipeline/report/summary_lines.py",
+        "pipeline/results/audit_verdict.py", "pipeline/results/confirmation.py",
+    ),
+}  # fmt: skip
+"""What each stage runs and what may change what it gives out, by hand."""
+CHANGES_NO_RESULT = (
+    "pipeline/terminal/progress.py", "pipeline/cluster/watchdog.py", "pipeline/cluster/ray_tables.py",
+    "pipeline/tracking/tracker.py", "pipeline/tracking/server.py", "pipeline/graph/reuse.py",
+    "pipeline/diagnosis/storage.py", "pipeline/sweep.py",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def copy_of_the_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = tmp_path_factory.mktemp("copy")
+    for package in ("pipeline", "vit", "tune_spaces"):
+        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+@pytest.fixture
+def change(copy_of_the_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Changes a file of the copy, for the length of a test."""
+    before: dict[Path, str] = {}
+
+    def append(name: str) -> None:
+        path = copy_of_the_project / name
+        before[path] = path.read_text()
+        path.write_text(f"{before[path]}\nCHANGED = 1\n")
+        code_digest._read.cache_clear()
+
+    monkeypatch.setattr(code_digest, "ROOT", copy_of_the_project)
+    code_digest._read.cache_clear()
+    yield append
+    for path, text in before.items():
+        path.write_text(text)
+    code_digest._read.cache_clear()
+
+
+def code_of(stage: str) -> dict[str, str]:
+    return code_digests(f"pipeline.stages.{stage}", *SHARED_CODE)
+
+
+@pytest.mark.parametrize(("stage", "name"), [(stage, name) for stage, names in RUN_BY.items() for name in names])
+def test_a_change_of_what_a_stage_runs_is_seen(change: Callable[[str], None], stage: str, name: str) -> None:
+    before = code_of(stage)
+    change(name)
+    after = code_of(stage)
+    module = name.removesuffix(".py").removesuffix(".html.jinja").replace("/", ".")
+    assert [each for each in after if after[each] != before[each]] == [module]
+
+
+@pytest.mark.parametrize("name", CHANGES_NO_RESULT)
+def test_what_changes_no_result_makes_no_stage_run_again(change: Callable[[str], None], name: str) -> None:
+    before = {stage: code_of(stage) for stage in RUN_BY}
+    change(name)
+    assert {stage: code_of(stage) for stage in RUN_BY} == before
+
+
+def test_the_stages_of_a_sweep_stand_on_their_own_code(tmp_path: Path) -> None:
+    config = SweepConfig(
+        data=DataConfig("digits"), storage=f"{tmp_path}/sweeps", tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", audit=1
+    )
+    with open_session(SweepSession, config, Console()) as session:
+        assert {stage.name: stage.code for stage in sweep_graph(session)} == {name: code_of(name) for name in RUN_BY}
+        session.tracker.close()

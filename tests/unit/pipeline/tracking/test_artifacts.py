@@ -1,0 +1,163 @@
+"""Artifact jobs run beside the search: in a process of their own that yields to the trials and survives Ctrl-C."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from pipeline.tracking.artifacts import ArtifactMaker, make_test_artifacts, make_trial_artifacts
+from pipeline.trials.folder import TrialHistory, write_confusion
+from vit.files.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
+
+ROOT = Path(__file__).parents[4]
+PNG = b"\x89PNG"
+# The side process imports them by name, which it cannot from a test module.
+JOBS = """
+import json, os
+def look(folder, *arguments):
+    about = {"nice": os.nice(0), "pid": os.getpid(), "empty": not list(folder.iterdir()), "arguments": arguments}
+    (folder / "about.json").write_text(json.dumps(about))
+def fail(folder, message):
+    raise OSError(message)
+def die_once(folder, marker):
+    if not os.path.exists(marker):
+        open(marker, "w").close()
+        os.kill(os.getpid(), 9)
+    (folder / "done").write_text("second try")
+def wait(folder, started, go_on):
+    open(started, "w").close()  # pipes: each opening waits for the other side
+    open(go_on).read()
+"""
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    (tmp_path / "artifact_jobs.py").write_text(JOBS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield importlib.import_module("artifact_jobs")
+    del sys.modules["artifact_jobs"]
+
+
+@pytest.fixture(scope="module")
+def maker() -> Iterator[ArtifactMaker]:
+    maker = ArtifactMaker()
+    yield maker
+    maker.close()
+
+
+def test_jobs_run_in_a_process_of_low_priority_and_folders_of_their_own(jobs: ModuleType) -> None:
+    maker = ArtifactMaker()
+    told: list[tuple[Path, dict[str, object]]] = []
+
+    def read(folder: Path) -> None:
+        told.append((folder, json.loads((folder / "about.json").read_text())))
+
+    for number in range(3):
+        maker.submit(jobs.look, number, "x", then=read)
+    maker.finish()
+    assert [about["arguments"] for _, about in told] == [[0, "x"], [1, "x"], [2, "x"]]
+    assert {about["nice"] for _, about in told} == {19} != {os.nice(0)}
+    [worker] = {about["pid"] for _, about in told}
+    assert worker != os.getpid()
+    assert all(about["empty"] for _, about in told)
+    folders = {folder for folder, _ in told}
+    assert len(folders) == 3
+    maker.close()
+    assert not any(folder.exists() or folder.parent.exists() for folder in folders)
+
+
+def test_a_job_that_fails_is_told_at_the_end_and_holds_up_no_other(jobs: ModuleType) -> None:
+    maker = ArtifactMaker()
+    told: list[Path] = []
+    try:
+        maker.submit(jobs.fail, "disk full", then=told.append)
+        maker.submit(jobs.look, then=told.append)
+        with pytest.raises(OSError, match="disk full"):
+            maker.finish()
+    finally:
+        maker.close()
+    assert len(told) == 1
+
+
+DRIVER = """
+import os, signal, sys
+from pipeline.tracking.artifacts import ArtifactMaker
+import artifact_jobs
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
+    maker = ArtifactMaker()
+    maker.submit(artifact_jobs.wait, sys.argv[1], sys.argv[2], then=lambda folder: print("drawn", flush=True))
+    maker.finish()
+    maker.close()
+"""
+
+
+def test_ctrl_c_leaves_the_side_process_alive(jobs: ModuleType, tmp_path: Path) -> None:
+    started, go_on = tmp_path / "started", tmp_path / "go_on"
+    os.mkfifo(started)
+    os.mkfifo(go_on)
+    (tmp_path / "driver.py").write_text(DRIVER)
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    line = [sys.executable, str(tmp_path / "driver.py"), str(started), str(go_on)]
+    with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True) as driver:
+        try:
+            assert driver.stdout is not None
+            started.open().close()
+            os.killpg(driver.pid, signal.SIGINT)
+            assert driver.stdout.readline() == "interrupted\n"
+            go_on.write_text("")
+            assert driver.stdout.readline() == "drawn\n"
+            assert driver.wait(timeout=30) == 0
+        finally:
+            if driver.poll() is None:
+                os.killpg(driver.pid, signal.SIGKILL)
+
+
+def test_a_trials_artifacts(maker: ArtifactMaker, tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    folder.write(WEIGHTS_FILE, b"weights")
+    folder.write(CONFIG_FILE, b"config")
+    history, loss = TrialHistory(), {"train/loss": 1.0, "val/loss": 1.0, "train/accuracy": 0.5}
+    history.add(1, 0, {"val/accuracy": 0.5, **loss})
+    write_confusion(folder, np.array([[1, 1], [0, 0]]))  # a class without validation images
+    history.write(folder)
+    contents: dict[str, bytes] = {}
+
+    def read(out: Path) -> None:
+        contents.update({str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()})
+
+    maker.submit(make_trial_artifacts, folder.uri, "trial 3", ("a", "b"), then=read)
+    maker.finish()
+    assert contents.pop(f"checkpoint/{WEIGHTS_FILE}") == b"weights"
+    assert contents.pop(f"checkpoint/{CONFIG_FILE}") == b"config"
+    names = [f"figures/{name}.png" for name in ("class_accuracy", "confusion_matrix", "curves")]
+    assert sorted(contents) == names
+    assert all(content.startswith(PNG) for content in contents.values())
+
+
+def test_the_test_images_artifacts(tmp_path: Path) -> None:
+    make_test_artifacts(tmp_path, "trial 3", ("a", "b"), [[2, 0], [1, 1]], [0, 1, 0, 1], [0, 0, 0, 1])
+    assert (tmp_path / "evaluation" / "test_predictions.csv").read_text().split() == [
+        "label,predicted", "0,0", "1,0", "0,0", "1,1",
+    ]  # fmt: skip
+    figures = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert figures == ["test_class_accuracy.png", "test_confusion_matrix.png"]
+
+
+def test_a_job_whose_process_is_killed_is_done_by_another(jobs: ModuleType, tmp_path: Path) -> None:
+    """The memory killer likes a process that draws: the sweep goes on all the same."""
+    maker, made = ArtifactMaker(), []
+    marker = tmp_path / "killed once"
+    maker.submit(jobs.die_once, str(marker), then=lambda folder: made.append((folder / "done").read_text()))
+    maker.submit(jobs.look, then=lambda folder: made.append("next"))
+    maker.finish()
+    maker.close()
+    assert made == ["second try", "next"]

@@ -1,0 +1,303 @@
+"""A trial's run in MLflow, as one process writes it, or as another does that takes over; on a real SQLite store."""
+
+import itertools
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pipeline.tracking.artifacts import ArtifactMaker
+from pipeline.tracking.events import DatasetReference
+from pipeline.tracking.tracker import Tracker
+from pipeline.tracking.trial_runs import SWEEP_RUN, AuditRuns, FinalistRuns, TrainRuns, TrialRuns, trial_key
+from pipeline.tracking.weights import ARTIFACTS, lost_weights
+from pipeline.trials.folder import trial_folder
+from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
+from pipeline.trials.rungs import Decision
+from tune_spaces.space import TrialSpec
+from vit.files.checkpoint import save_state
+from vit.files.storage import CONFIG_FILE, PREVIOUS_STATE_FILE, STATE_FILE, WEIGHTS_FILE
+from vit.model.config import ViTConfig
+from vit.model.vision_transformer import count_parameters
+from vit.training.recipes import Recipe
+
+DATA = DatasetReference("digits", "sha256:" + "0" * 64, "scikit-learn")
+SPEC = TrialSpec(1, ViTConfig(img_size=8, in_chans=1, depth=2), Recipe(), seed=7)
+EPOCHS = tuple(
+    EpochRecord(number, {"val/accuracy": accuracy, "val/loss": 1 / number}, at=1_700_000_000_000 + number)
+    for number, accuracy in enumerate([0.2, 0.6, 0.5], start=1)
+)
+DECISIONS = (Decision(1, 0.2, None, 1, 1, True), Decision(3, 0.5, 0.1 + 0.2, 2, 4, False))
+ENDINGS = [outcome for outcome in get_args(Outcome) if outcome != "interrupted"]
+
+_numbers = itertools.count()
+
+
+class Artifacts(ArtifactMaker):
+    """Makes one file in place of the figures, and the weights, at once; or dies before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[str] = []
+        self.dies = False
+
+    def submit(self, job: Callable[..., None], *arguments: Any, then: Callable[[Path], None]) -> None:
+        if self.dies:
+            return
+        self.made.append(arguments[0])
+        folder = Path(tempfile.mkdtemp(dir=self._scratch))
+        (folder / "curves.png").write_bytes(b"picture")
+        (folder / ARTIFACTS).mkdir()
+        for name in (WEIGHTS_FILE, CONFIG_FILE):
+            (folder / ARTIFACTS / name).write_bytes(b"weights")
+        then(folder)
+
+
+class Driver:
+    """What of one process writes the runs."""
+
+    def __init__(self, uri: str, experiment: str, trials_folder: str) -> None:
+        self.tracker, self.artifacts = Tracker(uri, experiment, "owner"), Artifacts()
+        self.tracker.start_run(SWEEP_RUN, "sweep")
+        self.runs = TrialRuns(self.tracker, self.artifacts, trials_folder, DATA, ("a", "b"))
+
+    def tell(self, record: TrialRecord) -> None:
+        """The whole story of a trial."""
+        self.runs.trial_started(record.spec)
+        for epoch in record.epochs:
+            self.runs.epoch_done(record.spec, epoch)
+        self.runs.trial_ended(record)
+
+    def close(self) -> None:
+        self.tracker.close(timeout=30)
+        self.artifacts.close()
+
+    def run(self, index: int = SPEC.index) -> Run:
+        return MlflowClient(self.tracker.uri).get_run(self.tracker.run_id(trial_key(index)))
+
+    def told(self, index: int = SPEC.index) -> dict[str, Any]:
+        """All that a reader finds in the trial's run, but for its id and its end."""
+        run, client = self.run(index), MlflowClient(self.tracker.uri)
+        tags = {name: value for name, value in run.data.tags.items() if name.startswith("pipeline.")}
+        files = [file.path for file in client.list_artifacts(run.info.run_id)]
+        told = {"status": run.info.status, "params": run.data.params, "tags": tags, "files": files}
+        for name in run.data.metrics:
+            history = client.get_metric_history(run.info.run_id, name)
+            told[name] = sorted((each.step, each.timestamp, each.value) for each in history)
+        return told
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('runs')}/mlflow.db"
+
+
+@pytest.fixture
+def start(database: str, tmp_path: Path) -> Iterator[Callable[[], Driver]]:
+    """Starts a process over the same folder, which takes over from the one before."""
+    experiment = f"experiment-{next(_numbers)}"
+    started: list[Driver] = []
+
+    def start_driver() -> Driver:
+        if started:
+            started[-1].close()
+        started.append(Driver(database, experiment, str(tmp_path)))
+        return started[-1]
+
+    yield start_driver
+    for driver in started:
+        driver.close()
+
+
+def record(outcome: Outcome, epochs: tuple[EpochRecord, ...] = EPOCHS) -> TrialRecord:
+    return TrialRecord(SPEC, outcome, epochs, "why" if outcome in ("failed", "diverged") else None)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "tags"),
+    [
+        ("finished", "FINISHED", {}),
+        ("asha", "KILLED", {"pipeline.stopped": "asha"}),
+        ("diverged", "KILLED", {"pipeline.stopped": "diverged", "pipeline.error": "why"}),
+        ("interrupted", "KILLED", {"pipeline.stopped": "interrupted"}),
+        ("failed", "FAILED", {"pipeline.error": "why"}),
+    ],
+)
+def test_a_trial_becomes_a_run(
+    start: Callable[[], Driver], outcome: Outcome, status: str, tags: dict[str, str]
+) -> None:
+    driver = start()
+    driver.tell(record(outcome))
+    told, run = driver.told(), driver.run()
+    assert (told.pop("status"), told.pop("files")) == (status, [ARTIFACTS, "curves.png"])
+    params = {name: str(value) for name, value in SPEC.params.items()}
+    assert told.pop("params") == {**params, "num_parameters": str(count_parameters(SPEC.model))}
+    expected = {"pipeline.kind": "trial", "pipeline.trial": "1", "pipeline.data_digest": DATA.digest, **tags}
+    assert told.pop("tags") == {**expected, "pipeline.record": "owner/trial/1"}
+    assert told.pop("val/loss") == [(epoch.number, epoch.at, epoch.loss) for epoch in EPOCHS]
+    assert told.pop("val/accuracy") == [(epoch.number, epoch.at, epoch.accuracy) for epoch in EPOCHS]
+    best = {"best/epoch": 2.0, "best/val_accuracy": 0.6, "best/val_loss": 0.5}
+    assert told == {name: [(2, EPOCHS[1].at, value)] for name, value in best.items()}
+    assert run.info.run_name == "trial-01"
+    assert run.data.tags["mlflow.parentRunId"] == driver.tracker.run_id(SWEEP_RUN)
+
+
+def test_a_trial_without_an_epoch_has_no_figures(start: Callable[[], Driver]) -> None:
+    driver = start()
+    driver.tell(record("diverged", ()))
+    assert driver.told()["files"] == driver.artifacts.made == []
+    assert driver.run().info.status == "KILLED"
+    assert driver.run().data.metrics == {}
+
+
+@pytest.mark.parametrize("outcome", get_args(Outcome))
+def test_what_a_trial_could_go_on_from_goes_when_it_is_over(
+    start: Callable[[], Driver], tmp_path: Path, outcome: Outcome
+) -> None:
+    folder = trial_folder(str(tmp_path), SPEC.index)
+    for _ in range(2):
+        save_state(folder, {})
+    start().tell(record(outcome))
+    assert [folder.exists(name) for name in (STATE_FILE, PREVIOUS_STATE_FILE)] == [outcome == "interrupted"] * 2
+
+
+@pytest.mark.parametrize("outcome", ENDINGS)
+def test_a_run_that_is_whole_is_not_told_again(start: Callable[[], Driver], outcome: Outcome) -> None:
+    first, trial = start(), record(outcome)
+    if trial.error is not None:
+        trial = replace(trial, error="e" * 10_000)  # more than a tag holds
+    first.tell(trial)
+    before = first.run().to_dictionary()
+    second = start()
+    second.runs.trial_restored(trial)
+    assert second.run().to_dictionary() == before  # its end too
+    assert second.artifacts.made == []
+
+
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, CONFIG_FILE])
+def test_a_run_that_has_lost_its_weights_is_told_again(start: Callable[[], Driver], name: str) -> None:
+    first = start()
+    first.tell(record("asha"))
+    before, run = first.told(), first.run()
+    Path(run.info.artifact_uri.removeprefix("file://"), ARTIFACTS, name).unlink()
+    assert lost_weights(first.tracker.client, run.info.run_id) == f"{ARTIFACTS}/{name} of run {run.info.run_id[:8]}"
+    second = start()
+    second.runs.trial_restored(record("asha"))
+    assert second.told() == before
+    assert second.run().info.run_id == run.info.run_id
+    assert lost_weights(first.tracker.client, run.info.run_id) is None
+
+
+def test_a_run_whose_trial_did_no_epoch_needs_no_weights(start: Callable[[], Driver]) -> None:
+    first = start()
+    first.tell(record("diverged", ()))
+    before = first.run().to_dictionary()
+    second = start()
+    second.runs.trial_restored(record("diverged", ()))
+    assert second.run().to_dictionary() == before
+
+
+@pytest.mark.parametrize("outcome", get_args(Outcome))
+def test_the_decisions_of_a_trial_are_a_tag_of_its_run(start: Callable[[], Driver], outcome: Outcome) -> None:
+    driver = start()
+    driver.tell(replace(record(outcome), decisions=DECISIONS))
+    told = json.loads(driver.told()["tags"]["pipeline.decisions"])
+    assert told == [asdict(decision) for decision in DECISIONS]
+    assert tuple(Decision(**each) for each in told) == DECISIONS
+
+
+def test_finalists_and_audited_trials_have_runs_of_their_own(start: Callable[[], Driver]) -> None:
+    driver = start()
+    of = (driver.tracker, driver.artifacts, "nowhere", DATA, ("a", "b"))
+    for runs in (TrialRuns(*of), FinalistRuns(*of, seed=0), FinalistRuns(*of, seed=1), AuditRuns(*of)):
+        for spec in (SPEC, replace(SPEC, index=0)):
+            runs.trial_started(spec)
+    driver.tracker.flush()
+    client = MlflowClient(driver.tracker.uri)
+    sweep = driver.tracker.run_id(SWEEP_RUN)
+    children = client.search_runs([driver.run().info.experiment_id], f"tags.`mlflow.parentRunId` = '{sweep}'")
+    kinds = sorted((run.info.run_name, run.data.tags["pipeline.kind"]) for run in children)
+    assert kinds == [
+        ("audit-00", "audit"), ("audit-01", "audit"), ("published-seed-0", "finalist"),
+        ("published-seed-1", "finalist"), ("trial-00", "trial"), ("trial-01", "trial"),
+        ("trial-01-seed-0", "finalist"), ("trial-01-seed-1", "finalist"),
+    ]  # fmt: skip
+    seeds = {run.info.run_name: run.data.tags.get("pipeline.confirm_seed") for run in children}
+    assert (seeds["trial-01-seed-0"], seeds["published-seed-1"], seeds["audit-01"]) == ("0", "1", None)
+
+
+def nothing(driver: Driver, trial: TrialRecord) -> None:
+    """The process died before it told of the trial."""
+
+
+def a_start(driver: Driver, trial: TrialRecord) -> None:
+    driver.runs.trial_started(trial.spec)
+
+
+def some_epochs(driver: Driver, trial: TrialRecord) -> None:
+    driver.runs.trial_started(trial.spec)
+    for epoch in trial.epochs[:2]:
+        driver.runs.epoch_done(trial.spec, epoch)
+
+
+def all_but_figures(driver: Driver, trial: TrialRecord) -> None:
+    driver.artifacts.dies = True
+    driver.tell(trial)
+
+
+def an_interrupt_before_figures(driver: Driver, trial: TrialRecord) -> None:
+    all_but_figures(driver, trial)
+    driver.tracker.end_run(trial_key(trial.index), "KILLED", {"pipeline.stopped": "interrupted"})
+
+
+def a_failure_before_figures(driver: Driver, trial: TrialRecord) -> None:
+    all_but_figures(driver, trial)
+    driver.tracker.end_run(trial_key(trial.index), "FAILED", {"pipeline.error": "OSError: the driver's own"})
+
+
+PARTS = (nothing, a_start, some_epochs, all_but_figures, an_interrupt_before_figures, a_failure_before_figures)
+
+
+@pytest.mark.parametrize("outcome", ENDINGS)
+def test_runs_that_are_not_whole_are_told_again(start: Callable[[], Driver], database: str, outcome: Outcome) -> None:
+    first = start()
+    trials = [replace(record(outcome), spec=replace(SPEC, index=index)) for index in range(1, len(PARTS) + 1)]
+    for tell_part, trial in zip(PARTS, trials, strict=True):
+        first.artifacts.dies = False
+        tell_part(first, trial)
+    second = start()
+    for trial in trials:
+        second.runs.trial_restored(trial)
+    with closing(Driver(database, f"experiment-{next(_numbers)}", second.runs.trials_folder)) as undisturbed:
+        for trial in trials:
+            undisturbed.tell(trial)
+        for tell_part, trial in zip(PARTS, trials, strict=True):
+            assert second.told(trial.index) == undisturbed.told(trial.index), tell_part.__name__
+    assert len(second.artifacts.made) == len(PARTS)
+
+
+def test_a_training_by_itself_has_no_parent_and_its_own_name(start: Callable[[], Driver]) -> None:
+    driver, tags = start(), {"pipeline.kind": "train"}
+    runs = TrainRuns(driver.tracker, driver.artifacts, "nowhere", DATA, ("a", "b"), "train-digits", tags)
+    runs.trial_started(SPEC)
+    run = driver.run()
+    assert run.info.run_name == "train-digits"
+    assert run.data.tags["pipeline.kind"] == "train"
+    assert not {"pipeline.trial", "mlflow.parentRunId"} & run.data.tags.keys()
+
+
+def test_the_published_configuration_and_a_refused_checkpoint_are_tagged(start: Callable[[], Driver]) -> None:
+    driver, baseline = start(), replace(SPEC, index=0)
+    for spec in (baseline, SPEC):
+        driver.runs.trial_started(spec)
+    driver.runs.checkpoint_refused(SPEC, "x/latest.pt cannot be read: short")
+    assert driver.run(0).data.tags["pipeline.baseline"] == "published"
+    assert "pipeline.baseline" not in driver.run().data.tags
+    assert driver.run().data.tags["pipeline.refused_checkpoint"] == "x/latest.pt cannot be read: short"

@@ -1,0 +1,59 @@
+"""The published recipe fitted to data sets, and what a recipe refuses."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from vit.data.arrays import DataShape
+from vit.training.recipes import PUBLISHED_RECIPE, Recipe, published, published_patch_size
+
+
+@pytest.mark.parametrize(
+    ("img_size", "patch_size"), [(8, 4), (28, 4), (32, 4), (64, 8), (224, 28), (31, 1), (1, 1), (96, 12), (120, 15)]
+)
+def test_published_patch_size_divides_the_image_into_about_eight(img_size: int, patch_size: int) -> None:
+    assert published_patch_size(img_size) == patch_size
+
+
+@pytest.mark.parametrize(
+    ("shape", "flip"),
+    [(DataShape(8, 1, 26, mirror_safe=False), False), (DataShape(64, 3, 200, mirror_safe=True), True)],
+)
+def test_published_recipe_takes_the_shape_of_the_data(shape: DataShape, flip: bool) -> None:
+    model, recipe = published(shape, epochs=7)
+    assert (model.img_size, model.in_chans, model.num_classes) == (shape.img_size, shape.in_chans, shape.num_classes)
+    assert model.img_size % model.patch_size == 0
+    assert recipe == replace(PUBLISHED_RECIPE, epochs=7, flip=flip)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0, but must be at least 1"),
+        ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),
+        ({"crop_padding": -1}, "crop_padding is -1, but must be at least 0"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0, but must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan, but must be above 0"),
+        *[
+            ({name: value}, f"{name} is {value}, but must be at least 0")
+            for name in ("weight_decay", "warmup_epochs", "clip_grad")
+            for value in (-0.1, float("nan"))
+        ],
+        *[
+            ({name: value}, f"{name} is {value}, but must be at least 0 and below 1")
+            for name in ("label_smoothing", "ema_decay")
+            for value in (-0.1, 1.0, float("nan"))
+        ],
+        ({"rotation": -1.0}, "rotation is -1.0, but must be from 0 to 180 degrees"),
+        ({"rotation": 181.0}, "rotation is 181.0, but must be from 0 to 180 degrees"),
+    ],
+)
+def test_wrong_hyperparameter_is_refused_by_name(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Recipe(**changes)
+
+
+def test_limits_themselves_are_allowed() -> None:
+    Recipe(epochs=1, batch_size=1, weight_decay=0, warmup_epochs=0, label_smoothing=0, clip_grad=0, rotation=180)

@@ -1,0 +1,1 @@
+"""Images: from names and paths to arrays with a validation split, a digest and a normalisation. Imports no model."""

@@ -1,0 +1,138 @@
+"""Which data set a name or a path means, and the two that need no folder of the user's: digits and CIFAR-10."""
+
+import http.client
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from vit.data.arrays import DataError, ImageArrays, Splits
+from vit.data.decode import one_line, resize_images
+from vit.data.image_files import LAYOUTS, has_layout, read_folder
+from vit.data.stratify import pick, stratified_counts
+
+logger = logging.getLogger("vit")
+_DOWNLOAD_TIMEOUT = 10.0
+"""Seconds that a server may stay silent while CIFAR-10 is fetched."""
+
+
+class NotAtHandError(DataError):
+    """CIFAR-10 is neither on this machine nor can it be downloaded."""
+
+
+def read_splits(dataset: str, img_size: int | None) -> Splits:
+    """The data set that `dataset` names: `digits`, `cifar10`, `auto`, a folder in `$VIT_DATA_DIR`, or a path.
+
+    `auto` is CIFAR-10, or else digits with a warning. Images are resized to `img_size` if that is given. Raises
+    DataError where there is no such data set or it cannot be used.
+    """
+    if dataset == "digits":
+        return _digits(img_size)
+    if dataset == "cifar10":
+        return _cifar10(img_size)
+    if dataset == "auto":
+        return _auto(img_size)
+    return read_folder(_find_folder(dataset), img_size)
+
+
+def _auto(img_size: int | None) -> Splits:
+    try:
+        return _cifar10(img_size)
+    except NotAtHandError as error:
+        logger.warning("USING THE 8x8 DIGITS INSTEAD OF CIFAR-10: %s", error)
+        return _digits(img_size)
+
+
+def _find_folder(dataset: str) -> Path:
+    path = Path(dataset).expanduser()
+    is_plain_name = path.name == dataset and dataset != ".."
+    data_dir = _data_dir()
+    try:
+        if is_plain_name and data_dir is not None and (data_dir / dataset).is_dir():
+            return data_dir / dataset
+        if path.is_dir():
+            return path
+        exists = path.exists()
+    except OSError as error:
+        raise DataError(f"--dataset {dataset} cannot be read: {error.strerror}") from error
+    if exists:
+        raise DataError(f"--dataset {dataset} is a file, but must be a folder that holds {LAYOUTS}")
+    known = "digits, cifar10, auto, a folder in $VIT_DATA_DIR or the path of a folder"
+    raise DataError(f"--dataset is {dataset}, but no such data set or folder exists: it must be {known}")
+
+
+def _data_dir() -> Path | None:
+    value = os.environ.get("VIT_DATA_DIR")
+    return Path(value).expanduser() if value else None
+
+
+def _digits(img_size: int | None) -> Splits:
+    """1,797 grey 8x8 digits. They come without a test split: a stratified fifth, the same always, serves as one."""
+    # What `sklearn.datasets.load_digits` reads; importing scikit-learn for it would take most of a second.
+    package = find_spec("sklearn")
+    assert package is not None and package.origin is not None, "scikit-learn is not installed"
+    table = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    pixels, target = table[:, :-1], table[:, -1]
+    # Stored as 0 to 16.
+    images = np.rint(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    everything = ImageArrays(images, target.astype(np.int64))
+    if img_size is not None:
+        everything = resize_images(everything, img_size)
+    counts = stratified_counts(np.bincount(everything.labels), len(everything) // 5, leave=1)
+    test = pick(everything.labels, counts, seed=0)
+    train = np.setdiff1d(np.arange(len(everything)), test)
+    names = tuple(str(digit) for digit in range(10))
+    return Splits(
+        "digits", everything.take(train), everything.take(test), names, mirror_safe=False, source="scikit-learn digits"
+    )
+
+
+def _cifar10(img_size: int | None) -> Splits:
+    root = (_data_dir() or Path("~/.cache/vit").expanduser()) / "cifar10"
+    try:
+        is_folder = has_layout(root)
+    except OSError as error:
+        raise DataError(f"{root} cannot be read: {error.strerror}") from error
+    if is_folder:
+        # The folder may be a link to one of another name.
+        return replace(read_folder(root, img_size), name="cifar10")
+    try:
+        train, test, names = _torchvision_cifar10(root)
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        raise NotAtHandError(
+            f"CIFAR-10 is not in {root} and could not be downloaded ({one_line(error)}): set VIT_DATA_DIR to a folder"
+            " that holds cifar10/, or give --dataset PATH or --dataset digits"
+        ) from error
+    if img_size is not None:
+        train, test = resize_images(train, img_size), resize_images(test, img_size)
+    return Splits("cifar10", train, test, names, mirror_safe=True, source=str(root.resolve()))
+
+
+def _torchvision_cifar10(root: Path) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
+    """Train, test and class names of the original files in `root`, downloaded if they are not there in full.
+
+    torchvision checks every file against its known checksum before it reads it.
+    """
+    # Takes a second to import, which only those who use it should wait for.
+    from torchvision.datasets import CIFAR10
+
+    with _socket_timeout(_DOWNLOAD_TIMEOUT):
+        parts = [CIFAR10(root, train=is_train, download=True) for is_train in (True, False)]
+    train, test = (ImageArrays(np.ascontiguousarray(part.data), np.array(part.targets, np.int64)) for part in parts)
+    return train, test, tuple(parts[0].classes)
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,72 @@
+"""What a configuration costs to train: a few real steps of it, timed."""
+
+import time
+from dataclasses import dataclass, replace
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from vit.data.normalisation import Normalisation
+from vit.model.config import ViTConfig
+from vit.training.fit import EVALUATION_BATCH, Epoch, Fit, Runtime, Split
+from vit.training.recipes import Recipe
+
+FEWEST_ROUNDS = 2
+ENOUGH_SECONDS = 1.0
+"""Of rounds; a small model's step takes milliseconds, and the median of many is steadier."""
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """How long training and validation take, by the median of a few rounds."""
+
+    step_seconds: float
+    """Of one optimizer step with its augmentation."""
+    batch_size: int
+    """Images of that step: the recipe's, or all where there are fewer."""
+    validation_seconds_per_image: float
+
+
+def measure_step(model: ViTConfig, recipe: Recipe, runtime: Runtime, train_images: int) -> StepTimes:
+    """Times whole steps of a training on `train_images` images, each with a validation behind it.
+
+    Takes about a second after the warm-up, or two rounds where they take longer.
+    """
+    batch_size = min(recipe.batch_size, train_images)
+    with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
+        epochs = _rounds(_fit(model, recipe, runtime, batch_size))
+    return StepTimes(
+        step_seconds=median(epoch.train_seconds for epoch in epochs),
+        batch_size=batch_size,
+        validation_seconds_per_image=median(
+            (epoch.seconds - epoch.train_seconds) / epoch.validation.total for epoch in epochs
+        ),
+    )
+
+
+def _fit(model: ViTConfig, recipe: Recipe, runtime: Runtime, batch_size: int) -> Fit:
+    """A training whose epoch is one step."""
+    # Random labels teach nothing, and steps of the recipe's size might spoil the weights.
+    harmless = replace(recipe, learning_rate=1e-9)
+    train = _random_split(model, batch_size, runtime.device)
+    # As many as a step trains on, so that validating never takes longer than the step.
+    validation = _random_split(model, min(batch_size, EVALUATION_BATCH), runtime.device)
+    channels = model.in_chans
+    normalisation = Normalisation((0.5,) * channels, (0.25,) * channels)
+    return Fit(model, harmless, runtime, train, validation, normalisation, seed=0)
+
+
+def _random_split(model: ViTConfig, count: int, device: torch.device) -> Split:
+    shape = (count, model.img_size, model.img_size, model.in_chans)
+    images: Tensor = torch.randint(256, shape, dtype=torch.uint8, device=device)
+    return Split(images, torch.randint(model.num_classes, (count,), device=device))
+
+
+def _rounds(fit: Fit) -> list[Epoch]:
+    fit.run_epoch()  # warm-up: memory is taken, kernels are chosen or compiled
+    started = time.perf_counter()
+    epochs: list[Epoch] = []
+    while len(epochs) < FEWEST_ROUNDS or time.perf_counter() - started < ENOUGH_SECONDS:
+        epochs.append(fit.run_epoch())
+    return epochs

@@ -1,0 +1,249 @@
+"""The training loop: one epoch at a time, resumable, knowing nothing of who orchestrates it."""
+
+import copy
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vit.data.arrays import ImageArrays
+from vit.data.normalisation import Normalisation
+from vit.model.config import ViTConfig
+from vit.model.vision_transformer import VisionTransformer
+from vit.training.augment import augment, draw
+from vit.training.metrics import Counter, Counts
+from vit.training.optim import build_optimizer, learning_rate_at
+from vit.training.parallel import Workers
+from vit.training.precision import Precision, autocast
+from vit.training.recipes import Recipe
+
+EVALUATION_BATCH = 512
+
+
+# Reading the flag waits for the device: free on a CPU, a bubble in the pipeline of a GPU.
+STEPS_BETWEEN_CHECKS_ON_GPU = 50
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The training loss became infinite or not a number; the weights are those before that step."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How the arithmetic is done; not what is learned."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: Precision = "fp32"
+    compile: bool = False
+    """Run the model through torch.compile (needs a C++ compiler on a CPU)."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave. `number` counts from 1."""
+
+    number: int
+    train: Counts
+    """Over the augmented images, as they were seen during the epoch."""
+    validation: Counts
+    learning_rate: float
+    """Of the epoch's last step."""
+    train_seconds: float
+    seconds: float
+    """Training and validation."""
+
+    @property
+    def images_per_second(self) -> float:
+        return self.train.total / self.train_seconds
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, H, W, C) uint8 and labels (N,) int64 on the device."""
+
+    images: Tensor
+    labels: Tensor
+
+    @staticmethod
+    def of(arrays: ImageArrays, device: torch.device) -> "Split":
+        with warnings.catch_warnings():
+            # Arrays shared between processes are read-only; nothing here writes to them.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            images, labels = torch.from_numpy(arrays.images), torch.from_numpy(arrays.labels)
+        return Split(images.to(device), labels.to(device))
+
+
+class Fit:
+    """A training run of one model, on one device or as one of several workers that do the same on theirs.
+
+    Every worker holds all images and takes its part of each global batch, so their number changes neither the batch
+    nor the draws. Everything random comes from `seed`. The first `epochs_done` epochs are done; `run_epoch` does the
+    next, and `state_dict`/`load_state_dict` carry the whole state over to another process (bit for bit on a CPU).
+    """
+
+    def __init__(
+        self,
+        config: ViTConfig,
+        recipe: Recipe,
+        runtime: Runtime,
+        train: Split,
+        validation: Split,
+        normalisation: Normalisation,
+        seed: int,
+        workers: Workers = Workers(),  # noqa: B008 - frozen
+    ) -> None:
+        self.recipe, self.runtime, self._workers = recipe, runtime, workers
+        self._train, self._validation = train, validation
+        self._normalise = normalisation.on(runtime.device)
+        torch.manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed)
+        self.model = VisionTransformer(config).to(runtime.device)
+        self._averaged = copy.deepcopy(self.model).requires_grad_(False) if recipe.ema_decay else None
+        self._optimizer = build_optimizer(self.model, recipe)
+        wrapped = workers.wrap(self.model, runtime.device)
+        self._forward = _compiled(wrapped) if runtime.compile else wrapped
+        self._batch_size = min(recipe.batch_size, len(train.labels))
+        # A last, smaller batch is left out: the next epoch's shuffle takes its images in.
+        self._steps_per_epoch = len(train.labels) // self._batch_size
+        self.epochs_done = 0
+
+    @property
+    def kept_model(self) -> VisionTransformer:
+        """The weights that count: the average where there is one."""
+        return self._averaged or self.model
+
+    def run_epoch(self) -> Epoch:
+        """Trains on every image once, but for a last, smaller batch, and validates.
+
+        Raises:
+            NonFiniteLossError: before the optimizer step that the loss would have spoiled, or where a step that
+                nothing foretold has spoiled the weights.
+        """
+        started = time.perf_counter()
+        train = self._train_epoch()
+        trained = time.perf_counter()
+        validation = self._validate()
+        if not math.isfinite(validation.loss):
+            raise NonFiniteLossError(f"the validation loss is not finite in epoch {self.epochs_done + 1}")
+        self.epochs_done += 1
+        learning_rate = float(self._optimizer.param_groups[0]["lr"])
+        ended = time.perf_counter()
+        return Epoch(self.epochs_done, train, validation, learning_rate, trained - started, ended - started)
+
+    def _train_epoch(self) -> Counts:
+        self.model.train()
+        device = self.runtime.device
+        # Dropout draws from torch's global generator, which others use too; so each epoch starts it afresh, and
+        # each worker elsewhere, since the workers' images differ.
+        torch.manual_seed(int(torch.randint(2**62, (), generator=self._generator)) + self._workers.rank)
+        counter = Counter(self.model.config.num_classes, device)
+        order = torch.randperm(len(self._train.labels), generator=self._generator).to(device)
+        draws = draw(len(order), self.recipe, self._generator).to(device)
+        spoiled = torch.zeros((), device=device)
+        for step in range(self._steps_per_epoch):
+            batch = self._workers.share(slice(step * self._batch_size, (step + 1) * self._batch_size))
+            labels = self._train.labels[order[batch]]
+            images = self._normalise(augment(self._train.images[order[batch]], draws[batch]))
+            logits, loss = self._forward_loss(images, labels)
+            spoiled = self._workers.any(torch.maximum(spoiled, (~torch.isfinite(loss.detach())).float()))
+            if device.type == "cpu" or step % STEPS_BETWEEN_CHECKS_ON_GPU == 0 or step == self._steps_per_epoch - 1:
+                self._refuse(spoiled)
+            self._update(loss, self.epochs_done * self._steps_per_epoch + step, spoiled)
+            counter.add(logits.detach(), labels)
+        return self._workers.sum(counter.counts(), device)
+
+    def _validate(self) -> Counts:
+        """Each image once, whatever the number of workers: no part is padded, and the sums add up."""
+        share = self._workers.share(slice(0, len(self._validation.labels)))
+        split = Split(self._validation.images[share], self._validation.labels[share])
+        counts = evaluate(self.kept_model, split, self._normalise, self.runtime)
+        return self._workers.sum(counts, self.runtime.device)
+
+    def _forward_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with autocast(self.runtime.device, self.runtime.precision):
+            logits: Tensor = self._forward(images)
+        logits = logits.float()
+        total = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing, reduction="sum")
+        # DDP averages over the workers; so that images count alike whatever their worker's share, each worker
+        # divides by the mean share.
+        return logits, total * self._workers.size / self._batch_size
+
+    def _update(self, loss: Tensor, step: int, spoiled: Tensor) -> None:
+        self._optimizer.zero_grad()
+        loss.backward()
+        if self.recipe.clip_grad:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate_at(step, self._steps_per_epoch, self.recipe)
+        # The fused kernel leaves the weights alone where this is 1, without a wait for the device.
+        self._optimizer.found_inf = spoiled  # type: ignore[attr-defined]
+        self._optimizer.step()
+        if self._averaged is not None:
+            self._average(self._averaged, step)
+
+    @torch.no_grad()
+    def _average(self, averaged: VisionTransformer, step: int) -> None:
+        # The decay ramps up so that the average forgets the random start (as in timm and TensorFlow).
+        decay = min(self.recipe.ema_decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(averaged.parameters()), list(self.model.parameters()), 1 - decay)
+
+    def _refuse(self, spoiled: Tensor) -> None:
+        if spoiled.item():
+            raise NonFiniteLossError(f"the training loss is not finite in epoch {self.epochs_done + 1}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values only, so that it loads without running code."""
+        return {
+            "epochs_done": self.epochs_done,
+            "model": self.model.state_dict(),
+            "averaged": self._averaged.state_dict() if self._averaged else None,
+            "optimizer": self._optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epochs_done = state["epochs_done"]
+        self.model.load_state_dict(state["model"])
+        if self._averaged is not None:
+            self._averaged.load_state_dict(state["averaged"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._generator.set_state(state["generator"])
+
+
+def _compiled(model: nn.Module) -> nn.Module:
+    """The model through torch.compile, whatever was compiled in this process before.
+
+    Dynamo keeps a few variants of `forward` for all models together and then leaves further ones as they are, so what
+    earlier trainings compiled has to go first; and should the limit be hit all the same, it is an error.
+    """
+    torch.compiler.reset()
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    compiled: nn.Module = torch.compile(model)  # type: ignore[assignment]
+    return compiled
+
+
+@torch.inference_mode()
+def predict(
+    model: VisionTransformer, images: Tensor, normalise: Callable[[Tensor], Tensor], runtime: Runtime
+) -> Tensor:
+    """Logits float32 (N, num_classes) of uint8 images (N, H, W, C), on the images' device."""
+    model.eval()
+    logits = []
+    for batch in images.split(EVALUATION_BATCH):
+        with autocast(runtime.device, runtime.precision):
+            logits.append(model(normalise(batch)).float())
+    return torch.cat(logits)
+
+
+def evaluate(model: VisionTransformer, split: Split, normalise: Callable[[Tensor], Tensor], runtime: Runtime) -> Counts:
+    """Counts over every image of the split, each once."""
+    counter = Counter(model.config.num_classes, runtime.device)
+    if len(split.labels):
+        counter.add(predict(model, split.images, normalise, runtime), split.labels)
+    return counter.counts()
