@@ -24,7 +24,7 @@ from pipeline.training.worker_group import SharedData
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord
 from pipeline.trials.rungs import Rungs
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import ImageArrays
 from vit.data.normalisation import measure_normalisation
 from vit.model.config import ViTConfig

@@ -16,7 +16,7 @@ from pipeline.training.worker_group import SharedData, WorkerGroupConfig
 from pipeline.trials.folder import trial_folder
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.data.normalisation import measure_normalisation
 
 

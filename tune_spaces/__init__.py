@@ -1,11 +1,4 @@
-"""Search spaces as code, one file each; `SPACES` names them."""
+"""Search spaces as code, one file each; `catalogue` names them, `space` draws their trials, `trial_spec` is a trial.
 
-from tune_spaces import natural, small
-from tune_spaces.space import Space
-
-SPACES: dict[str, Space] = {module.SPACE.name: module.SPACE for module in (small, natural)}
-
-
-def space_for(img_size: int) -> Space:
-    """The space that suits images of this many pixels a side."""
-    return SPACES["small"] if img_size < 32 else SPACES["natural"]
+Only `trial_spec` does without Ray.
+"""

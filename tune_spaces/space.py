@@ -1,4 +1,4 @@
-"""What a search space is, and how its trials are drawn."""
+"""What a search space is, and how its trials are drawn. Its domains are Ray Tune's; what a trial is knows no Ray."""
 
 import math
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import numpy as np
 from ray import tune
 from ray.tune.search.sample import Domain
 
+from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import DataShape
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe, published
@@ -29,29 +30,6 @@ class Space:
     max_epochs: int
     """Full length of a trial where the user names none."""
     domains: Callable[[DataShape], Domains]
-
-
-@dataclass(frozen=True)
-class TrialSpec:
-    """All that defines a trial. Trial 0 of every sweep is the published configuration."""
-
-    index: int
-    model: ViTConfig
-    recipe: Recipe
-    seed: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(values: dict[str, Any]) -> "TrialSpec":
-        model, recipe = ViTConfig(**values["model"]), Recipe(**values["recipe"])
-        return TrialSpec(values["index"], model, recipe, values["seed"])
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Every field of model and recipe by its own name, and the seed."""
-        return {**asdict(self.model), **asdict(self.recipe), "seed": self.seed}
 
 
 def draw_trials(space: Space, shape: DataShape, count: int, epochs: int, seed: int) -> list[TrialSpec]:

@@ -9,7 +9,7 @@ from pipeline.cluster.resource_holders import ResourceTable
 from pipeline.cluster.stall_report import _report, _Running, _trial_lines
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 
 SECONDS_FOR_RAY = 30.0
 """How long Ray may take to answer; while its control store is away, it does not."""

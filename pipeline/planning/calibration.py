@@ -10,7 +10,7 @@ import torch
 from pipeline.cluster.allotment import Allotment
 from pipeline.planning.cost import Calibration, Measured, specs_to_measure
 from pipeline.session.sweep_session import SweepSession
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.training.calibration import StepTimes, measure_step
 from vit.training.fit import Runtime
 from vit.training.precision import Precision

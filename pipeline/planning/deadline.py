@@ -10,7 +10,7 @@ from pipeline.config import Budget
 from pipeline.results.leaderboard import leaderboard
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 
 CAUTION = 0.8
 """Of the trials so far, this share took no longer than a further one is expected to take."""

@@ -9,7 +9,7 @@ from pipeline.planning.cost import Calibration, epoch_seconds
 from pipeline.planning.footprint import state_bytes
 from pipeline.planning.plan import SweepPlan
 from pipeline.planning.simulation import SearchEstimate, Slots, simulate_search
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.training.precision import Precision
 
 TRIAL_SECONDS = 0.5

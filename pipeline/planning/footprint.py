@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline.planning.plan import SweepPlan
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.model.vision_transformer import count_parameters
 
 BYTES_PER_PARAMETER = 4

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.trials.rungs import Rungs
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pipeline.training.training import TrainingContext
 from pipeline.training.worker_group import SharedData, WorkerGroup, WorkerGroupConfig
 from pipeline.trials.folder import TrialHistory, trial_folder
 from pipeline.trials.rungs import Rungs
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 
 SECONDS_A_LOOK = 60.0
 

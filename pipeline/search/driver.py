@@ -14,7 +14,7 @@ from pipeline.trials.ledger import Ledger
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from pipeline.trials.rungs import Rungs
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from ray import tune
 from pipeline.search.reports import epoch_report, error_report
 from pipeline.training.training import LoadedData, Training, TrainingContext
 from pipeline.training.worker_group import SharedData
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.training.fit import Runtime
 from vit.training.parallel import Workers
 

@@ -20,7 +20,7 @@ from pipeline.trials.ledger import Ledger
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import TrialRecord
 from pipeline.trials.rungs import Rungs
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.files.storage import Folder
 
 # Tune's own state is of no use here: the trials' folders tell all. Where it cannot be saved, nobody needs to know.

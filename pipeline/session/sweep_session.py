@@ -20,14 +20,14 @@ from pipeline.tracking.trial_runs import SWEEP_RUN
 from pipeline.training.training import TrainingData
 from pipeline.training.worker_group import SharedData
 from pipeline.trials.rungs import Rungs
-from tune_spaces import SPACES, space_for
+from tune_spaces.catalogue import SPACES, space_for
 from tune_spaces.space import Space, describe, draw_trials
 from vit.data.dataset import Dataset
 from vit.training.precision import Precision, torch_version
 from vit.training.recipes import published
 
-SEARCH_CODE = "pipeline.search.tuner"
-"""With all that it imports, what decides a trial's numbers and its end."""
+SEARCH_CODE = ("tune_spaces.space", "pipeline.search.tuner")
+"""With all that they import, what draws the trials, and what decides their numbers and ends."""
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
@@ -60,7 +60,7 @@ class SweepSession(Session[SweepConfig]):
         """What the search computes; the number of trials is not in it: a longer list begins with the shorter one."""
         reads = search_reads(replace(config, budget=None), dataset)
         del reads["trials"]
-        return {"reads": reads, "code": code_digests(SEARCH_CODE)}
+        return {"reads": reads, "code": code_digests(*SEARCH_CODE)}
 
     @property
     def allotment(self) -> Allotment:

@@ -11,7 +11,7 @@ from pipeline.errors import UsageError
 from pipeline.graph.code_digest import code_digests
 from pipeline.session.session import Session
 from pipeline.tracking.trial_runs import TrainRuns
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.data.dataset import Dataset
 from vit.training.precision import torch_version
 from vit.training.recipes import RECIPES

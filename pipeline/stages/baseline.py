@@ -8,7 +8,7 @@ from pipeline.stages.finalists import Candidate, train_finalists
 from pipeline.stages.prepare import training_data
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 
 
 def train_baseline(session: SweepSession, prepare: Prepared) -> ConfirmedModel:

@@ -20,7 +20,7 @@ from pipeline.training.worker_group import SharedData, WorkerGroupConfig
 from pipeline.trials.folder import trial_folder
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import BestEpoch, TrialRecord
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.training.precision import Precision
 
 

@@ -11,7 +11,7 @@ from pipeline.training.training import TrainingContext
 from pipeline.training.worker_group import SharedData
 from pipeline.trials.records import TrialRecord
 from pipeline.trials.rungs import Rungs
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 
 
 def run_trials(

@@ -11,7 +11,7 @@ from rich.text import Text
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from pipeline.trials.rungs import Rungs
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 
 SECONDS_BETWEEN_LINES = 10.0
 TRIALS_THAT_TELL = 5

@@ -13,7 +13,7 @@ from pipeline.tracking.weights import lost_weights
 from pipeline.trials.folder import trial_folder
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.files.checkpoint import remove_state
 from vit.model.vision_transformer import count_parameters
 

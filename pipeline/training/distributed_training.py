@@ -10,7 +10,7 @@ from pipeline.training.training import TrainingContext
 from pipeline.training.worker_group import WorkerGroup
 from pipeline.trials.folder import TrialHistory, trial_folder
 from pipeline.trials.observers import Observer
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.files.storage import Folder
 
 

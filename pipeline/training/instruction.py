@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.training.training import TrainingContext
 from pipeline.trials.folder import trial_folder
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.files.storage import Folder
 
 INSTRUCTION_FILE = "instruction.json"

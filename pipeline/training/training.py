@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pipeline.trials.folder import TrialHistory, trial_folder, write_confusion
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import ImageArrays
 from vit.data.normalisation import Normalisation
 from vit.files.checkpoint import ModelCard, load_state, save_card, save_state, save_weights

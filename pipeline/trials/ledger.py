@@ -8,7 +8,7 @@ from pipeline.errors import PipelineError
 from pipeline.trials.folder import HISTORY_FILE, TrialHistory, TrialLedger, trial_folder
 from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from pipeline.trials.rungs import Decision
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.files.storage import CONCURRENT_READS
 
 

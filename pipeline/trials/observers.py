@@ -1,7 +1,7 @@
 """Observers: they hear what happens to the trials, in the project's own terms."""
 
 from pipeline.trials.records import EpochRecord, TrialRecord
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 
 
 class Observer:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.trials.rungs import Decision
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.model.vision_transformer import count_parameters
 
 Outcome = Literal["finished", "asha", "diverged", "interrupted", "failed"]

@@ -23,7 +23,7 @@ from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from pipeline.trials.rungs import Rungs
 from tests.integration.commands import title_of
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.data.dataset import DataConfig, load_dataset
 from vit.data.normalisation import measure_normalisation
 from vit.model.config import ViTConfig

@@ -24,7 +24,7 @@ from safetensors import safe_open
 
 from tests.integration.commands import answers, free_port, run_here, run_to_end, start, wait_until
 from tests.integration.readme import commands_of
-from tune_spaces import SPACES
+from tune_spaces.catalogue import SPACES
 from tune_spaces.space import draw_trials
 from vit.data.dataset import DataConfig, Dataset, load_dataset
 from vit.files.checkpoint import load_model

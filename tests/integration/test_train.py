@@ -33,7 +33,7 @@ from tests.integration.commands import (
     wait_until,
 )
 from tests.integration.readme import commands_of
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.data.dataset import DataConfig, Dataset, load_dataset
 from vit.data.normalisation import measure_normalisation
 from vit.files.storage import Folder

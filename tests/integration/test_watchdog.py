@@ -24,7 +24,7 @@ from pipeline.training.training import TrainingContext, TrainingData
 from pipeline.training.worker_group import SharedData, WorkerGroupConfig
 from pipeline.trials.rungs import Rungs
 from tests.integration.commands import DEADLINE, wait_until
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.data.dataset import DataConfig, load_dataset
 from vit.data.normalisation import measure_normalisation
 from vit.model.config import ViTConfig

@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -85,6 +86,7 @@ LAZY = {
 FRAMEWORKS = {
     "vit/": {"ray", "mlflow"},
     "tune_spaces/": {"mlflow"},
+    "tune_spaces/trial_spec.py": {"ray", "mlflow", "torch", "numpy"},
     "pipeline/errors.py": {"ray", "mlflow", "torch", "numpy"},
     "pipeline/config.py": {"ray", "mlflow", "torch", "numpy"},
     "pipeline/trials/": {"ray", "mlflow", "torch"},
@@ -168,6 +170,19 @@ def test_who_does_without_which_framework(where: str) -> None:
     assert modules, f"{where} is gone: change the rule"
     wrong = {module: sorted(packages_of(module) & FRAMEWORKS[where]) for module in modules}
     assert {module: names for module, names in wrong.items() if names} == {}
+
+
+def test_who_does_without_ray_does_not_get_it_through_another_module() -> None:
+    rayless = sorted(
+        name_of(module)
+        for module in MODULES
+        if any(module.startswith(where) and "ray" in without for where, without in FRAMEWORKS.items())
+    )
+    program = (
+        f"import importlib, sys; [importlib.import_module(name) for name in {rayless}]; print('ray' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in (ROOT / "pipeline").rglob("*.py")}))

@@ -6,8 +6,9 @@ import pytest
 from ray import tune
 from ray.tune.search.sample import Domain
 
-from tune_spaces import SPACES
-from tune_spaces.space import TrialSpec, bounds, describe, draw_trials, drawn_value, is_log, short
+from tune_spaces.catalogue import SPACES
+from tune_spaces.space import bounds, describe, draw_trials, drawn_value, is_log, short
+from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import DataShape
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tune_spaces import SPACES, space_for
-from tune_spaces.space import Space, TrialSpec, draw_trials, patch_sizes
+from tune_spaces.catalogue import SPACES, space_for
+from tune_spaces.space import Space, draw_trials, patch_sizes
+from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import DataShape
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import count_parameters
@@ -88,7 +89,7 @@ def test_the_learning_rate_is_drawn_evenly_by_its_logarithm(space: Space) -> Non
 
 def test_another_process_draws_the_same_trials() -> None:
     program = (
-        "import json; from tune_spaces import SPACES; from tune_spaces.space import draw_trials\n"
+        "import json; from tune_spaces.catalogue import SPACES; from tune_spaces.space import draw_trials\n"
         "from vit.data.arrays import DataShape\n"
         f"drawn = {{name: draw_trials(space, {shape(32)!r}, 8, {EPOCHS}, 5) for name, space in SPACES.items()}}\n"
         "print(json.dumps({name: [trial.to_dict() for trial in trials] for name, trials in drawn.items()}))"

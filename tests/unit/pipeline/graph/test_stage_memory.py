@@ -23,7 +23,7 @@ from pipeline.tracking.events import Status
 from pipeline.tracking.tracker import Tracker
 from pipeline.trials.records import BestEpoch, TrialResult
 from pipeline.trials.rungs import Decision
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.data.normalisation import Normalisation
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe

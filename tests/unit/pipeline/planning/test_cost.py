@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from pipeline.planning.cost import NUM_MEASURED, Calibration, Measured, epoch_seconds, specs_to_measure
-from tune_spaces import SPACES
-from tune_spaces.space import TrialSpec, draw_trials
+from tune_spaces.catalogue import SPACES
+from tune_spaces.space import draw_trials
+from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import DataShape
 from vit.model.config import ViTConfig
 from vit.model.work import elements_per_image, flops_per_image

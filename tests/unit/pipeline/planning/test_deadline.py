@@ -5,7 +5,7 @@ import pytest
 from pipeline.config import Budget
 from pipeline.planning.deadline import Deadline, FinalTrainings
 from pipeline.trials.records import EpochRecord, TrialRecord
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 

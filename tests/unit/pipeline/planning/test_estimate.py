@@ -10,7 +10,7 @@ from pipeline.planning.estimate import sweep_estimate
 from pipeline.planning.footprint import state_bytes
 from pipeline.planning.plan import SweepPlan
 from pipeline.trials.rungs import Rungs
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.training.calibration import StepTimes
 from vit.training.recipes import Recipe

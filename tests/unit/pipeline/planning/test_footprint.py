@@ -10,7 +10,7 @@ from pipeline.planning.footprint import METRICS_BESIDE_THE_CLASSES, disk_bytes, 
 from pipeline.planning.plan import SweepPlan
 from pipeline.training.training import epoch_metrics
 from pipeline.trials.rungs import Rungs
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.data.normalisation import Normalisation
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import count_parameters

@@ -9,7 +9,8 @@ from ray.tune.search.sample import Domain
 
 from pipeline.report.edges import edge_warnings
 from pipeline.trials.records import BestEpoch, TrialResult
-from tune_spaces.space import Domains, TrialSpec
+from tune_spaces.space import Domains
+from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 

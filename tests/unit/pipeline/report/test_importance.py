@@ -9,7 +9,8 @@ from ray import tune
 from pipeline.report.importance import Importance, importance, importance_lines
 from pipeline.trials.records import BestEpoch, TrialResult
 from pipeline.trials.rungs import Decision
-from tune_spaces.space import Domains, TrialSpec
+from tune_spaces.space import Domains
+from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 

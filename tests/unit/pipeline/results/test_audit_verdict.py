@@ -16,7 +16,7 @@ from pipeline.results.audit_verdict import (
 )
 from pipeline.trials.records import BestEpoch, Outcome, TrialResult
 from pipeline.trials.rungs import Decision, Rungs
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.results.confirmation import ConfirmedModel, FinalRun, choose_finalists, ranked, spread
 from pipeline.results.stage_outputs import Confirmed
 from pipeline.trials.records import BestEpoch, Outcome, TrialResult
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 

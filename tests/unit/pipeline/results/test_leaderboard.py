@@ -8,7 +8,7 @@ import pytest
 from pipeline.results.leaderboard import epochs_share, leaderboard
 from pipeline.trials.records import BestEpoch, EpochRecord, Outcome, TrialRecord, TrialResult
 from pipeline.trials.rungs import Decision
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 

@@ -15,7 +15,7 @@ from pipeline.search.driver import SearchDriver, StartLimits
 from pipeline.search.tune_adapters import AshaScheduler
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.rungs import Decision, Rungs
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 

@@ -16,7 +16,7 @@ from pipeline.tracking.tracker import Tracker
 from pipeline.tracking.trial_runs import SWEEP_RUN, TrialRuns
 from pipeline.trials.records import Outcome, TrialRecord, TrialResult
 from pipeline.trials.rungs import Decision
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 

@@ -14,7 +14,7 @@ from pipeline.trials.ledger import Ledger
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import TrialRecord
 from pipeline.trials.rungs import Rungs
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 

@@ -8,7 +8,7 @@ from pipeline.search.driver import SearchDriver, StartLimits
 from pipeline.search.tune_adapters import InOrderSearcher
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.rungs import Rungs
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 

@@ -29,8 +29,8 @@ TRIALS = (
     "pipeline/search/trial.py", "pipeline/search/tune_adapters.py", "pipeline/search/tuner.py",
     "pipeline/planning/deadline.py", "pipeline/training/training.py", "pipeline/training/worker_loop.py",
     "pipeline/trials/folder.py", "pipeline/trials/ledger.py", "pipeline/trials/records.py",
-    "pipeline/trials/rungs.py", "tune_spaces/space.py", "vit/model/layers.py", "vit/training/augment.py",
-    "vit/training/fit.py",
+    "pipeline/trials/rungs.py", "tune_spaces/space.py", "tune_spaces/trial_spec.py", "vit/model/layers.py",
+    "vit/training/augment.py", "vit/training/fit.py",
 )  # fmt: skip
 RUN_BY: dict[str, tuple[str, ...]] = {
     "prepare": ("pipeline/stages/prepare.py", "vit/data/duplicates.py", "vit/data/normalisation.py"),

@@ -21,7 +21,7 @@ from pipeline.tracking.weights import ARTIFACTS, lost_weights
 from pipeline.trials.folder import trial_folder
 from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from pipeline.trials.rungs import Decision
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.files.checkpoint import save_state
 from vit.files.storage import CONFIG_FILE, PREVIOUS_STATE_FILE, STATE_FILE, WEIGHTS_FILE
 from vit.model.config import ViTConfig

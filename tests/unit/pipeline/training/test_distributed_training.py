@@ -13,7 +13,7 @@ from pipeline.training.instruction import STARTS_FILE, Instruction
 from pipeline.training.training import TrainingContext
 from pipeline.training.worker_group import SharedData, WorkerGroup, WorkerGroupConfig
 from pipeline.trials.folder import TrialHistory
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 

@@ -26,7 +26,7 @@ from pipeline.training.training import (
     is_out_of_memory,
 )
 from pipeline.trials.folder import CONFUSION_FILE, HISTORY_FILE, TrialHistory, trial_folder
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import ImageArrays
 from vit.data.normalisation import Normalisation
 from vit.files.checkpoint import load_model

@@ -14,7 +14,7 @@ from pipeline.trials.folder import HISTORY_FILE, TrialHistory, trial_folder
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from pipeline.trials.rungs import Decision
-from tune_spaces.space import TrialSpec
+from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 
