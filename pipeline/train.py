@@ -50,8 +50,8 @@ def main() -> None:
     prepare_mlflow()
     from pipeline.session.lifecycle import open_session, under_way
     from pipeline.session.train_session import TrainSession
-    from pipeline.single_run import train_and_report
     from pipeline.terminal.console import plain_or_live
+    from pipeline.train_actions import train_and_report
 
     gc.freeze()  # what was imported stays; going through it once more at the end would take a second
     with open_session(TrainSession, config, plain_or_live()) as session, under_way(session, dashboard=True):

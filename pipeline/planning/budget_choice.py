@@ -10,11 +10,11 @@ from rich.console import Console
 from pipeline.config import Budget, SweepConfig
 from pipeline.graph.fingerprint import fingerprint
 from pipeline.planning.budget import Size, fit_budget
-from pipeline.planning.calibration import calibrate
 from pipeline.planning.cost import Calibration
 from pipeline.planning.estimate import RAY_TRAIN_STARTS, SweepEstimate, sweep_estimate
 from pipeline.planning.forecast import sweep_plan
-from pipeline.planning.plan import SweepPlan
+from pipeline.planning.sweep_plan import SweepPlan
+from pipeline.planning.timing import calibrate
 from pipeline.session.folder import absolute
 from pipeline.session.lifecycle import open_session
 from pipeline.session.sweep_session import SweepSession, rungs_of

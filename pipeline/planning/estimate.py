@@ -7,8 +7,8 @@ from statistics import median
 
 from pipeline.planning.cost import Calibration, epoch_seconds
 from pipeline.planning.footprint import state_bytes
-from pipeline.planning.plan import SweepPlan
 from pipeline.planning.simulation import SearchEstimate, Slots, simulate_search
+from pipeline.planning.sweep_plan import SweepPlan
 from tune_spaces.trial_spec import TrialSpec
 from vit.training.precision import Precision
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.planning.plan import SweepPlan
+from pipeline.planning.sweep_plan import SweepPlan
 from tune_spaces.trial_spec import TrialSpec
 from vit.model.vision_transformer import count_parameters
 

@@ -7,10 +7,10 @@ from pipeline.cluster.connection import connected
 from pipeline.figures.boxes import Box
 from pipeline.figures.graph_text import as_text
 from pipeline.graph.plan import GraphPlan
-from pipeline.planning.calibration import calibrate
 from pipeline.planning.estimate import Seconds, SweepEstimate, sweep_estimate
 from pipeline.planning.footprint import disk_bytes, mlflow_rows
-from pipeline.planning.plan import SweepPlan
+from pipeline.planning.sweep_plan import SweepPlan
+from pipeline.planning.timing import calibrate
 from pipeline.session.sweep_session import SweepSession
 from pipeline.terminal.durations import duration_text
 

@@ -1,4 +1,6 @@
-"""The stages of a sweep, a file each, in the order of its story; `sweep_graph` puts them together.
+"""The stages of a sweep, a file each; `sweep_graph` puts them together.
+
+`running_trials` and `full_length_trainings` are no stages, but what several of them share.
 
 A stage is a function of the session and of its inputs' outputs, by their stages' names. Only `pipeline.sweep_actions`
 imports this; it may import every other folder.

@@ -5,7 +5,7 @@ from pipeline.results.stage_outputs import Prepared, Searched
 from pipeline.session.folder import AUDIT_FOLDER
 from pipeline.session.sweep_session import SweepSession
 from pipeline.stages.prepare import training_data
-from pipeline.stages.trials import run_trials
+from pipeline.stages.running_trials import run_trials
 from pipeline.tracking.trial_runs import AuditRuns
 from pipeline.trials.rungs import Rungs
 

@@ -4,7 +4,7 @@ from pipeline.errors import PipelineError
 from pipeline.results.confirmation import ConfirmedModel
 from pipeline.results.stage_outputs import Prepared
 from pipeline.session.sweep_session import SweepSession
-from pipeline.stages.finalists import Candidate, train_finalists
+from pipeline.stages.full_length_trainings import Candidate, train_finalists
 from pipeline.stages.prepare import training_data
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord

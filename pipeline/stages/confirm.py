@@ -3,7 +3,7 @@
 from pipeline.results.confirmation import ConfirmedModel, choose_finalists, ranked
 from pipeline.results.stage_outputs import Confirmed, Prepared, Searched
 from pipeline.session.sweep_session import SweepSession
-from pipeline.stages.finalists import Candidate, train_finalists
+from pipeline.stages.full_length_trainings import Candidate, train_finalists
 from pipeline.stages.prepare import training_data
 from pipeline.trials.records import TrialResult
 

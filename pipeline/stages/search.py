@@ -7,7 +7,7 @@ from pipeline.results.stage_outputs import Prepared, Searched
 from pipeline.search.decisions import log_decisions
 from pipeline.session.sweep_session import SweepSession
 from pipeline.stages.prepare import training_data
-from pipeline.stages.trials import run_trials
+from pipeline.stages.running_trials import run_trials
 from pipeline.tracking.trial_runs import SWEEP_RUN, TrialRuns, trial_key
 from pipeline.trials.records import TrialRecord, TrialResult
 

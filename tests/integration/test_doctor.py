@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
 from pipeline.diagnosis.placement_groups import leaked_groups
-from pipeline.diagnosis.rays import check_rays
+from pipeline.diagnosis.ray_instances import check_rays
 from tests.integration.commands import (
     assert_gone,
     processes_below,

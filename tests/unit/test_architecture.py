@@ -47,7 +47,7 @@ LAYERS = (
     "pipeline.terminal", "pipeline.cluster", "pipeline.tracking", "pipeline.graph", "pipeline.training",
     "pipeline.search", "pipeline.registry", "pipeline.session", "pipeline.planning", "pipeline.report",
     "pipeline.diagnosis", "pipeline.stages",
-    "pipeline.single_run", "pipeline.sweep_actions",
+    "pipeline.train_actions", "pipeline.sweep_actions",
     "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.doctor", "pipeline.ui",
 )  # fmt: skip
 """Lowest first: a module imports its own layer and those before it."""

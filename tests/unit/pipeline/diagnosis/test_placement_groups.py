@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.diagnosis import placement_groups as rays
+from pipeline.diagnosis import placement_groups
 from pipeline.diagnosis.placement_groups import check_groups
 from pipeline.errors import UsageError
 
@@ -11,7 +11,7 @@ def test_a_cluster_that_cannot_be_read_is_an_error_only_where_it_was_named(monke
     def refuse(cluster: str) -> None:
         raise UsageError(f"{cluster} wants a token")
 
-    monkeypatch.setattr(rays, "leaked_groups", refuse)
+    monkeypatch.setattr(placement_groups, "leaked_groups", refuse)
     with pytest.raises(UsageError, match="a:1 wants a token"):
         list(check_groups("a:1", was_named=True))
     (finding,) = check_groups("a:1", was_named=False)

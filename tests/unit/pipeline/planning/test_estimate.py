@@ -8,7 +8,7 @@ from pipeline.planning import estimate
 from pipeline.planning.cost import Calibration, Measured
 from pipeline.planning.estimate import sweep_estimate
 from pipeline.planning.footprint import state_bytes
-from pipeline.planning.plan import SweepPlan
+from pipeline.planning.sweep_plan import SweepPlan
 from pipeline.trials.rungs import Rungs
 from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.planning.footprint import METRICS_BESIDE_THE_CLASSES, disk_bytes, mlflow_rows, state_bytes, weights_bytes
-from pipeline.planning.plan import SweepPlan
+from pipeline.planning.sweep_plan import SweepPlan
 from pipeline.training.training import epoch_metrics
 from pipeline.trials.rungs import Rungs
 from tune_spaces.trial_spec import TrialSpec

@@ -17,14 +17,14 @@ from vit.data.dataset import DataConfig
 
 ROOT = Path(__file__).parents[4]
 FINALS = (
-    "pipeline/stages/finalists.py", "pipeline/stages/prepare.py", "pipeline/results/confirmation.py",
+    "pipeline/stages/full_length_trainings.py", "pipeline/stages/prepare.py", "pipeline/results/confirmation.py",
     "pipeline/training/driver_loop.py", "pipeline/training/distributed_training.py",
     "pipeline/training/instruction.py", "pipeline/training/training.py", "pipeline/training/worker_group.py",
     "pipeline/training/worker_loop.py", "pipeline/tracking/weights.py", "pipeline/trials/folder.py",
     "pipeline/trials/ledger.py", "pipeline/trials/records.py", "vit/files/checkpoint.py", "vit/training/fit.py",
 )  # fmt: skip
 TRIALS = (
-    "pipeline/stages/trials.py", "pipeline/stages/prepare.py", "pipeline/search/asha.py",
+    "pipeline/stages/running_trials.py", "pipeline/stages/prepare.py", "pipeline/search/asha.py",
     "pipeline/search/distributed_trial.py", "pipeline/search/driver.py", "pipeline/search/reports.py",
     "pipeline/search/trial.py", "pipeline/search/tune_adapters.py", "pipeline/search/tuner.py",
     "pipeline/planning/deadline.py", "pipeline/training/training.py", "pipeline/training/worker_loop.py",

@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.diagnosis.rays import check_rays, find_cluster
+from pipeline.diagnosis.ray_instances import check_rays, find_cluster
 from pipeline.errors import UsageError
 
 
