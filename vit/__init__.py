@@ -1,4 +1,8 @@
 """A Vision Transformer trained from scratch: plain PyTorch, usable on its own, without Ray or MLflow.
 
 `data` reads images, `model` is the network, `training` trains it, `files` keeps it. Each imports only those before it.
+
+Imported by: `tune_spaces`, `config`, `trials`, `results`, `terminal`, `tracking`, `training`, `search`, `registry`,
+`session`, `planning`, `stages`, `train_actions`, `sweep_actions`, `diagnosis`.
+Imports: nothing of this project.
 """

@@ -1,6 +1,7 @@
 """Ray: start or join it, what there is, who holds what, and a watchdog for when nothing moves.
 
-Everything that trains imports this. It imports `config`, `errors` and `trials`.
+Imported by: `training`, `search`, `session`, `planning`, `train_actions`, `sweep_actions`, `diagnosis`.
+Imports: `tune_spaces`, `errors`, `config`, `trials`.
 """
 
 import os

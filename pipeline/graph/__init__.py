@@ -1,5 +1,8 @@
 """A graph of stages: what each depends on, what of it has been computed before, and running the rest.
 
-Knows nothing of Vision Transformers: what a stage does is a function that it is given. Sessions, plan and stages import
-this. It imports `tracking`, in which the finished stages are remembered, and `figures` for the boxes of a drawing.
+Knows nothing of Vision Transformers: what a stage does is a function that it is given. MLflow remembers the finished
+stages.
+
+Imported by: `session`, `planning`, `stages`, `sweep_actions`.
+Imports: `errors`, `figures`, `tracking`.
 """

@@ -1,4 +1,6 @@
 """What a sweep would take, before it runs, and making it fit into a time.
 
-The stages and `pipeline.sweep` import this. It imports `session`, `graph` and `search.asha`.
+Imported by: `stages`, `sweep_actions`.
+Imports: `vit`, `tune_spaces`, `errors`, `config`, `trials`, `results`, `figures`, `terminal`, `cluster`, `graph`,
+`search`, `session`.
 """

@@ -1,4 +1,7 @@
 """What is concluded from trials: the leaderboard, the confirmed models, the audit, and what the stages give each other.
 
-Pure values and functions of them, without Ray and MLflow. Stages and report import this; it imports `trials`.
+Pure values and functions of them, without Ray and MLflow.
+
+Imported by: `session`, `planning`, `report`, `stages`.
+Imports: `vit`, `tune_spaces`, `trials`.
 """

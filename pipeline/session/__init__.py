@@ -1,5 +1,8 @@
 """What the parts of one command share: its folder and the lock over it, its memory, its tools, its beginning and end.
 
-The plan, the report, the stages and the commands import this. It imports everything below it: `training`, `graph`,
-`tracking`, `cluster`, `terminal`. `folder` and `lock` import no framework, for the doctor.
+`folder` and `lock` import no framework, for the doctor.
+
+Imported by: `planning`, `report`, `stages`, `train_actions`, `sweep_actions`, `train`, `diagnosis`.
+Imports: `vit`, `tune_spaces`, `errors`, `config`, `trials`, `results`, `terminal`, `cluster`, `tracking`, `graph`,
+`training`.
 """

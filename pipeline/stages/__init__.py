@@ -2,8 +2,11 @@
 
 `running_trials` and `full_length_trainings` are no stages, but what several of them share.
 
-A stage is a function of the session and of its inputs' outputs, by their stages' names. Only `pipeline.sweep_actions`
-imports this; it may import every other folder.
+A stage is a function of the session and of its inputs' outputs, by their stages' names.
+
+Imported by: `sweep_actions`.
+Imports: `vit`, `tune_spaces`, `errors`, `trials`, `results`, `terminal`, `tracking`, `graph`, `training`, `search`,
+`registry`, `session`, `planning`, `report`.
 """
 
 from collections.abc import Callable, Mapping

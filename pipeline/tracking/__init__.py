@@ -1,4 +1,8 @@
 """MLflow: its server, the one writer of runs, what a trial's run holds, weights and test set reads that it knows of.
 
-Everything that records or looks up runs imports this. It imports `figures` and `trials`, and knows nothing of Ray.
+Knows nothing of Ray.
+
+Imported by: `graph`, `training`, `search`, `session`, `report`, `stages`, `train_actions`, `sweep_actions`, `sweep`,
+`train`, `promote`, `ui`, `diagnosis`, `doctor`.
+Imports: `vit`, `tune_spaces`, `errors`, `trials`, `figures`.
 """
