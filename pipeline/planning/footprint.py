@@ -9,7 +9,7 @@ from vit.model.vision_transformer import count_parameters
 BYTES_PER_PARAMETER = 4
 """Weights and moments are kept in fp32."""
 METRICS_BESIDE_THE_CLASSES = 7
-"""Of an epoch: `pipeline.trials.training.epoch_metrics`."""
+"""Of an epoch: `pipeline.training.training.epoch_metrics`."""
 METRICS_OF_THE_BEST_EPOCH = 3
 ROWS_OF_A_RUN = 14
 """The run itself, its tags (`pipeline.*` and MLflow's own) and its parameter `num_parameters`: what is left of the 75

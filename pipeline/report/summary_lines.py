@@ -15,16 +15,17 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     ]
     if winner["shrinkage"] is not None:
         lines.append(
-            f"the search had promised {winner['search_accuracy']:.2%} on validation: {-winner['shrinkage']:+.2%} now"
+            f"in the search it had {winner['search_accuracy']:.2%} on validation; confirmed: "
+            f"{_points(-winner['shrinkage'])} points"
         )
     if winner["published"]:
         lines.append("no finalist was better than the published configuration")
     else:
         lines.append(
             f"published configuration: validation {_spread(baseline, 'val')}, test {_spread(baseline, 'test')}; gain "
-            f"{gain['val_accuracy']:+.2%} and {gain['test_accuracy']:+.2%}"
+            f"{_points(gain['val_accuracy'])} and {_points(gain['test_accuracy'])} points"
         )
-    lines += [f"not in the running: {model['error']}" for model in summary["confirm"]["models"] if model["error"]]
+    lines += [f"not eligible: {model['error']}" for model in summary["confirm"]["models"] if model["error"]]
     lines.append(f"ASHA: {asha['epochs']} of {asha['full_grid_epochs']} epochs of the full grid ({asha['share']:.1%})")
     lines += [*summary["importance_lines"], *(f"edge: {line}" for line in summary["edges"])]
     lines += summary["audit"]["lines"] if summary["audit"] else []
@@ -36,11 +37,17 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
         known = f", test {accuracy:.2%}" if accuracy is not None else ""
         champion = f"champion: version {registry['champion_version']}{known}"
     images = summary["dataset"]["test_images"]
+    aliases = f" [{', '.join(registry['aliases'])}]" if registry["aliases"] else ""
     lines.append(
-        f"registry: {registry['model']} version {registry['version']} is the challenger (seed {winner['best_seed']}, "
+        f"registry: {registry['model']} version {registry['version']}{aliases} (seed {winner['best_seed']}, "
         f"test {winner['test_correct']} of {images}); {champion}"
     )
     return lines
+
+
+def _points(difference: float) -> str:
+    """A difference of two accuracies, in percentage points."""
+    return f"{100 * difference:+.2f}"
 
 
 def _spread(model: Mapping[str, Any], split: str) -> str:

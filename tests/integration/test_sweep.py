@@ -440,7 +440,7 @@ def test_the_output_tells_the_result_and_nothing_else(sweep: Sweep) -> None:
         f"test {winner['test_mean']:.2%} ± {100 * winner['test_spread']:.2f}"
     )
     registered = f"seed {winner['best_seed']}, test {winner['test_correct']} of {images}"
-    assert f"registry: vit-digits version 1 is the challenger ({registered}); there is no champion yet" in end
+    assert f"registry: vit-digits version 1 [challenger] ({registered}); there is no champion yet" in end
 
 
 def test_nothing_is_left_behind(sweep: Sweep) -> None:
@@ -487,7 +487,7 @@ def test_a_finished_sweep_given_again_tells_the_registry_as_it_is_now(
     again = sweep.follow(SWEEP)
     assert (again.returncode, again.stderr) == (0, "")
     (line,) = [line for line in again.stdout.splitlines() if line.startswith("registry: ")]
-    assert re.search(r"; champion: version 1, test \d+\.\d\d%$", line)
+    assert re.search(r" version 1 \[champion\] .*; champion: version 1, test \d+\.\d\d%$", line)
 
 
 def test_the_readmes_plan_says_that_nothing_is_left_to_run(sweep: Sweep) -> None:
