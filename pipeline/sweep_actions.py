@@ -24,7 +24,7 @@ from pipeline.stages import sweep_graph
 from pipeline.terminal.console import plain_or_live
 from pipeline.tracking.server import open_client, refuse_missing_database, refuse_unreachable
 from pipeline.tracking.trial_runs import SWEEP_RUN
-from vit.data.dataset import load_dataset
+from vit.data.sources import dataset_name
 
 
 def carry_out(
@@ -118,5 +118,5 @@ def print_why(config: SweepConfig, trial: int) -> None:
     uri = resolve_tracking_uri(config.tracking_uri)
     refuse_unreachable(uri)
     refuse_missing_database(uri)
-    name = load_dataset(config.data).name
+    name = dataset_name(config.data.dataset)
     print("\n".join(explain(open_client(uri), experiment_name(name), trial)))

@@ -14,7 +14,7 @@ import numpy as np
 
 from vit.data.arrays import DataError, ImageArrays, Splits
 from vit.data.decode import one_line, resize_images
-from vit.data.image_files import LAYOUTS, has_layout, read_folder
+from vit.data.image_files import LAYOUTS, folder_name, has_layout, read_folder
 from vit.data.stratify import pick, stratified_counts
 
 logger = logging.getLogger("vit")
@@ -39,6 +39,16 @@ def read_splits(dataset: str, img_size: int | None) -> Splits:
     if dataset == "auto":
         return _auto(img_size)
     return read_folder(_find_folder(dataset), img_size)
+
+
+def dataset_name(dataset: str) -> str:
+    """The name of the data set that `dataset` means. Reads images only for `auto`, which may have to try a download.
+
+    Raises DataError where there is no such data set.
+    """
+    if dataset in ("digits", "cifar10"):
+        return dataset
+    return _auto(None).name if dataset == "auto" else folder_name(_find_folder(dataset))
 
 
 def _auto(img_size: int | None) -> Splits:

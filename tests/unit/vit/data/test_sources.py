@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from tests.unit.vit.data.sample_data import pet_folder, pet_parquet
 from vit.data.arrays import DataError
-from vit.data.sources import read_splits
+from vit.data.sources import dataset_name, read_splits
 
 pytestmark = pytest.mark.usefixtures("own_data_dir")
 
@@ -41,6 +41,19 @@ def test_no_such_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, datas
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=message):
         read_splits(dataset, None)
+
+
+def test_the_name_of_a_data_set_is_known_without_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = pet_folder(tmp_path / "My Pets")
+    monkeypatch.chdir(folder)
+    for dataset in ("digits", ".", str(folder)):
+        assert dataset_name(dataset) == read_splits(dataset, None).name
+    for path in folder.rglob("*.png"):
+        path.write_bytes(b"no image")
+    assert dataset_name(str(folder)) == "my-pets"
+    assert dataset_name("cifar10") == "cifar10"
+    with pytest.raises(DataError, match="no such data set or folder exists"):
+        dataset_name("no/such/folder")
 
 
 def test_digits() -> None:
