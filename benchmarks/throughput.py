@@ -32,7 +32,8 @@ from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
 from benchmarks.machine import machine_line
-from vit.data.dataset import DataConfig, ImageArrays, load_dataset
+from vit.data.arrays import ImageArrays
+from vit.data.dataset import DataConfig, load_dataset
 from vit.data.normalisation import Normalisation, measure_normalisation
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer

@@ -9,7 +9,7 @@ from typing import NoReturn
 import psutil
 
 from pipeline.errors import BAD_USAGE, FAILED, INTERRUPTED, InterruptedCommandError, PipelineError, disk_full
-from vit.data.dataset import DataError
+from vit.data.arrays import DataError
 
 
 def fail(message: str, status: int) -> NoReturn:

@@ -10,7 +10,8 @@ from vit.data.arrays import DataError, DataShape, ImageArrays
 from vit.data.sources import read_splits
 from vit.data.stratify import pick, stratified_counts
 
-__all__ = ["DataConfig", "DataError", "Dataset", "ImageArrays", "load_dataset"]
+SPLIT_SEED = 0
+"""Of the cut between train and validation, and of the images that `train_limit` keeps."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,6 @@ class DataConfig:
     """Resize every image to this height and width; None keeps the size that all share."""
     train_limit: int | None = None
     """Train on this many images only; validation shrinks with it."""
-    split_seed: int = 0
-    """Seed of the cut between train and validation, and of the images that `train_limit` keeps."""
 
     def __post_init__(self) -> None:
         if not self.dataset:
@@ -71,8 +70,6 @@ class DataConfig:
             raise DataError(f"--img-size is {self.img_size}, but must be at least 1")
         if self.train_limit is not None and self.train_limit < 2:
             raise DataError(f"--train-limit is {self.train_limit}, but must be at least 2, an image of each class")
-        if self.split_seed < 0:
-            raise DataError(f"--split-seed is {self.split_seed}, but must be at least 0")
 
 
 def load_dataset(config: DataConfig) -> Dataset:
@@ -82,9 +79,9 @@ def load_dataset(config: DataConfig) -> Dataset:
     does not fit.
     """
     splits = read_splits(config.dataset, config.img_size)
-    train, validation = _cut_validation(splits.train, splits.class_names, config.split_seed)
+    train, validation = _cut_validation(splits.train, splits.class_names, SPLIT_SEED)
     if config.train_limit is not None:
-        train, validation = _limit(train, validation, len(splits.class_names), config.train_limit, config.split_seed)
+        train, validation = _limit(train, validation, len(splits.class_names), config.train_limit, SPLIT_SEED)
     return Dataset(
         splits.name,
         train,

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vit.data.dataset import ImageArrays
+from vit.data.arrays import ImageArrays
 from vit.data.normalisation import Normalisation
 from vit.files.checkpoint import load_state, save_state
 from vit.files.storage import Folder
