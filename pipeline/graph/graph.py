@@ -30,7 +30,7 @@ class Graph:
     """Stages in an order that serves every input first; checked when it is built."""
 
     def __init__(self, stages: Iterable[Stage]) -> None:
-        """Raises GraphError for a stage declared twice, an input that no stage gives, and a cycle."""
+        """Raises GraphError for a stage declared twice, an input that is no stage, and a cycle."""
         self._stages: dict[str, Stage] = {}
         for stage in stages:
             if stage.name in self._stages:
@@ -39,7 +39,7 @@ class Graph:
         for stage in self._stages.values():
             for name in stage.inputs:
                 if name not in self._stages:
-                    raise GraphError(f"stage {stage.name!r} reads {name!r}, which no stage gives")
+                    raise GraphError(f"stage {stage.name!r} takes {name!r} as an input, but no stage has that name")
         try:
             self.order = tuple(self._sorter().static_order())
         except CycleError as error:
@@ -75,7 +75,7 @@ class Graph:
         found: dict[str, Identity] = {}
         for stage in self:
             found[stage.name] = Identity(
-                stage.reads, stage.code, {name: found[name].fingerprint for name in stage.inputs}
+                stage.settings, stage.code, {name: found[name].fingerprint for name in stage.inputs}
             )
         return found
 

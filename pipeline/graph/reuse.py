@@ -19,7 +19,7 @@ class Remembered:
     """Seconds since 1970."""
     identity: Identity
     output: Any
-    """Of the type that the stage gives."""
+    """Of the stage's `output_type`."""
 
     @property
     def digest(self) -> str:
@@ -107,9 +107,9 @@ def _why(stage: Stage, identity: Identity, memory: Memory) -> str:
 def _difference(before: Identity, identity: Identity) -> str:
     """What is another than when it was computed last."""
     reasons = [
-        f"{name} changed ({before.reads.get(name, 'unset')} -> {identity.reads.get(name, 'unset')})"
-        for name in sorted({*before.reads, *identity.reads})
-        if before.reads.get(name) != identity.reads.get(name)
+        f"{name} changed ({before.settings.get(name, 'unset')} -> {identity.settings.get(name, 'unset')})"
+        for name in sorted({*before.settings, *identity.settings})
+        if before.settings.get(name) != identity.settings.get(name)
     ]
     modules = sorted({*before.code.items()} ^ {*identity.code.items()})
     if modules:

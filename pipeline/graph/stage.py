@@ -6,34 +6,35 @@ from typing import Any
 
 from pipeline.graph.fingerprint import fingerprint
 
-Plain = str | int | float | bool | None
+PlainValue = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
 class Stage:
     """A named step.
 
-    `run` gets the outputs of `inputs` by their names and gives its own: small, of type `gives`, with all that is big
-    referred to.
+    `run` gets the outputs of `inputs` by their names and returns its own: small, of type `output_type`, with all that
+    is big referred to.
     """
 
     name: str
     inputs: tuple[str, ...]
     run: Callable[..., Any]
-    gives: type
-    reads: Mapping[str, Plain] = field(default_factory=dict)
+    output_type: type
+    settings: Mapping[str, PlainValue] = field(default_factory=dict)
     """The configuration that decides its output, by names that a user knows."""
     code: Mapping[str, str] = field(default_factory=dict)
     """The code that decides its output: a digest by module."""
     missing: Callable[[Any], str | None] = lambda output: None
-    """Says what an output refers to and is no longer there."""
+    """Names what the output refers to and no longer exists; None if all of it exists."""
 
 
 @dataclass(frozen=True)
 class Identity:
     """All that decides a stage's output."""
 
-    reads: Mapping[str, Plain]
+    settings: Mapping[str, PlainValue]
+    """The configuration that decides its output, by names that a user knows."""
     code: Mapping[str, str]
     inputs: Mapping[str, str]
     """Fingerprints, by stage."""
@@ -41,4 +42,4 @@ class Identity:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits; equal where the same would be computed."""
-        return fingerprint([dict(self.reads), dict(self.code), dict(self.inputs)])
+        return fingerprint([dict(self.settings), dict(self.code), dict(self.inputs)])

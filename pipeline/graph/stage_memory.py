@@ -1,6 +1,6 @@
 """What stages have computed before: MLflow is the memory, so it is shared by all that see the tracking store.
 
-A stage's run is tagged with its fingerprint, and holds what it read and what it gave out as `stage.json`.
+A stage's run is tagged with its fingerprint, and holds its identity and its output as `stage.json`.
 """
 
 import json
@@ -40,7 +40,7 @@ class StageMemory:
             if kept is None or kept.inputs != dict(inputs):
                 continue
             try:
-                output: Any = TypeAdapter(stage.gives).validate_python(kept.output)
+                output: Any = TypeAdapter(stage.output_type).validate_python(kept.output)
             except ValidationError:
                 continue  # of another version of this project
             return Remembered(run.info.run_id, run.info.end_time / 1000, kept.identity, output)
@@ -88,6 +88,6 @@ class _Kept:
 
 def write_stage(folder: Path, stage: Stage, identity: Identity, inputs: Mapping[str, Any], output: Any) -> None:
     """Writes what the memory keeps of a finished stage, which was given these outputs of its inputs."""
-    given = TypeAdapter(stage.gives).dump_python(output, mode="json")
+    given = TypeAdapter(stage.output_type).dump_python(output, mode="json")
     digests = {name: output_digest(each) for name, each in inputs.items()}
     (folder / STAGE_FILE).write_text(json.dumps({"identity": asdict(identity), "inputs": digests, "output": given}))

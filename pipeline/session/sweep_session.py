@@ -13,7 +13,7 @@ from pipeline.config import SweepConfig
 from pipeline.errors import UsageError
 from pipeline.graph.code_digest import code_digests
 from pipeline.graph.runner import StageRecord
-from pipeline.graph.stage import Plain
+from pipeline.graph.stage import PlainValue
 from pipeline.session.session import Session
 from pipeline.terminal.durations import duration_text
 from pipeline.tracking.trial_runs import SWEEP_RUN
@@ -58,9 +58,15 @@ class SweepSession(Session[SweepConfig]):
     @classmethod
     def identity(cls, config: SweepConfig, dataset: Dataset) -> dict[str, Any]:
         """What the search computes; the number of trials is not in it: a longer list begins with the shorter one."""
-        reads = search_reads(replace(config, budget=None), dataset)
-        del reads["trials"]
-        return {"reads": reads, "code": code_digests(*SEARCH_CODE)}
+        space = space_of(config, dataset)
+        settings = search_settings(replace(config, budget=None), dataset, space, rungs_of(config, space))
+        del settings["trials"]
+        return {"settings": settings, "code": code_digests(*SEARCH_CODE)}
+
+    @property
+    def search_settings(self) -> dict[str, PlainValue]:
+        """All that decides the trials and their ends, besides code and data."""
+        return search_settings(self.config, self.dataset, self.space, self.rungs)
 
     @property
     def allotment(self) -> Allotment:
@@ -156,19 +162,13 @@ class SweepSession(Session[SweepConfig]):
         self.tracker.end_run(SWEEP_RUN, "FINISHED")
 
 
-def search_reads(config: SweepConfig, dataset: Dataset) -> dict[str, Plain]:
-    """All that decides the trials and their ends, besides code and data.
-
-    Raises:
-        UsageError: there is no such space, or the rungs do not fit.
-    """
-    space = space_of(config, dataset)
-    rungs = rungs_of(config, space)
-    ranges: dict[str, Plain] = {
+def search_settings(config: SweepConfig, dataset: Dataset, space: Space, rungs: Rungs) -> dict[str, PlainValue]:
+    """All that decides the trials and their ends, besides code and data."""
+    ranges: dict[str, PlainValue] = {
         f"{name} range": describe(domain) for name, domain in sorted(space.domains(dataset.shape).items())
     }
     # Within a budget, a search may have had no time for all of its trials.
-    budget: dict[str, Plain] = {} if config.budget is None else {"budget": duration_text(config.budget.seconds)}
+    budget: dict[str, PlainValue] = {} if config.budget is None else {"budget": duration_text(config.budget.seconds)}
     return {
         **budget,
         "trials": config.trials,
@@ -186,10 +186,12 @@ def search_reads(config: SweepConfig, dataset: Dataset) -> dict[str, Plain]:
 
 
 def space_of(config: SweepConfig, dataset: Dataset) -> Space:
+    """Raises UsageError where there is no such space."""
     if config.space is not None and config.space not in SPACES:
         raise UsageError(f"--space is {config.space!r}, but must be one of {', '.join(sorted(SPACES))}")
     return SPACES[config.space] if config.space else space_for(dataset.img_size)
 
 
 def rungs_of(config: SweepConfig, space: Space) -> Rungs:
+    """Raises UsageError where the grace period is longer than a trial."""
     return Rungs.of(config.max_epochs or space.max_epochs, config.grace_epochs, config.reduction_factor)

@@ -17,12 +17,12 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.graph.code_digest import code_digests
 from pipeline.graph.graph import Graph
-from pipeline.graph.stage import Plain, Stage
+from pipeline.graph.stage import PlainValue, Stage
 from pipeline.registry.model_files import missing_files
 from pipeline.results.audit_verdict import AuditVerdict
 from pipeline.results.confirmation import ConfirmedModel
 from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Searched
-from pipeline.session.sweep_session import SweepSession, search_reads
+from pipeline.session.sweep_session import SweepSession
 from pipeline.stages.audit import audit_stops
 from pipeline.stages.baseline import train_baseline
 from pipeline.stages.confirm import confirm_finalists
@@ -40,17 +40,17 @@ SHARED_CODE = ("pipeline.tracking.weights", "tune_spaces.space")
 def sweep_graph(session: SweepSession) -> Graph:
     """All that a sweep consists of, and what each stage's output depends on."""
     config, data = session.config, session.dataset
-    reads = search_reads(config, data)
+    settings = session.search_settings
     shared = ("seed", "full length", "precision", "compile", "torch")
-    finals: dict[str, Plain] = {**{name: reads[name] for name in shared}, "seeds": config.seeds}
+    finals: dict[str, PlainValue] = {**{name: settings[name] for name in shared}, "seeds": config.seeds}
     audits = [
         _stage(session, "audit", ("prepare", "search"), audit_stops, AuditVerdict, {"audited trials": config.audit})
     ] if config.audit else []  # fmt: skip
     stages = [
         _stage(
-            session, "prepare", (), prepare_data, Prepared, {"images": data.digest, "precision": reads["precision"]}
+            session, "prepare", (), prepare_data, Prepared, {"images": data.digest, "precision": settings["precision"]}
         ),
-        _stage(session, "search", ("prepare",), search_configurations, Searched, reads, _lost_trials),
+        _stage(session, "search", ("prepare",), search_configurations, Searched, settings, _lost_trials),
         _stage(session, "baseline", ("prepare",), train_baseline, ConfirmedModel, finals, _lost_runs),
         _stage(
             session, "confirm", ("prepare", "search", "baseline"), confirm_finalists, Confirmed,
@@ -78,13 +78,13 @@ def _stage(
     name: str,
     inputs: tuple[str, ...],
     run: Callable[..., Any],
-    gives: type,
-    reads: Mapping[str, Plain],
+    output_type: type,
+    settings: Mapping[str, PlainValue],
     missing: Callable[[SweepSession, Any], str | None] = lambda session, output: None,
 ) -> Stage:
     """A stage of the session: `run` gets it first; the code that decides the output is that of `run` and below."""
     code = code_digests(run.__module__, *SHARED_CODE)
-    return Stage(name, inputs, partial(run, session), gives, reads, code, partial(missing, session))
+    return Stage(name, inputs, partial(run, session), output_type, settings, code, partial(missing, session))
 
 
 def _lost_trials(session: SweepSession, searched: Searched) -> str | None:

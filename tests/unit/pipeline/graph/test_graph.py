@@ -44,7 +44,7 @@ def test_a_cycle_names_its_stages(inputs: dict[str, tuple[str, ...]], names: set
 
 
 def test_a_missing_input_names_reader_and_input() -> None:
-    with pytest.raises(GraphError, match=r"^stage 'b' reads 'x', which no stage gives$"):
+    with pytest.raises(GraphError, match=r"^stage 'b' takes 'x' as an input, but no stage has that name$"):
         graph({"a": (), "b": ("a", "x")})
 
 

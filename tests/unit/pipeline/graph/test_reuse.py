@@ -86,23 +86,23 @@ def test_ages_in_words(seconds: float, told: str) -> None:
     ("change", "reason"),
     [
         (
-            {"reads": {"learning-rate range": "1e-4..3e-3", "trials": 32}},
+            {"settings": {"learning-rate range": "1e-4..3e-3", "trials": 32}},
             "learning-rate range changed (1e-4..1e-2 -> 1e-4..3e-3)",
         ),
         (
-            {"reads": {"learning-rate range": "1e-4..3e-3", "trials": 48}},
+            {"settings": {"learning-rate range": "1e-4..3e-3", "trials": 48}},
             "learning-rate range changed (1e-4..1e-2 -> 1e-4..3e-3) and trials changed (32 -> 48)",
         ),
-        ({"reads": {"learning-rate range": "1e-4..1e-2"}}, "trials changed (32 -> unset)"),
+        ({"settings": {"learning-rate range": "1e-4..1e-2"}}, "trials changed (32 -> unset)"),
         (
-            {"reads": {"learning-rate range": "1e-4..1e-2", "trials": 32, "depth range": "2, 4"}},
+            {"settings": {"learning-rate range": "1e-4..1e-2", "trials": 32, "depth range": "2, 4"}},
             "depth range changed (unset -> 2, 4)",
         ),
         ({"code": {"vit.fit": "1", "vit.m": "3"}}, "its code changed (vit.m)"),
         ({"code": {"vit.fit": "1"}}, "its code changed (vit.m)"),
         ({"code": {"vit.fit": "9", "vit.m": "9", "vit.new": "9"}}, "its code changed (vit.fit, vit.m, vit.new)"),
         (
-            {"reads": {"learning-rate range": "1e-4..1e-2", "trials": 8}, "code": {"vit.fit": "9", "vit.m": "2"}},
+            {"settings": {"learning-rate range": "1e-4..1e-2", "trials": 8}, "code": {"vit.fit": "9", "vit.m": "2"}},
             "trials changed (32 -> 8) and its code changed (vit.fit)",
         ),
     ],
@@ -114,13 +114,13 @@ def test_what_changed_is_named(change: dict[str, Any], reason: str) -> None:
 
 
 def test_each_stage_that_makes_another_one_run_is_named() -> None:
-    found = reasons(changed(changed(CHAIN, "b", reads={"seeds": 3}), "c", reads={"x": 1}), Kept().finish(CHAIN))
+    found = reasons(changed(changed(CHAIN, "b", settings={"seeds": 3}), "c", settings={"x": 1}), Kept().finish(CHAIN))
     assert found["d"] == "run, because b and c run"
 
 
 def test_an_input_that_is_another_is_named() -> None:
     memory = Kept().finish(CHAIN)
-    other = changed(CHAIN, "a", reads={"trials": 8})
+    other = changed(CHAIN, "a", settings={"trials": 8})
     memory.finish(other, "a")  # by another command, which got no further
     found = reasons(other, memory)
     assert found["a"] == "cached from run aaaaaaaa (2 minutes ago)"
@@ -130,13 +130,13 @@ def test_an_input_that_is_another_is_named() -> None:
 def test_the_newest_run_of_a_stage_is_what_a_change_is_told_against() -> None:
     memory = Kept()
     for trials in (8, 16):
-        memory.finish(changed(CHAIN, "a", reads={"trials": trials}))
-    found = reasons(changed(CHAIN, "a", reads={"trials": 32}), memory)
+        memory.finish(changed(CHAIN, "a", settings={"trials": trials}))
+    found = reasons(changed(CHAIN, "a", settings={"trials": 32}), memory)
     assert found["a"] == "run, because trials changed (16 -> 32)"
 
 
 def test_earlier_work_counts_whatever_came_after_it() -> None:
-    memory = Kept().finish(CHAIN).finish(changed(CHAIN, "a", reads={"trials": 8}))
+    memory = Kept().finish(CHAIN).finish(changed(CHAIN, "a", settings={"trials": 8}))
     assert {reason.partition(" ")[0] for reason in reasons(CHAIN, memory).values()} == {"cached"}
 
 

@@ -20,12 +20,12 @@ ABOUT = Identity({"trials": 32, "seed": 0}, {"vit.fit": "1111", "vit.model": "22
 @pytest.mark.parametrize(
     "other",
     [
-        replace(ABOUT, reads={"trials": 33, "seed": 0}),
-        replace(ABOUT, reads={"trials": 32}),
-        replace(ABOUT, reads={"trials": "32", "seed": 0}),
+        replace(ABOUT, settings={"trials": 33, "seed": 0}),
+        replace(ABOUT, settings={"trials": 32}),
+        replace(ABOUT, settings={"trials": "32", "seed": 0}),
         replace(ABOUT, code={"vit.fit": "1111", "vit.model": "2223"}),
         replace(ABOUT, inputs={"prepare": "3334"}),
-        Identity(ABOUT.code, ABOUT.reads, ABOUT.inputs),  # type: ignore[arg-type]
+        Identity(ABOUT.code, ABOUT.settings, ABOUT.inputs),  # type: ignore[arg-type]
     ],
 )
 def test_another_reading_code_or_input_is_another_fingerprint(other: Identity) -> None:
@@ -48,7 +48,7 @@ def test_fingerprints_are_the_same_in_another_process() -> None:
 
 def test_a_change_reaches_all_that_rests_on_it_and_nothing_else() -> None:
     before = graph(DIAMOND)
-    after = Graph(replace(stage, reads={"x": 1}) if stage.name == "b" else stage for stage in before)
+    after = Graph(replace(stage, settings={"x": 1}) if stage.name == "b" else stage for stage in before)
     old, new = before.identities(), after.identities()
     assert {name for name in DIAMOND if old[name].fingerprint != new[name].fingerprint} == before.after("b")
     assert new["d"].inputs == {"b": new["b"].fingerprint, "c": old["c"].fingerprint}

@@ -37,7 +37,7 @@ def nothing(**inputs: Any) -> None:
 
 STAGE = Stage("prepare", (), nothing, Prepared)
 IDENTITY = Identity({"images": "sha256:1", "rate": 1e-4, "compile": False, "space": None}, {"vit.fit": "12"}, {})
-OTHER = replace(IDENTITY, reads={"images": "sha256:2"})
+OTHER = replace(IDENTITY, settings={"images": "sha256:2"})
 OUTPUT = Prepared(Normalisation((0.1 + 0.2,), (1 / 3,)), "bf16", duplicates=3)
 
 
@@ -179,7 +179,7 @@ def test_a_file_that_was_removed_is_a_miss(tracker: Tracker) -> None:
     assert memory(tracker).latest(STAGE) is None
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", '{"identity": {"reads": {}}, "output": 3}'])
+@pytest.mark.parametrize("content", ["{}", "[]", '{"identity": {"settings": {}}, "output": 3}'])
 def test_a_file_of_another_shape_is_a_miss(tracker: Tracker, content: str) -> None:
     stage_file(tracker, keep(tracker)).write_text(content)
     assert found(tracker) is None
@@ -217,7 +217,7 @@ AUDIT = AuditVerdict(
 
 
 @pytest.mark.parametrize(
-    ("output", "gives"),
+    ("output", "output_type"),
     [
         (OUTPUT, Prepared),
         (Searched(TRIALS, "bf16"), Searched),
@@ -231,18 +231,18 @@ AUDIT = AuditVerdict(
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
-def test_an_output_comes_back_equal(tracker: Tracker, output: Any, gives: type) -> None:
-    stage = replace(STAGE, gives=gives)
+def test_an_output_comes_back_equal(tracker: Tracker, output: Any, output_type: type) -> None:
+    stage = replace(STAGE, output_type=output_type)
     keep(tracker, output, stage)
     remembered = memory(tracker).find(stage, IDENTITY.fingerprint, {}, own=False)
     assert remembered is not None
     assert remembered.output == output
-    assert type(remembered.output) is gives
+    assert type(remembered.output) is output_type
 
 
 def test_what_rests_on_another_run_of_an_input_is_no_hit(tracker: Tracker) -> None:
     """Two searches of one fingerprint need not find the same; what was confirmed of the one is not of the other."""
-    graph = Graph([replace(STAGE, gives=int), Stage("confirm", ("prepare",), nothing, str)])
+    graph = Graph([replace(STAGE, output_type=int), Stage("confirm", ("prepare",), nothing, str)])
     first, second = graph
     identities = graph.identities()
     keep(tracker, 1, first, identities["prepare"])
@@ -262,7 +262,7 @@ def test_what_rests_on_another_run_of_an_input_is_no_hit(tracker: Tracker) -> No
 
 def test_a_graph_asks_it_why_a_stage_runs(tracker: Tracker) -> None:
     def chain(images: str) -> Graph:
-        return Graph([replace(STAGE, reads={"images": images}), Stage("search", ("prepare",), nothing, int)])
+        return Graph([replace(STAGE, settings={"images": images}), Stage("search", ("prepare",), nothing, int)])
 
     before = chain("sha256:1")
     run_ids = [
