@@ -34,7 +34,7 @@ def search_seconds(dataset: "Dataset", is_recorded: bool) -> tuple[float, float]
     from pipeline.training.training import TrainingContext, TrainingData
     from pipeline.training.worker_group import SharedData
     from pipeline.trials.rungs import Rungs
-    from tune_spaces.space import TrialSpec
+    from tune_spaces.trial_spec import TrialSpec
     from vit.data.normalisation import measure_normalisation
     from vit.training.recipes import published
 

@@ -66,7 +66,7 @@ def measure(count: int, connection: Connection) -> None:
     from pipeline.training.training import TrainingContext, TrainingData
     from pipeline.training.worker_group import SharedData
     from pipeline.trials.rungs import Rungs
-    from tune_spaces.space import TrialSpec
+    from tune_spaces.trial_spec import TrialSpec
     from vit.data.arrays import ImageArrays
     from vit.data.normalisation import measure_normalisation
     from vit.model.config import ViTConfig
