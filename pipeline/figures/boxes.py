@@ -1,25 +1,21 @@
-"""A stage as a box in a drawing. Stands apart because a process that only draws imports it, and must start at once."""
+"""A stage as a box in a drawing. A module of its own: a process that only draws imports it, and must start at once."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-StageOutcome = Literal["run", "cached", "failed", "skipped"]
-"""What came of a stage: computed now, taken from an earlier run, ended with an error, or not reached."""
+StageOutcome = Literal["run", "cached"]
+"""Where a stage's output comes from: computed now, or taken from an earlier run."""
 
 
 # Fills pale enough for dark text; the strokes are Okabe and Ito's, told apart with every kind of colour vision.
 FILLS: dict[StageOutcome | None, str] = {
     "run": "#D3E8F5",
     "cached": "#D5EFE3",
-    "failed": "#F9D9C6",
-    "skipped": "#EEEEEE",
     None: "#FFFFFF",
 }
 STROKES: dict[StageOutcome | None, str] = {
     "run": "#0072B2",
     "cached": "#009E73",
-    "failed": "#D55E00",
-    "skipped": "#999999",
     None: "#333333",
 }
 INK = "#222222"

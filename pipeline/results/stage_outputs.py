@@ -37,10 +37,6 @@ class Confirmed:
     def winner(self) -> ConfirmedModel:
         return self.models[0]
 
-    @property
-    def published(self) -> ConfirmedModel:
-        return next(model for model in self.models if model.is_published)
-
 
 @dataclass(frozen=True)
 class TestScore:
@@ -48,11 +44,8 @@ class TestScore:
 
     __test__ = False  # not a test of pytest's
 
-    run_id: str
-    """The run that trained it."""
     correct: int
     total: int
-    loss: float
     class_accuracy: tuple[float | None, ...]
     """In the order of the class names; None for a class without test images."""
 

@@ -23,11 +23,6 @@ class RungResults:
         return len(self._sorted)
 
     @property
-    def accuracies(self) -> list[float]:
-        """Lowest first."""
-        return list(self._sorted)
-
-    @property
     def cutoff(self) -> float | None:
         """What the next trial has to reach; None for the first, which always goes on."""
         if not self._sorted:

@@ -17,7 +17,5 @@ def evaluate_on_test_images(session: SweepSession, confirm: Confirmed) -> Evalua
     for (model, run), result in zip(pairs, results, strict=True):
         counts = result.counts
         record_test(tracker, session.artifacts, data, run.run_id, result, f"trial {model.index}, seed {run.seed}")
-        scores[run.run_id] = TestScore(
-            run.run_id, counts.correct, counts.total, counts.loss, tuple(counts.class_accuracy)
-        )
+        scores[run.run_id] = TestScore(counts.correct, counts.total, tuple(counts.class_accuracy))
     return Evaluated(scores, count_test_set_reads(tracker.client, data.test_digest))

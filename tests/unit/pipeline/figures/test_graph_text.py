@@ -21,8 +21,8 @@ BARE = (
 RUN = (
     Box("prepare", (), "cached", "from run 3f2a"),
     Box("search", ("prepare",), "run", "42 s"),
-    Box("evaluate-once", ("search",), "failed", 'ValueError: "<a>" & #1'),
-    Box("end", ("prepare", "search", "evaluate-once"), "skipped"),
+    Box("evaluate-once", ("search",), "run", 'said "<a>" & #1'),
+    Box("end", ("prepare", "search", "evaluate-once"), "run"),
 )
 HOSTILE = (Box('a"b\\', ()), Box("x;] --> y", ('a"b\\',)))
 
@@ -79,8 +79,8 @@ def test_text_is_aligned_and_ends_no_line_with_blanks() -> None:
     assert as_text(RUN).splitlines() == [
         "prepare                                           cached, from run 3f2a",
         "search         <- prepare                         run, 42 s",
-        'evaluate-once  <- search                          failed, ValueError: "<a>" & #1',
-        "end            <- prepare, search, evaluate-once  skipped",
+        'evaluate-once  <- search                          run, said "<a>" & #1',
+        "end            <- prepare, search, evaluate-once  run",
     ]
 
 
@@ -91,7 +91,7 @@ def test_the_bare_text_has_names_and_inputs_alone() -> None:
 def test_mermaid_has_a_class_for_each_outcome_that_occurs() -> None:
     text = as_mermaid(RUN)
     assert set(re.findall(r":::(\w+)", text)) == set(re.findall(r"classDef (\w+)", text))
-    assert set(re.findall(r":::(\w+)", text)) == {"cached", "run", "failed", "skipped"}
+    assert set(re.findall(r":::(\w+)", text)) == {"cached", "run"}
     assert "classDef" not in as_mermaid(BARE)
 
 

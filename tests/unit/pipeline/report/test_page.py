@@ -190,7 +190,6 @@ def test_what_users_named_is_text_not_markup(summary: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("section", "emptied"),
     [
-        ("confirm", {"confirm": None}),
         ("audit", {"audit": None}),
         ("hyperparameters", {"importance": None, "importance_lines": [], "edges": []}),
         ("stages", {"stages": []}),
@@ -204,11 +203,10 @@ def test_what_does_not_apply_has_no_section(
     assert "None" not in less.text
 
 
-def test_a_baseline_without_a_result_leaves_no_hole(summary: dict[str, Any]) -> None:
+def test_a_trial_without_a_result_leaves_no_hole(summary: dict[str, Any]) -> None:
     summary["leaderboard"][-1].update(val_accuracy=None, ended="failed", decisions=[])
-    page = Page(render_report({**summary, "baseline": None, "gain": None, "registry": None}, {}))
+    page = Page(render_report(summary, {}))
     assert "None" not in page.text
-    assert "Gain over" not in page.text
     assert "1 failed" in page.text
 
 

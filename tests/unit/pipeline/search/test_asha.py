@@ -65,7 +65,7 @@ class Search:
     @property
     def entered(self) -> list[list[float]]:
         """The accuracies on each rung, the lowest first."""
-        return [self.driver._asha._rungs[epoch].accuracies for epoch in LADDER.epochs]
+        return [self.driver._asha._rungs[epoch]._sorted for epoch in LADDER.epochs]
 
     @property
     def decided(self) -> dict[int, tuple[Decision, ...]]:
