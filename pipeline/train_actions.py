@@ -67,12 +67,12 @@ def _train(session: TrainSession) -> TrialRecord:
         fewest, most, allotment.cpus, allotment.gpus, session.ray_train_folder, config.max_failures
     )
     with session.interrupt.deferred(), Watchdog(config.stall_minutes, session.say) as watchdog:
-        assignment = Assignment(spec, context, [session.runs, _Lines(session), watchdog])
+        assignment = Assignment(spec, context, [session.runs, _PrintsEpochs(session), watchdog])
         (record,) = run_trainings([assignment], shared, group, lambda: session.interrupt.requested)
         return record
 
 
-class _Lines(Observer):
+class _PrintsEpochs(Observer):
     """A line for each epoch."""
 
     def __init__(self, session: TrainSession) -> None:

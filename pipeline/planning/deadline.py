@@ -17,7 +17,7 @@ CAUTION = 0.8
 
 
 @dataclass(frozen=True)
-class FinalTrainings:
+class FullLengthTrainings:
     """The trainings that follow the search."""
 
     finalists: int
@@ -33,7 +33,7 @@ class Deadline(Observer):
     A trial that has begun is not cut short, so the last ones may take the sweep a little beyond its time.
     """
 
-    def __init__(self, budget: Budget, final: FinalTrainings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, budget: Budget, final: FullLengthTrainings, clock: Callable[[], float] = time.time) -> None:
         """`clock` tells the time as the budget's deadline does."""
         self._budget, self._final, self._clock = budget, final, clock
         self._begun: dict[int, float] = {}

@@ -10,17 +10,15 @@ from vit.model.vision_transformer import count_parameters
 
 
 @dataclass(frozen=True)
-class FinalRun:
+class FullLengthRun:
     """One training of a model to its full length."""
 
     seed: int
     best: BestEpoch
-    seconds: float
-    """Pure training and validation time."""
     run_id: str
     """Its run in MLflow, which has the weights as well."""
     folder: str
-    """Path or URI under which its trial's folder with the weights stands."""
+    """Path or URI under which its trial's folder with the weights is."""
     weights_digest: str
     """Of the weights with which it ended (`pipeline.tracking.weights`)."""
 
@@ -32,7 +30,7 @@ class ConfirmedModel:
     spec: TrialSpec
     search_accuracy: float | None
     """The validation accuracy by which the search found it; None for one that no search has seen."""
-    runs: tuple[FinalRun, ...]
+    runs: tuple[FullLengthRun, ...]
     """In the order of the seeds, which are the same for all models."""
     error: str | None = None
     """Why a seed has no run; such a model cannot win."""
@@ -59,7 +57,7 @@ class ConfirmedModel:
         return self.search_accuracy - mean(self.val_accuracies)
 
     @property
-    def best_run(self) -> FinalRun:
+    def best_run(self) -> FullLengthRun:
         """The run whose weights stand for the model: highest validation accuracy, then lowest loss."""
         return max(self.runs, key=lambda run: (run.best.accuracy, -run.best.loss))
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from pipeline.cluster.allotment import Allotment
 from pipeline.config import CommandConfig, experiment_name, resolve_tracking_uri
 from pipeline.errors import without_passwords
-from pipeline.results.confirmation import FinalRun
+from pipeline.results.confirmation import FullLengthRun
 from pipeline.session.folder import FETCHED_FOLDER, RAY_TRAIN_FOLDER, TRIALS_FOLDER, TUNE_FOLDER
 from pipeline.session.memory import SessionMemory
 from pipeline.terminal.interrupt import Interrupt
@@ -109,7 +109,7 @@ class Session(ABC, Generic[C]):
     def say(self, line: str) -> None:
         self.console.out(line, highlight=False)
 
-    def find_weights(self, index: int, run: FinalRun) -> Folder:
+    def find_weights(self, index: int, run: FullLengthRun) -> Folder:
         """The folder with the weights of a training to its full length: its own, or a copy fetched from MLflow."""
         fetched = Folder(self.folder) / FETCHED_FOLDER
         return find_weights(self.tracker.client, run.run_id, run.folder, index, run.weights_digest, fetched)

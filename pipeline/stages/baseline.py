@@ -4,7 +4,7 @@ from pipeline.errors import PipelineError
 from pipeline.results.confirmation import ConfirmedModel
 from pipeline.results.stage_outputs import Prepared
 from pipeline.session.sweep_session import SweepSession
-from pipeline.stages.full_length_trainings import Candidate, train_finalists
+from pipeline.stages.full_length_trainings import Configuration, train_to_full_length
 from pipeline.stages.prepare import training_data
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord
@@ -13,10 +13,10 @@ from tune_spaces.trial_spec import TrialSpec
 
 def train_baseline(session: SweepSession, prepare: Prepared) -> ConfirmedModel:
     """Leaves the search all slots but one, and that one too once it is done."""
-    candidate, data = Candidate(session.specs[0], None), training_data(session, prepare)
+    published, data = [Configuration(session.specs[0], None)], training_data(session, prepare)
+    observers = [_SignalsBaselineStart(session)]
     try:
-        observer = _HasItsWorkers(session)
-        (model,) = train_finalists(session, [candidate], data, session.precision, at_once=1, observers=[observer])
+        (model,) = train_to_full_length(session, published, data, session.precision, at_once=1, observers=observers)
     finally:
         session.release_baseline_slots()
     if model.error is not None:
@@ -24,8 +24,8 @@ def train_baseline(session: SweepSession, prepare: Prepared) -> ConfirmedModel:
     return model
 
 
-class _HasItsWorkers(Observer):
-    """Lets a search begin that waits for the baseline to get its GPUs."""
+class _SignalsBaselineStart(Observer):
+    """Lets a search begin that waits for the baseline to get its GPUs: an epoch has been trained on them."""
 
     def __init__(self, session: SweepSession) -> None:
         self._session = session

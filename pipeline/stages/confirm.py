@@ -3,7 +3,7 @@
 from pipeline.results.confirmation import ConfirmedModel, choose_finalists, ranked
 from pipeline.results.stage_outputs import Confirmed, Prepared, Searched
 from pipeline.session.sweep_session import SweepSession
-from pipeline.stages.full_length_trainings import Candidate, train_finalists
+from pipeline.stages.full_length_trainings import Configuration, train_to_full_length
 from pipeline.stages.prepare import training_data
 from pipeline.trials.records import TrialResult
 
@@ -13,14 +13,14 @@ def confirm_finalists(
 ) -> Confirmed:
     """The best of many is lucky: here it has to win once more, against the published configuration as well."""
     finalists = choose_finalists(search.ranked, session.config.finalists)
-    candidates = [Candidate(trial.spec, _accuracy(trial)) for trial in finalists]
+    configurations = [Configuration(trial.spec, _accuracy(trial)) for trial in finalists]
     at_once = session.final_allotment.concurrent
     seeds = "1 seed" if session.config.seeds == 1 else f"{session.config.seeds} seeds"
     session.say(
         f"confirm: trials {', '.join(str(trial.index) for trial in finalists) or 'none'} to their full length with "
         f"{seeds} each, {at_once} at once"
     )
-    models = train_finalists(session, candidates, training_data(session, prepare), search.precision, at_once)
+    models = train_to_full_length(session, configurations, training_data(session, prepare), search.precision, at_once)
     published_trial = next(trial for trial in search.ranked if trial.index == 0)
     published = ConfirmedModel(baseline.spec, _accuracy(published_trial), baseline.runs)
     return Confirmed(tuple(ranked([published, *models])))

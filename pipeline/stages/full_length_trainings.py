@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.errors import InterruptedCommandError
 from pipeline.graph.jobs import Jobs
-from pipeline.results.confirmation import ConfirmedModel, FinalRun
+from pipeline.results.confirmation import ConfirmedModel, FullLengthRun
 from pipeline.session.folder import FINALISTS_FOLDER
 from pipeline.session.sweep_session import SweepSession
 from pipeline.tracking.trial_runs import FinalistRuns
@@ -25,22 +25,22 @@ from vit.training.precision import Precision
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Configuration:
     """A configuration to train to its full length."""
 
     spec: TrialSpec
     search_accuracy: float | None
 
 
-def train_finalists(
+def train_to_full_length(
     session: SweepSession,
-    candidates: Sequence[Candidate],
+    configurations: Sequence[Configuration],
     data: SharedData,
     precision: Precision,
     at_once: int,
     observers: Sequence[Observer] = (),
 ) -> list[ConfirmedModel]:
-    """Trains each candidate once with each of the session's seeds; `at_once` trainings run side by side.
+    """Trains each configuration once with each of the session's seeds; `at_once` trainings run side by side.
 
     `observers` hear of all of them. Goes on from what an earlier command left. A training that fails or diverges is its
     model's error, not the others'.
@@ -50,20 +50,23 @@ def train_finalists(
         PipelineError: the disk is full.
     """
     trainings = [
-        _FinalTraining(session, candidate, seed, precision, observers)
-        for candidate in candidates
+        _FullLengthTraining(session, configuration, seed, precision, observers)
+        for configuration in configurations
         for seed in range(session.config.seeds)
     ]
     records = _run_all(session, trainings, data, at_once)
     session.artifacts.finish()
     if any(record.outcome == "interrupted" for record in records):
-        raise InterruptedCommandError("interrupted: the finalists' epochs are saved")
+        raise InterruptedCommandError("interrupted: the epochs of the trainings are saved")
     pairs = list(zip(trainings, records, strict=True))
-    return [_model(candidate, [pair for pair in pairs if pair[0].candidate is candidate]) for candidate in candidates]
+    return [
+        _model(configuration, [pair for pair in pairs if pair[0].configuration is configuration])
+        for configuration in configurations
+    ]
 
 
 def _run_all(
-    session: SweepSession, trainings: Sequence["_FinalTraining"], data: SharedData, at_once: int
+    session: SweepSession, trainings: Sequence["_FullLengthTraining"], data: SharedData, at_once: int
 ) -> list[TrialRecord]:
     """The trainings' records, in their order. Workers take seconds to start, so a slot keeps its own to the end."""
     jobs, ends = Jobs[list[TrialRecord]](), dict[str, list[TrialRecord]]()
@@ -87,7 +90,9 @@ def _run_all(
     return [records[training.name] for training in trainings]
 
 
-def _run_in_turn(session: SweepSession, trainings: Sequence["_FinalTraining"], data: SharedData) -> list[TrialRecord]:
+def _run_in_turn(
+    session: SweepSession, trainings: Sequence["_FullLengthTraining"], data: SharedData
+) -> list[TrialRecord]:
     allotment = session.final_allotment
     count = allotment.workers
     group = WorkerGroupConfig(
@@ -97,19 +102,19 @@ def _run_in_turn(session: SweepSession, trainings: Sequence["_FinalTraining"], d
     return run_trainings(assignments, data, group, lambda: session.interrupt.requested)
 
 
-class _FinalTraining:
-    """One candidate with one seed."""
+class _FullLengthTraining:
+    """One configuration with one seed."""
 
     def __init__(
         self,
         session: SweepSession,
-        candidate: Candidate,
+        configuration: Configuration,
         seed: int,
         precision: Precision,
         observers: Sequence[Observer],
     ) -> None:
-        self.session, self.candidate, self.seed = session, candidate, seed
-        self.spec = replace(candidate.spec, seed=_training_seed(session.config.seed, seed))
+        self.session, self.configuration, self.seed = session, configuration, seed
+        self.spec = replace(configuration.spec, seed=_training_seed(session.config.seed, seed))
         self.folder = f"{session.folder}/{FINALISTS_FOLDER}/{seed}"
         self.runs = FinalistRuns(
             session.tracker, session.artifacts, self.folder, session.dataset_reference, session.dataset.class_names,
@@ -118,16 +123,16 @@ class _FinalTraining:
         self.name = self.runs.run_name(self.spec)
         context = TrainingContext(self.folder, precision, session.config.compile)
         self.assignment = Assignment(
-            self.spec, context, [self.runs, _Line(session, self.name), session.watchdog, *observers]
+            self.spec, context, [self.runs, _PrintsResult(session, self.name), session.watchdog, *observers]
         )
 
-    def outcome(self, record: TrialRecord) -> FinalRun:
+    def outcome(self, record: TrialRecord) -> FullLengthRun:
         best = record.best
         assert best is not None  # what has finished has epochs
         kept = BestEpoch(best.number, best.accuracy, best.loss)
         run_id = self.session.tracker.run_id(self.runs.key(self.spec))
         digest = weights_digest(trial_folder(self.folder, self.spec.index))
-        return FinalRun(self.seed, kept, record.seconds, run_id, self.folder, digest)
+        return FullLengthRun(self.seed, kept, run_id, self.folder, digest)
 
 
 def _training_seed(seed: int, number: int) -> int:
@@ -135,18 +140,18 @@ def _training_seed(seed: int, number: int) -> int:
     return int(np.random.default_rng((seed, number, 2)).integers(2**31))
 
 
-def _model(candidate: Candidate, ended: list[tuple[_FinalTraining, TrialRecord]]) -> ConfirmedModel:
+def _model(configuration: Configuration, ended: list[tuple[_FullLengthTraining, TrialRecord]]) -> ConfirmedModel:
     runs = [training.outcome(record) for training, record in ended if record.outcome == "finished"]
     errors = [
         f"{training.name} {record.outcome}: {record.error}"
         for training, record in ended
         if record.outcome != "finished"
     ]
-    return ConfirmedModel(candidate.spec, candidate.search_accuracy, tuple(runs), "; ".join(errors) or None)
+    return ConfirmedModel(configuration.spec, configuration.search_accuracy, tuple(runs), "; ".join(errors) or None)
 
 
-class _Line(Observer):
-    """A line when it is over."""
+class _PrintsResult(Observer):
+    """A line when the training has ended."""
 
     def __init__(self, session: SweepSession, name: str) -> None:
         self._say, self._name = session.say, name

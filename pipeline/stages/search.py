@@ -1,7 +1,7 @@
 """Stage `search`: the trials, under ASHA."""
 
 from pipeline.errors import PipelineError
-from pipeline.planning.deadline import Deadline, FinalTrainings
+from pipeline.planning.deadline import Deadline, FullLengthTrainings
 from pipeline.results.leaderboard import leaderboard
 from pipeline.results.stage_outputs import Prepared, Searched
 from pipeline.search.decisions import log_decisions
@@ -31,7 +31,9 @@ def _deadline(session: SweepSession) -> Deadline | None:
     config = session.config
     if config.budget is None:
         return None
-    return Deadline(config.budget, FinalTrainings(config.finalists, config.seeds, session.final_allotment.concurrent))
+    return Deadline(
+        config.budget, FullLengthTrainings(config.finalists, config.seeds, session.final_allotment.concurrent)
+    )
 
 
 def _searched(session: SweepSession, trials: list[TrialRecord]) -> Searched:

@@ -17,7 +17,7 @@ from pipeline.graph.reuse import Remembered
 from pipeline.graph.stage import Identity, Stage
 from pipeline.graph.stage_memory import STAGE_FILE, StageMemory, write_stage
 from pipeline.results.audit_verdict import AuditedTrial, AuditVerdict, RungVerdict
-from pipeline.results.confirmation import ConfirmedModel, FinalRun
+from pipeline.results.confirmation import ConfirmedModel, FullLengthRun
 from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Searched, TestScore
 from pipeline.tracking.events import Status
 from pipeline.tracking.tracker import Tracker
@@ -203,14 +203,14 @@ TRIALS = (
     TrialResult(replace(SPEC, index=0), "failed", None, 0, 0.0, (), "b2", "out of memory: 3 of 4 GB"),
 )
 RUNS = (
-    FinalRun(0, BEST, 1.5, "c3", "s3://bucket/trials", "digest"),
-    FinalRun(1, BestEpoch(1, 0.5, float("inf")), 2.0, "d4", "", "digest"),
+    FullLengthRun(0, BEST, "c3", "s3://bucket/trials", "digest"),
+    FullLengthRun(1, BestEpoch(1, 0.5, float("inf")), "d4", "", "digest"),
 )
 MODELS = (
     ConfirmedModel(SPEC, 0.75, RUNS),
     ConfirmedModel(replace(SPEC, index=0), None, RUNS[:1], "seed 1 diverged"),
 )
-SCORES = {run_id: TestScore(run_id, 3, 4, 0.7, (1.0, None, 2 / 3)) for run_id in ("c3", "d4")}
+SCORES = {run_id: TestScore(3, 4, (1.0, None, 2 / 3)) for run_id in ("c3", "d4")}
 AUDIT = AuditVerdict(
     (RungVerdict(1, None, 2), RungVerdict(3, -0.5, 4)), (AuditedTrial(3, 1, 0.1, 0.9),), 0.8, (3,), None
 )

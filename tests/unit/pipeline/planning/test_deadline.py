@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.config import Budget
-from pipeline.planning.deadline import Deadline, FinalTrainings
+from pipeline.planning.deadline import Deadline, FullLengthTrainings
 from pipeline.trials.records import EpochRecord, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
@@ -11,7 +11,7 @@ from vit.training.recipes import Recipe
 
 BUDGET = Budget(seconds=1000, deadline=1000, trials=3, finalists_seconds=200, fixed_seconds=40)
 UNPLANNED = Budget(seconds=1000, deadline=1000, trials=0, finalists_seconds=0, fixed_seconds=0)
-FINALE = FinalTrainings(finalists=2, seeds=3, at_once=2)
+FINALE = FullLengthTrainings(finalists=2, seeds=3, at_once=2)
 
 
 class Clock:
@@ -73,7 +73,7 @@ def test_the_finalists_of_the_moment_decide_what_is_still_to_come() -> None:
 
 def test_a_further_trial_is_taken_for_one_of_the_longer_ones() -> None:
     clock = Clock()
-    keeper = Deadline(UNPLANNED, FinalTrainings(1, 1, 1), clock)
+    keeper = Deadline(UNPLANNED, FullLengthTrainings(1, 1, 1), clock)
     for index, seconds in enumerate((10, 20, 30, 40, 110), start=1):
         run(keeper, clock, record(index, 0.5, epoch_seconds=0.0), seconds)
     assert latest_beginning(keeper, clock) == 1000 - 54  # numpy's quantile 0.8, between 40 and 110
@@ -81,7 +81,7 @@ def test_a_further_trial_is_taken_for_one_of_the_longer_ones() -> None:
 
 def test_more_places_than_trainings_help_no_further() -> None:
     clock = Clock()
-    keeper = Deadline(UNPLANNED, FinalTrainings(1, 2, 8), clock)
+    keeper = Deadline(UNPLANNED, FullLengthTrainings(1, 2, 8), clock)
     keeper.trial_restored(record(1, 0.5, epoch_seconds=10.0))
     # The trial took 20 s in an earlier command; two trainings of 100 s, side by side.
     assert latest_beginning(keeper, clock) == 1000 - 20 - 100

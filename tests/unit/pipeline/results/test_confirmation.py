@@ -5,7 +5,7 @@ from itertools import permutations
 
 import pytest
 
-from pipeline.results.confirmation import ConfirmedModel, FinalRun, choose_finalists, ranked, spread
+from pipeline.results.confirmation import ConfirmedModel, FullLengthRun, choose_finalists, ranked, spread
 from pipeline.results.stage_outputs import Confirmed
 from pipeline.trials.records import BestEpoch, Outcome, TrialResult
 from tune_spaces.trial_spec import TrialSpec
@@ -16,8 +16,8 @@ SMALL = ViTConfig(embed_dim=32, num_heads=2, depth=1)
 LARGE = replace(SMALL, depth=2)
 
 
-def run(seed: int, accuracy: float, loss: float = 1.0) -> FinalRun:
-    return FinalRun(seed, BestEpoch(3, accuracy, loss), 10.0, f"run-{seed}", "folder", "digest")
+def run(seed: int, accuracy: float, loss: float = 1.0) -> FullLengthRun:
+    return FullLengthRun(seed, BestEpoch(3, accuracy, loss), f"run-{seed}", "folder", "digest")
 
 
 def confirmed(
@@ -113,4 +113,4 @@ def test_the_best_run_stands_for_the_model(accuracies: tuple[float, ...], losses
 def test_winner_and_published_of_the_ranked_models() -> None:
     models = ranked([confirmed(0, (0.6, 0.6)), confirmed(5, (0.7, 0.7)), confirmed(3, (0.9,), error="failed")])
     found = Confirmed(tuple(models))
-    assert (found.winner.index, found.published.index) == (5, 0)
+    assert found.winner.index == 5
