@@ -200,7 +200,7 @@ def experiment_name(dataset: str) -> str:
     return f"vit-{dataset}"
 
 
-def refuse_unwritable(flag: str, file: str | None) -> None:
+def refuse_unwritable_file(flag: str, file: str | Path | None) -> None:
     """Refuses a file to write a result to whose folder does not exist."""
     if file is not None and not Path(file).resolve().parent.is_dir():
         raise UsageError(f"{flag} is {file}, but its folder does not exist")

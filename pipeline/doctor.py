@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import CommandConfig, refuse_unwritable, resolve_tracking_uri
+from pipeline.config import CommandConfig, refuse_unwritable_file, resolve_tracking_uri
 from pipeline.diagnosis.finding import Finding, exit_status, mended, totals
 from pipeline.errors import PipelineError
 from pipeline.terminal.exits import run_command
@@ -33,7 +33,7 @@ def build_parser() -> Parser:
 
 def main() -> None:
     flags = build_parser().parse_args()
-    refuse_unwritable("--json", flags.json)
+    refuse_unwritable_file("--json", flags.json)
     uri = resolve_tracking_uri(flags.tracking_uri)
     prepare_mlflow()
     refuse_unreachable(uri)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import resolve_tracking_uri
+from pipeline.config import refuse_unwritable_file, resolve_tracking_uri
 from pipeline.errors import PipelineError, UsageError
 from pipeline.terminal.exits import run_command
 from pipeline.terminal.flags import Parser
@@ -39,8 +39,7 @@ def _parser() -> Parser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if arguments.json and not arguments.json.absolute().parent.is_dir():
-        raise UsageError(f"--json is {arguments.json}, but the folder {arguments.json.parent} does not exist")
+    refuse_unwritable_file("--json", arguments.json)
     if arguments.model is not None and not re.fullmatch("[^/:]+", arguments.model):
         raise UsageError(f"--model is {arguments.model!r}, but must be a registered model's name, without / and :")
     uri = resolve_tracking_uri(arguments.tracking_uri)

@@ -9,7 +9,7 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
-from pipeline.config import SweepConfig, TrialResources, refuse_unwritable
+from pipeline.config import SweepConfig, TrialResources, refuse_unwritable_file
 from pipeline.figures.graph_text import refuse_graph_suffix
 from pipeline.terminal.durations import parse_duration
 from pipeline.terminal.exits import run_command
@@ -84,8 +84,8 @@ def main() -> None:
     started = time.time()
     flags = build_parser().parse_args()
     config = config_of(flags)
-    refuse_unwritable("--json", flags.json)
-    refuse_unwritable("--graph", flags.graph)
+    refuse_unwritable_file("--json", flags.json)
+    refuse_unwritable_file("--graph", flags.graph)
     if flags.graph is not None:
         refuse_graph_suffix(flags.graph)
     if flags.budget is not None:

@@ -8,7 +8,7 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from pipeline.config import TrainConfig, WorkerRange, refuse_unwritable
+from pipeline.config import TrainConfig, WorkerRange, refuse_unwritable_file
 from pipeline.terminal.exits import run_command
 from pipeline.terminal.flags import Parser, add_shared_flags, shared_values
 
@@ -43,7 +43,7 @@ def config_of(flags: Namespace) -> TrainConfig:
 def main() -> None:
     flags = build_parser().parse_args()
     config = config_of(flags)
-    refuse_unwritable("--json", flags.json)
+    refuse_unwritable_file("--json", flags.json)
     # Only now: these take seconds to import, and bad usage should not wait for them.
     from pipeline.tracking.server import prepare_mlflow
 

@@ -15,7 +15,7 @@ from pipeline.planning.estimate import RAY_TRAIN_STARTS, SweepEstimate, sweep_es
 from pipeline.planning.forecast import sweep_plan
 from pipeline.planning.sweep_plan import SweepPlan
 from pipeline.planning.timing import calibrate
-from pipeline.session.folder import absolute
+from pipeline.session.folder import absolute_storage
 from pipeline.session.lifecycle import open_session
 from pipeline.session.sweep_session import SweepSession, rungs_of
 from pipeline.terminal.durations import duration_text, parse_duration
@@ -41,7 +41,7 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
     """
     seconds = parse_duration(budget)
     with open_session(SweepSession, config, console) as session:
-        kept = Folder(absolute(config.storage)) / "budgets"
+        kept = Folder(absolute_storage(config.storage)) / "budgets"
         question = {**asdict(config), "budget": seconds, "digest": session.dataset.digest, "name": session.name}
         name = f"{fingerprint(question)}.json"
         known = kept.exists(name)

@@ -75,7 +75,7 @@ def storage_errors(folder: str) -> Iterator[None]:
         raise UsageError(f"--storage leads to {folder}, which cannot be used: {error}") from error
 
 
-def refuse_unwritable(folder: str) -> None:
+def refuse_unwritable_storage(folder: str) -> None:
     """Raises UsageError where nothing can be written."""
     with storage_errors(folder):
         target = Folder(folder)
@@ -83,6 +83,6 @@ def refuse_unwritable(folder: str) -> None:
         target.remove(PROBE_FILE)
 
 
-def absolute(storage: str) -> str:
+def absolute_storage(storage: str) -> str:
     """A storage as all processes can name it: trials run in other folders, on other nodes too."""
     return storage.rstrip("/") if "://" in storage else str(Path(storage).resolve())

@@ -12,7 +12,13 @@ from pipeline.cluster.connection import connected
 from pipeline.config import resolve_tracking_uri
 from pipeline.errors import PipelineError, UsageError
 from pipeline.graph.fingerprint import fingerprint
-from pipeline.session.folder import RAY_TRAIN_FOLDER, absolute, folder_to_use, refuse_unwritable, storage_errors
+from pipeline.session.folder import (
+    RAY_TRAIN_FOLDER,
+    absolute_storage,
+    folder_to_use,
+    refuse_unwritable_storage,
+    storage_errors,
+)
 from pipeline.session.lock import locked
 from pipeline.session.session import S, Session
 from pipeline.tracking.events import TrackingError
@@ -31,11 +37,11 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
     refuse_unreachable(resolve_tracking_uri(config.tracking_uri))
     dataset = load_dataset(config.data)
     identity = {**kind.identity(config, dataset), "digest": dataset.digest}
-    folder = f"{absolute(config.storage)}/{kind.kind}-{dataset.name}-{fingerprint(identity, digits=8)}"
+    folder = f"{absolute_storage(config.storage)}/{kind.kind}-{dataset.name}-{fingerprint(identity, digits=8)}"
     with storage_errors(folder):
         folder = folder_to_use(folder, config.forced)
     with locked(folder):
-        refuse_unwritable(folder)
+        refuse_unwritable_storage(folder)
         session = kind(config, console, dataset, folder)
         try:
             yield session
