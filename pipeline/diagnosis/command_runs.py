@@ -6,14 +6,16 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Run
+from mlflow.entities import Run
 
 from pipeline.session.lock import lock_holder, locked
 from pipeline.tracking.events import RECORD_TAG
+from pipeline.tracking.pages import all_pages
 
 FOLDER_TAG = "pipeline.folder"
 """Only a command's own run has it, not those of its stages and trials."""
@@ -26,7 +28,8 @@ class Records:
 
     def __init__(self, client: MlflowClient) -> None:
         self._client = client
-        self._experiments = [experiment.experiment_id for experiment in self._all_experiments()]
+        experiments = all_pages(lambda token: client.search_experiments(page_token=token))
+        self._experiments = [experiment.experiment_id for experiment in experiments]
 
     def running(self) -> list[Run]:
         """All that are RUNNING, whoever owns them."""
@@ -50,24 +53,9 @@ class Records:
     def experiment_of(self, run: Run) -> str:
         return str(self._client.get_experiment(run.info.experiment_id).name)
 
-    def _all_experiments(self) -> Iterator[Experiment]:
-        token: str | None = None
-        while True:
-            page = self._client.search_experiments(page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
-
     def _search(self, condition: str) -> list[Run]:
-        found: list[Run] = []
-        token: str | None = None
-        while True:
-            page = self._client.search_runs(self._experiments, condition, max_results=1000, page_token=token)
-            found += page
-            token = page.token
-            if not token:
-                return found
+        search = partial(self._client.search_runs, self._experiments, condition, max_results=1000)
+        return list(all_pages(lambda token: search(page_token=token)))
 
 
 def owner_of(run: Run) -> str | None:

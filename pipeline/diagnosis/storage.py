@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
 
 import fsspec
 
@@ -22,6 +21,7 @@ from pipeline.session.folder import (
     SESSION_FILE,
     TRIALS_FOLDER,
     TUNE_FOLDER,
+    absolute_storage,
 )
 from pipeline.trials.folder import TrialLedger
 from vit.files.storage import PREVIOUS_STATE_FILE, STATE_FILE, Folder
@@ -87,7 +87,7 @@ def command_folders(storage: str, must_exist: bool) -> list[CommandFolder]:
         UsageError: it is missing though it must exist, or there can be no such location.
         PipelineError: it cannot be read.
     """
-    base = storage.rstrip("/") if "://" in storage else str(Path(storage).resolve())
+    base = absolute_storage(storage)
     try:
         with _reading(storage):
             fs, root = fsspec.core.url_to_fs(base)

@@ -8,14 +8,14 @@ from mlflow.entities.model_registry import ModelVersion
 from pipeline.config import experiment_name
 from pipeline.diagnosis.finding import Finding
 from pipeline.registry.model_files import missing_files
-from pipeline.registry.versions import CHAMPION
+from pipeline.registry.versions import CHAMPION, search_versions
+from pipeline.tracking.pages import all_pages
 
 
 def check_versions(client: MlflowClient) -> Iterator[Finding]:
     """Lists the files of every version of this pipeline's models; downloads none."""
     for name, aliases in _models(client):
-        versions = client.search_model_versions(f"name='{name}'")
-        for version in sorted(versions, key=lambda version: int(version.version)):
+        for version in search_versions(client, name):
             problem = missing_files(client, str(version.source))
             if problem is not None:
                 yield _finding(version, aliases.get(int(version.version), []), problem)
@@ -23,17 +23,12 @@ def check_versions(client: MlflowClient) -> Iterator[Finding]:
 
 def _models(client: MlflowClient) -> Iterator[tuple[str, dict[int, list[str]]]]:
     """Every model by name, with the aliases of its versions."""
-    token: str | None = None
-    while True:
-        page = client.search_registered_models(f"name LIKE '{experiment_name('%')}'", page_token=token)
-        for model in page:
-            aliases: dict[int, list[str]] = {}
-            for alias, version in sorted(model.aliases.items()):
-                aliases.setdefault(int(version), []).append(alias)
-            yield str(model.name), aliases
-        token = page.token
-        if not token:
-            return
+    pattern = f"name LIKE '{experiment_name('%')}'"
+    for model in all_pages(lambda token: client.search_registered_models(pattern, page_token=token)):
+        aliases: dict[int, list[str]] = {}
+        for alias, version in sorted(model.aliases.items()):
+            aliases.setdefault(int(version), []).append(alias)
+        yield str(model.name), aliases
 
 
 def _finding(version: ModelVersion, aliases: list[str], problem: str) -> Finding:

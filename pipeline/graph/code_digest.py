@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLLOWED = (
     "vit", "tune_spaces", "pipeline.figures", "pipeline.registry", "pipeline.report", "pipeline.results",
     "pipeline.search", "pipeline.stages", "pipeline.training", "pipeline.trials", "pipeline.planning.deadline",
-    "pipeline.tracking.test_set_reads", "pipeline.tracking.weights",
+    "pipeline.tracking.pages", "pipeline.tracking.test_set_reads", "pipeline.tracking.weights",
 )  # fmt: skip
 """Modules and packages that count also where another module imports them: their code may decide what a stage gives
 out. What else there is shows progress, keeps records, holds resources, and changes no result."""

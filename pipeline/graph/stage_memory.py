@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.graph.reuse import Remembered, output_digest
 from pipeline.graph.stage import Identity, Stage
 from pipeline.tracking.events import RECORD_TAG
+from pipeline.tracking.pages import all_pages
 
 STAGE_FILE = "stage.json"
 RUNS_A_PAGE = 10
@@ -56,16 +58,11 @@ class StageMemory:
         wanted = {"pipeline.kind": "stage", "pipeline.stage": stage.name, **tags}
         conditions = [f"tags.`{name}` = '{value}'" for name, value in wanted.items()]
         pattern = " AND ".join([*conditions, "attributes.status = 'FINISHED'"]) + more
-        token: str | None = None
-        while True:
-            page = self._client.search_runs(
-                self._experiments, pattern, max_results=RUNS_A_PAGE, order_by=["attributes.end_time DESC"],
-                page_token=token,
-            )  # fmt: skip
-            yield from page
-            token = page.token
-            if not token:
-                return
+        newest_first = ["attributes.end_time DESC"]
+        search = partial(
+            self._client.search_runs, self._experiments, pattern, max_results=RUNS_A_PAGE, order_by=newest_first
+        )
+        return all_pages(lambda token: search(page_token=token))
 
     def _kept(self, run: Run) -> "_Kept | None":
         with tempfile.TemporaryDirectory() as scratch:

@@ -3,6 +3,7 @@
 import posixpath
 import re
 import shutil
+from functools import partial
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as DatasetEntity
@@ -10,6 +11,7 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.tracking.context.registry import resolve_tags
 
 from pipeline.tracking.events import ENDING_TAGS, LONGEST_TAG, RECORD_TAG, EarlierRun, LogRun, StartRun
+from pipeline.tracking.pages import all_pages
 
 LONGEST_PARAM = 6000  # MLflow refuses longer values
 LONGEST_METRIC_NAME = 250
@@ -48,14 +50,8 @@ class RunWriter:
     def _find(self, key: str) -> list[Run]:
         """The owner's runs whose key is like this (SQL's `%`)."""
         pattern = f"tags.`{RECORD_TAG}` LIKE '{self._owner}/{key}'"
-        found: list[Run] = []
-        token: str | None = None
-        while True:
-            page = self._client.search_runs([self._experiment_id], pattern, max_results=1000, page_token=token)
-            found += page
-            if not page.token:
-                return found
-            token = page.token
+        search = partial(self._client.search_runs, [self._experiment_id], pattern, max_results=1000)
+        return list(all_pages(lambda token: search(page_token=token)))
 
     def write(self, event: StartRun | LogRun, is_retry: bool) -> None:
         """Writes an event; `is_retry` where an attempt before may have got through halfway."""

@@ -39,8 +39,9 @@ RUN_BY: dict[str, tuple[str, ...]] = {
     "confirm": ("pipeline/stages/confirm.py", *FINALS),
     "audit": ("pipeline/stages/audit.py", "pipeline/results/audit_verdict.py", *TRIALS),
     "evaluate": (
-        "pipeline/stages/evaluate.py", "pipeline/tracking/test_set_reads.py", "pipeline/tracking/weights.py",
-        "pipeline/training/evaluation.py", "vit/files/checkpoint.py", "vit/training/metrics.py",
+        "pipeline/stages/evaluate.py", "pipeline/tracking/pages.py", "pipeline/tracking/test_set_reads.py",
+        "pipeline/tracking/weights.py", "pipeline/training/evaluation.py", "vit/files/checkpoint.py",
+        "vit/training/metrics.py",
     ),
     "register": (
         "pipeline/stages/register.py", "pipeline/registry/served_model.py", "pipeline/registry/versions.py",
