@@ -16,7 +16,7 @@ FOLLOWED = (
 out. What else there is shows progress, keeps records, holds resources, and changes no result."""
 NOT_FOLLOWED = (
     # What these read has a digest of its own, of the images.
-    "vit.data.dataset", "vit.data.decode", "vit.data.image_files", "vit.data.sources",
+    "vit.data.dataset", "vit.data.decode", "vit.data.image_files", "vit.data.parquet", "vit.data.sources",
     # Only the types of what the stages give out: an output of another type cannot be read, and its stage runs again.
     "pipeline.results.stage_outputs",
 )  # fmt: skip

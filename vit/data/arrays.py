@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+PARTS = ("train", "test")
+"""What every source has, in this order; validation is cut from train."""
+
 
 class DataError(ValueError):
     """The data cannot be used. The message is one line for the user and names the path or value and the rule."""

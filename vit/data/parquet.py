@@ -1,0 +1,149 @@
+"""Parquet files in the Hugging Face hub's image layout."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from vit.data.arrays import PARTS, DataError
+from vit.data.decode import EncodedImage, EncodedPart, one_line
+
+_IMAGE_COLUMNS = ("image", "img")
+_LABEL_COLUMNS = ("label", "labels")
+_ROWS_AT_ONCE = 1024
+
+
+def find_shards(folder: Path, part: str) -> list[Path]:
+    """The files of a part, `train` or `test`, sorted; none where the folder is not in this layout."""
+    for place in (folder, folder / "data"):
+        # Not glob(), which takes a folder that it may not read for an empty one.
+        files = place.iterdir() if place.is_dir() else ()
+        if found := sorted(path for path in files if path.match(f"{part}*.parquet")):
+            return found
+    return []
+
+
+def read_parquet(folder: Path) -> tuple[tuple[str, ...], list[EncodedPart]]:
+    """Class names and the parts of `PARTS`. Raises DataError, naming file and row, for what cannot be used."""
+    shards = {part: [_Shard(path) for path in find_shards(folder, part)] for part in PARTS}
+    for part in PARTS:
+        if not sum(len(shard.labels) for shard in shards[part]):
+            raise DataError(f"{folder} has no {part} images: it must hold {part}*.parquet with at least one row")
+    names = _names_by_label(shards["train"], shards["test"])
+    return tuple(names.values()), [_encoded_rows(shards[part], names) for part in PARTS]
+
+
+def _names_by_label(train: list["_Shard"], test: list["_Shard"]) -> dict[int, str]:
+    """The classes: as the first file that names them does, or where none does, the training labels themselves."""
+    named = next((shard.class_names for shard in (*train, *test) if shard.class_names), ())
+    if named:
+        return dict(enumerate(named))
+    labels = np.unique(np.concatenate([shard.labels for shard in train]))
+    return {int(label): str(label) for label in labels}
+
+
+def _encoded_rows(shards: list["_Shard"], names: dict[int, str]) -> EncodedPart:
+    labels = np.concatenate([_class_indices(shard, names) for shard in shards])
+    return EncodedPart(labels, (image for shard in shards for image in shard.images()))
+
+
+def _class_indices(shard: "_Shard", names: dict[int, str]) -> NDArray[np.int64]:
+    """The shard's labels (N,) as positions among the classes: by the shard's own names, which may be in another order.
+
+    Args:
+        shard: one file.
+        names: of the classes, by the labels of files that carry no names.
+    """
+    class_names = list(names.values())
+    its_names = dict(enumerate(shard.class_names)) or names
+    odd = sorted({*its_names.values()} ^ {*class_names})
+    if odd:
+        raise DataError(f"{shard.path} has other classes than the files before it: {', '.join(odd[:5])}")
+    labels, inverse = np.unique(shard.labels, return_inverse=True)
+    for label in labels.tolist():
+        if label not in its_names:
+            row = int(np.flatnonzero(shard.labels == label)[0])
+            raise DataError(f"{shard.path} row {row} has label {label}, which is none of the classes")
+    positions = np.array([class_names.index(its_names[label]) for label in labels.tolist()], dtype=np.int64)
+    indices: NDArray[np.int64] = positions[inverse]
+    return indices
+
+
+class _Shard:
+    """One Parquet file. Opening it reads the labels (N,); the images are read in batches when they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        schema = self._schema()
+        self._image_column = self._find_column(schema, _IMAGE_COLUMNS)
+        self._label_column = self._find_column(schema, _LABEL_COLUMNS)
+        image_type = schema.field(self._image_column).type
+        if not pa.types.is_struct(image_type) or image_type.get_field_index("bytes") < 0:
+            raise DataError(f"{path} column {self._image_column} is {image_type}, but must be struct<bytes, path>")
+        label_type = schema.field(self._label_column).type
+        if not pa.types.is_integer(label_type):
+            raise DataError(f"{path} column {self._label_column} is {label_type}, but must be int64")
+        self.class_names = self._names(schema)
+        self.labels = self._labels()
+
+    def images(self) -> Iterator[EncodedImage]:
+        """The stored images, in the order of the rows."""
+        row = 0
+        for batch in self._batches(self._image_column):
+            for content in pc.struct_field(batch, "bytes").to_pylist():
+                where = f"{self.path} row {row}"
+                if content is None:
+                    raise DataError(f"{where} has no image bytes: files that a row only names are not read")
+                yield EncodedImage(where, content)
+                row += 1
+
+    def _labels(self) -> NDArray[np.int64]:
+        batches = list(self._batches(self._label_column))
+        if any(batch.null_count for batch in batches):
+            raise DataError(f"{self.path} has rows without a label")
+        return np.concatenate([np.empty(0, np.int64), *(batch.to_numpy().astype(np.int64) for batch in batches)])
+
+    def _schema(self) -> pa.Schema:
+        try:
+            return pq.read_schema(self.path)
+        except (pa.ArrowException, OSError) as error:
+            raise self._corrupt(error) from error
+
+    def _batches(self, column: str) -> Iterator[Any]:
+        """The column's pyarrow arrays, batch by batch."""
+        try:
+            with pq.ParquetFile(self.path) as file:
+                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[column]):
+                    yield batch.column(0)
+        except (pa.ArrowException, OSError) as error:
+            raise self._corrupt(error) from error
+
+    def _corrupt(self, error: Exception) -> DataError:
+        return DataError(f"{self.path} is not a Parquet file that can be read: {one_line(error)}")
+
+    def _find_column(self, schema: pa.Schema, names: tuple[str, ...]) -> str:
+        for name in names:
+            if name in schema.names:
+                return name
+        raise DataError(f"{self.path} has the columns {', '.join(schema.names)}, but must have {' or '.join(names)}")
+
+    def _names(self, schema: pa.Schema) -> tuple[str, ...]:
+        """The names of the hub's ClassLabel feature; none where the file does not carry them."""
+        try:
+            metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        except ValueError as error:
+            raise DataError(f"{self.path} has `huggingface` metadata that are not JSON: {one_line(error)}") from error
+        feature = metadata
+        for key in ("info", "features", self._label_column, "names"):
+            feature = feature.get(key) if isinstance(feature, dict) else None
+        names = tuple(map(str, feature)) if isinstance(feature, list) else ()
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DataError(f"{self.path} names the class {twice!r} twice in its metadata")
+        return names
