@@ -65,11 +65,12 @@ def _look_and_mend(uri: str, flags: Namespace) -> list[Finding]:
 
 
 def _look(uri: str, flags: Namespace) -> Iterator[Finding]:
+    from pipeline.diagnosis.command_folders import command_folders
     from pipeline.diagnosis.command_runs import Records
     from pipeline.diagnosis.placement_groups import check_groups
     from pipeline.diagnosis.ray_instances import check_rays, find_cluster
     from pipeline.diagnosis.stale_runs import check_runs
-    from pipeline.diagnosis.storage import check_folder, command_folders
+    from pipeline.diagnosis.storage import check_folder
     from pipeline.diagnosis.versions import check_versions
 
     # What may be refused comes first, the quickest before the others.

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from pipeline.diagnosis.command_folders import CommandFolder
 from pipeline.diagnosis.command_runs import Records
 from pipeline.diagnosis.finding import Finding
 from pipeline.diagnosis.stale_runs import check_runs
-from pipeline.diagnosis.storage import CommandFolder
 from pipeline.tracking.events import RECORD_TAG
 from vit.files.storage import Folder
 

@@ -1,0 +1,82 @@
+"""Files in a command's folder that nothing needs any more."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+
+from pipeline.diagnosis.command_folders import CommandFolder
+from pipeline.diagnosis.command_runs import LockState, held_for_mending
+from pipeline.diagnosis.finding import Finding, in_words, some
+from pipeline.errors import PipelineError
+from pipeline.session.folder import (
+    AUDIT_FOLDER,
+    FINALISTS_FOLDER,
+    PROBE_FILE,
+    RAY_TRAIN_FOLDER,
+    TRIALS_FOLDER,
+    TUNE_FOLDER,
+)
+from vit.files.storage import PREVIOUS_STATE_FILE, STATE_FILE, Folder
+
+TRIAL_FOLDER = re.compile(rf"((?:{TRIALS_FOLDER}|{AUDIT_FOLDER}|{FINALISTS_FOLDER}/\d+)/\d{{5}})/([^/]+)(?:/.*)?")
+"""What stands in the folder of a trial, a finalist or an audited trial."""
+NEEDED_BY_A_COMMAND = (TUNE_FOLDER, RAY_TRAIN_FOLDER, PROBE_FILE)
+"""In its folder, as long as it is under way."""
+NEEDED_TO_GO_ON = (STATE_FILE, PREVIOUS_STATE_FILE)
+"""In a trial's folder, until it is over."""
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
+"""What is left of a file whose writer died while it wrote (`vit.files.storage`)."""
+
+
+def leftovers_finding(folder: CommandFolder, leftovers: Mapping[str, int], lock: LockState) -> Finding:
+    size = sum(leftovers.values())
+    problem = f"holds {in_words(size)} that nothing needs ({some([*leftovers])})"
+    details = {"paths": [*leftovers], "bytes": size}
+    if lock.state == "unknown":
+        advice = f"left alone, since a command may be under way ({lock.reason})"
+        return Finding("leftover", folder.uri, problem, advice, "information", details)
+    mend = partial(_remove_leftovers, folder)
+    return Finding("leftover", folder.uri, problem, "--fix removes it", details=details, mend=mend)
+
+
+def _remove_leftovers(folder: CommandFolder) -> str:
+    with held_for_mending(folder.uri):
+        leftovers = find_leftovers(folder.files(), folder.is_over)
+        for path in leftovers:
+            parent, _, name = f"{folder.uri}/{path}".rpartition("/")
+            remove = Folder(parent).remove_folder if name in (TUNE_FOLDER, RAY_TRAIN_FOLDER) else Folder(parent).remove
+            remove(name)
+        left = find_leftovers(folder.files(), folder.is_over)
+    if left:
+        raise PipelineError(f"{some([*left])} is still there")
+    return f"removed, {in_words(sum(leftovers.values()))} freed"
+
+
+def find_leftovers(files: Mapping[str, int], is_over: Callable[[str], bool]) -> dict[str, int]:
+    """The files and folders that the next command over this folder would not read, with their sizes.
+
+    Args:
+        files: everything in it, by path, with its size.
+        is_over: says whether a trial, by the path of its folder, has an outcome.
+    """
+    is_over = cache(is_over)
+    found: dict[str, int] = {}
+    for path, size in sorted(files.items()):
+        leftover = _leftover_with(path, is_over)
+        if leftover is not None:
+            found[leftover] = found.get(leftover, 0) + size
+    return found
+
+
+def _leftover_with(path: str, is_over: Callable[[str], bool]) -> str | None:
+    """The file or folder that goes as a whole and that this path belongs to; None where it stays."""
+    first = path.partition("/")[0]
+    if first in NEEDED_BY_A_COMMAND:
+        return first
+    if TEMPORARY.fullmatch(path.rpartition("/")[2]):
+        return path
+    within = TRIAL_FOLDER.fullmatch(path)
+    if within is None:
+        return None
+    trial, name = within.groups()
+    return f"{trial}/{name}" if name in NEEDED_TO_GO_ON and is_over(trial) else None
