@@ -66,7 +66,7 @@ def _look_and_mend(uri: str, flags: Namespace) -> list[Finding]:
 
 def _look(uri: str, flags: Namespace) -> Iterator[Finding]:
     from pipeline.diagnosis.command_folders import command_folders
-    from pipeline.diagnosis.command_runs import Records
+    from pipeline.diagnosis.command_runs import CommandRuns
     from pipeline.diagnosis.placement_groups import check_groups
     from pipeline.diagnosis.ray_instances import check_rays, find_cluster
     from pipeline.diagnosis.stale_runs import check_runs
@@ -77,7 +77,7 @@ def _look(uri: str, flags: Namespace) -> Iterator[Finding]:
     cluster = find_cluster(flags.address)
     folders = command_folders(flags.storage or CommandConfig().storage, must_exist=flags.storage is not None)
     client = open_client(uri)
-    records = Records(client)
+    records = CommandRuns(client)
     yield from check_rays()
     yield from check_runs(records, {folder.owner: folder.uri for folder in folders if folder.owner is not None})
     for folder in folders:

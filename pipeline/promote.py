@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from pipeline.registry.gate import PromotionDecision
-    from pipeline.registry.versions import Measured, RegisteredVersion
+    from pipeline.registry.versions import RegisteredVersion, TestFigures
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def _show_history(model_name: str, versions: "list[RegisteredVersion]", decision
         print(f"  {decision.at[:19]}Z {decision.event} version {decision.version}: {decision.reason}")
 
 
-def _figures(measured: "Measured | None") -> str:
+def _figures(measured: "TestFigures | None") -> str:
     if measured is None:
         return "no test figures"
     return (

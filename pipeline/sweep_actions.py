@@ -18,7 +18,7 @@ from pipeline.planning.forecast import forecast_lines, forecast_sweep, forecast_
 from pipeline.report.printing import print_leaderboard, print_summary
 from pipeline.report.summary import describe_search, up_to_date
 from pipeline.search.decisions import explain
-from pipeline.session.lifecycle import open_session, under_way
+from pipeline.session.lifecycle import open_session, running_command
 from pipeline.session.sweep_session import SweepSession
 from pipeline.stages import sweep_graph
 from pipeline.terminal.console import plain_or_live
@@ -31,14 +31,14 @@ def carry_out(
     config: SweepConfig, budget: str | None, started: float, plan_only: bool, graph: Path | None
 ) -> dict[str, Any]:
     """Does what the flags ask for; prints and gives the result. `started`: when the command did, UNIX seconds."""
-    with nullcontext(config) if budget is None else _within(budget, config, started, plan_only) as fitted:
+    with nullcontext(config) if budget is None else _fitted_to_budget(budget, config, started, plan_only) as fitted:
         if plan_only:
             return print_plan(fitted, graph)
         return print_graph(fitted, graph) if graph is not None else sweep(fitted)
 
 
 @contextmanager
-def _within(budget: str, config: SweepConfig, started: float, plan_only: bool) -> Iterator[SweepConfig]:
+def _fitted_to_budget(budget: str, config: SweepConfig, started: float, plan_only: bool) -> Iterator[SweepConfig]:
     """The configuration made small enough, within a Ray that was asked what fits.
 
     What then runs has as many trials as there is time for, so that a budget is neither passed nor left unused.
@@ -52,7 +52,7 @@ def sweep(config: SweepConfig) -> dict[str, Any]:
     """Runs the stages that need to run; prints and gives the result."""
     with open_session(SweepSession, config, plain_or_live()) as session:
         plan = _plan(session)
-        outputs = _known(session, plan) if plan.is_finished else _run(session, plan)
+        outputs = _announce_cached(session, plan) if plan.is_finished else _run(session, plan)
         if "report" in outputs:
             cached = "report" in plan.outputs
             summary = up_to_date(session, outputs["report"]) if cached else outputs["report"]
@@ -74,9 +74,9 @@ def _plan(session: SweepSession) -> GraphPlan:
     return plan
 
 
-def _known(session: SweepSession, plan: GraphPlan) -> dict[str, Any]:
-    for name, verdict in plan.verdicts.items():
-        session.say(f"{name}: {verdict.reason}")
+def _announce_cached(session: SweepSession, plan: GraphPlan) -> dict[str, Any]:
+    for name, decision in plan.decisions.items():
+        session.say(f"{name}: {decision.reason}")
     return plan.outputs
 
 
@@ -85,7 +85,7 @@ def _run(session: SweepSession, plan: GraphPlan) -> dict[str, Any]:
         plan, session.tracker, SWEEP_RUN, session.stage_records, session.say, session.watchdog.progressed
     )
     several_workers = session.config.workers_per_trial > 1
-    with under_way(session, dashboard=several_workers), session.interrupt.deferred(), session.watchdog:
+    with running_command(session, dashboard=several_workers), session.interrupt.deferred(), session.watchdog:
         if {"search", "baseline"} <= plan.running:
             session.hold_slots_for_baseline()
         return runner.run(lambda: session.interrupt.requested)

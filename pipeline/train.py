@@ -48,13 +48,13 @@ def main() -> None:
     from pipeline.tracking.server import prepare_mlflow
 
     prepare_mlflow()
-    from pipeline.session.lifecycle import open_session, under_way
+    from pipeline.session.lifecycle import open_session, running_command
     from pipeline.session.train_session import TrainSession
     from pipeline.terminal.console import plain_or_live
     from pipeline.train_actions import train_and_report
 
     gc.freeze()  # what was imported stays; going through it once more at the end would take a second
-    with open_session(TrainSession, config, plain_or_live()) as session, under_way(session, dashboard=True):
+    with open_session(TrainSession, config, plain_or_live()) as session, running_command(session, dashboard=True):
         result = train_and_report(session)
     if flags.json is not None:
         Path(flags.json).write_text(json.dumps(result, indent=2))

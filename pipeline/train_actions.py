@@ -4,7 +4,7 @@ from typing import Any
 
 from pipeline.cluster.watchdog import Watchdog
 from pipeline.errors import InterruptedCommandError, PipelineError
-from pipeline.registry.versions import Measured, register
+from pipeline.registry.versions import TestFigures, register
 from pipeline.session.train_session import TrainSession
 from pipeline.tracking.test_set_reads import record_test_set_read
 from pipeline.tracking.trial_runs import trial_key
@@ -100,7 +100,7 @@ def _test_and_register(session: TrainSession, best: EpochRecord) -> dict[str, An
         run_id,
         trial_folder(session.trials_folder, 0),
         data.validation.images[:2],
-        Measured(data.test_digest, test.counts.correct, test.counts.total, best.accuracy),
+        TestFigures(data.test_digest, test.counts.correct, test.counts.total, best.accuracy),
         {"pipeline.dataset": data.name, "pipeline.data_digest": data.digest},
         f"training {session.name}: validation {best.accuracy:.2%}, test {test.counts.accuracy:.2%}"
         f" ({test.counts.correct} of {test.counts.total})",

@@ -98,31 +98,31 @@ def bounds(domain: Domain) -> tuple[float, float] | None:
     return (float(domain.lower), float(domain.upper)) if isinstance(domain, sample.Float) else None
 
 
-def describe(domain: Domain) -> str:
-    """A domain in one short text: `3e-4..5e-3 (log)`, `2..6` (both ends within it), `2, 4, 8`.
+def describe_domain(domain: Domain) -> str:
+    """A domain in one short_text text: `3e-4..5e-3 (log)`, `2..6` (both ends within it), `2, 4, 8`.
 
     What is neither a range nor a choice (normal, quantised) is described by how it draws, in Ray's names:
     `Float(0, 1), Quantized(q=0.1, sampler=Uniform())`. Domains that draw differently have different descriptions.
     """
     if isinstance(domain, tune.search.sample.Categorical):
-        return ", ".join(short(option) for option in domain.categories)
+        return ", ".join(short_text(option) for option in domain.categories)
     ends = bounds(domain)
     if ends is None:
         return f"{type(domain).__name__}{domain.domain_str}, {_sampler_text(domain.get_sampler())}"
-    return "..".join(short(end) for end in ends) + (" (log)" if is_log(domain) else "")
+    return "..".join(short_text(end) for end in ends) + (" (log)" if is_log(domain) else "")
 
 
 def _sampler_text(sampler: Any) -> str:
     """A sampler by its name and all its settings, those of one within it too."""
     settings = {name: value for name, value in sorted(vars(sampler).items()) if not callable(value)}
     texts = [
-        f"{name}={_sampler_text(value) if isinstance(value, tune.search.sample.Sampler) else short(value)}"
+        f"{name}={_sampler_text(value) if isinstance(value, tune.search.sample.Sampler) else short_text(value)}"
         for name, value in settings.items()
     ]
     return f"{type(sampler).__name__.strip('_')}({', '.join(texts)})"
 
 
-def short(value: Any, digits: int = 6) -> str:
+def short_text(value: Any, digits: int = 6) -> str:
     """A value in few characters: a float in the shorter of plain and scientific form, all else as it is.
 
     `digits` are the significant ones of a float.

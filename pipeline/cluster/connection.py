@@ -21,7 +21,7 @@ def connected(address: str | None, dashboard: bool = False) -> Iterator[None]:
         yield  # whoever connected first also disconnects
         return
     if address is not None:
-        _refuse_silent(address)
+        _refuse_unresponsive(address)
     try:
         ray.init(
             address=address or "local",
@@ -44,7 +44,7 @@ def connected(address: str | None, dashboard: bool = False) -> Iterator[None]:
             ray.shutdown()
 
 
-def _refuse_silent(address: str) -> None:
+def _refuse_unresponsive(address: str) -> None:
     """Ray itself tries for minutes. What is not HOST:PORT (`auto`), it looks up at once."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():

@@ -10,7 +10,7 @@ from ray.core.generated import common_pb2, gcs_pb2
 
 from pipeline.cluster.resource_holders import (
     IN_A_GROUP,
-    LEAST,
+    SMALLEST_AMOUNT,
     Claim,
     Node,
     Resources,
@@ -178,7 +178,7 @@ class _Tables:
                     kind: round(amount - free.get(kind, 0) - held.get(kind, 0), 4)
                     for kind, amount in user_resources(node["Resources"]).items()
                 }
-                rest = {kind: amount for kind, amount in rest.items() if amount >= LEAST}
+                rest = {kind: amount for kind, amount in rest.items() if amount >= SMALLEST_AMOUNT}
                 owner = f"tasks, or actors that are just starting, on {self.name(node['NodeID'])}"
                 found += [Claim(owner, (rest,))] if rest else []
         return found

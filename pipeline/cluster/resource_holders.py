@@ -10,7 +10,7 @@ Resources = dict[str, float]
 Strategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 IN_A_GROUP = re.compile(r"(.+)_group_(?:\d+_)?[0-9a-f]{36}")
 """What is taken out of a placement group, as Ray calls it: `CPU_group_0_<id>`."""
-LEAST = 0.001
+SMALLEST_AMOUNT = 0.001
 """Ray's own markers are no smaller; sums of fractions may be off by less."""
 
 
@@ -101,7 +101,7 @@ def _placed(units: list[Resources], nodes: list[Resources], apart: bool) -> bool
 
 
 def _fits(unit: Resources, node: Resources) -> bool:
-    return all(node.get(kind, 0) > amount - LEAST / 2 for kind, amount in unit.items())
+    return all(node.get(kind, 0) > amount - SMALLEST_AMOUNT / 2 for kind, amount in unit.items())
 
 
 def sum_resources(bundles: Iterable[Resources]) -> Resources:

@@ -11,7 +11,7 @@ MOST_LINES = 20
 
 
 @dataclass
-class _Running:
+class RunningTrial:
     """A trial that has started and not ended."""
 
     epochs: int
@@ -20,7 +20,7 @@ class _Running:
     last: EpochRecord | None = None
 
 
-def _report(quiet: float, table: ResourceTable) -> list[str]:
+def stall_lines(quiet: float, table: ResourceTable) -> list[str]:
     # Should there be too many lines: others hold what is missing here, and what waits here is what counts.
     held = [f"{_asked(claim)} held by {_whose(claim)}" for claim in _sorted(table.held, others_first=True)]
     waiting = [_waiting_line(claim, table.nodes) for claim in _sorted(table.waiting, others_first=False)]
@@ -57,13 +57,13 @@ def _waiting_line(claim: Claim, nodes: list[Node]) -> str:
     return f"{_whose(claim)} waits for {_asked(claim)}: {waiting_reason(claim, nodes)}"
 
 
-def _trial_lines(running: dict[tuple[int, int], _Running], now: float) -> list[str]:
+def trial_lines(running: dict[tuple[int, int], RunningTrial], now: float) -> list[str]:
     if not running:
         return ["no trial is under way"]
     return _capped([_trial_line(index, trial, now - trial.since) for (index, _), trial in sorted(running.items())])
 
 
-def _trial_line(index: int, trial: _Running, ago: float) -> str:
+def _trial_line(index: int, trial: RunningTrial, ago: float) -> str:
     if trial.last is None:
         return f"trial {index} started {_span(ago)} ago, no epoch yet"
     took = trial.last.metrics.get("epoch_seconds")

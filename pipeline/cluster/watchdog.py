@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pipeline.cluster.ray_tables import read_resource_table
 from pipeline.cluster.resource_holders import ResourceTable
-from pipeline.cluster.stall_report import _report, _Running, _trial_lines
+from pipeline.cluster.stall_report import RunningTrial, stall_lines, trial_lines
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
@@ -33,7 +33,7 @@ class Watchdog(Observer):
         self._say, self._read, self._clock, self._patience = say, read, clock, patience
         self._news = clock()
         self._due = self._news + self._period
-        self._running: dict[tuple[int, int], _Running] = {}
+        self._running: dict[tuple[int, int], RunningTrial] = {}
         self._lock = threading.Lock()
         """Over the three above."""
         self._over = threading.Event()
@@ -54,12 +54,12 @@ class Watchdog(Observer):
     def trial_started(self, spec: TrialSpec) -> None:
         with self._lock:
             self._progressed()
-            self._running[spec.index, spec.seed] = _Running(spec.recipe.epochs, self._news)
+            self._running[spec.index, spec.seed] = RunningTrial(spec.recipe.epochs, self._news)
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         with self._lock:
             self._progressed()
-            self._running[spec.index, spec.seed] = _Running(spec.recipe.epochs, self._news, epoch)
+            self._running[spec.index, spec.seed] = RunningTrial(spec.recipe.epochs, self._news, epoch)
 
     def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
         self.progressed()
@@ -92,8 +92,8 @@ class Watchdog(Observer):
             if now < self._due:
                 return self._due - now
             self._due = now + self._period
-            news, trials = self._news, _trial_lines(self._running, now)
-        lines = [*_report(now - news, self._holdings()), *(f"  {line}" for line in trials)]
+            news, trials = self._news, trial_lines(self._running, now)
+        lines = [*stall_lines(now - news, self._read_resource_table()), *(f"  {line}" for line in trials)]
         with self._lock:
             stale, wait = self._news != news, max(0.0, self._due - self._clock())
         with self._saying:
@@ -101,7 +101,7 @@ class Watchdog(Observer):
                 self._say("\n".join(lines))
         return wait
 
-    def _holdings(self) -> ResourceTable:
+    def _read_resource_table(self) -> ResourceTable:
         """What Ray says, if it answers."""
         if self._reader is not None and self._reader.is_alive():
             return ResourceTable(unread=["Ray has not answered since the report before"])

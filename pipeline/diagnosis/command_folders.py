@@ -49,7 +49,7 @@ class CommandFolder:
         except ValueError:  # broken
             return False
 
-    def is_over(self, trial: str) -> bool:
+    def has_outcome(self, trial: str) -> bool:
         """Whether a trial, by the path of its folder in this one, has an outcome."""
         try:
             ledger = TrialLedger.read(Folder(f"{self.uri}/{trial}"))

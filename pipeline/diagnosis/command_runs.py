@@ -23,7 +23,7 @@ HOST_TAG = "pipeline.host"
 OWNER = re.compile("[0-9a-f]{32}")
 
 
-class Records:
+class CommandRuns:
     """The runs that this pipeline wrote. A command owns its runs: they carry its id, which its folder keeps."""
 
     def __init__(self, client: MlflowClient) -> None:

@@ -64,13 +64,13 @@ def totals(findings: Sequence[Finding]) -> str:
     )
 
 
-def some(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
     """The first names, and how many there are more."""
     more = len(names) - MOST_NAMES
     return ", ".join([*names[:MOST_NAMES], *([f"{more} more"] if more > 0 else [])])
 
 
-def in_words(size: float) -> str:
+def size_text(size: float) -> str:
     """So many bytes."""
     for unit, worth in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= worth:

@@ -6,7 +6,7 @@ from functools import cache, partial
 
 from pipeline.diagnosis.command_folders import CommandFolder
 from pipeline.diagnosis.command_runs import LockState, held_for_mending
-from pipeline.diagnosis.finding import Finding, in_words, some
+from pipeline.diagnosis.finding import Finding, first_names, size_text
 from pipeline.errors import PipelineError
 from pipeline.session.folder import (
     AUDIT_FOLDER,
@@ -30,7 +30,7 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 def leftovers_finding(folder: CommandFolder, leftovers: Mapping[str, int], lock: LockState) -> Finding:
     size = sum(leftovers.values())
-    problem = f"holds {in_words(size)} that nothing needs ({some([*leftovers])})"
+    problem = f"holds {size_text(size)} that nothing needs ({first_names([*leftovers])})"
     details = {"paths": [*leftovers], "bytes": size}
     if lock.state == "unknown":
         advice = f"left alone, since a command may be under way ({lock.reason})"
@@ -41,34 +41,34 @@ def leftovers_finding(folder: CommandFolder, leftovers: Mapping[str, int], lock:
 
 def _remove_leftovers(folder: CommandFolder) -> str:
     with held_for_mending(folder.uri):
-        leftovers = find_leftovers(folder.files(), folder.is_over)
+        leftovers = find_leftovers(folder.files(), folder.has_outcome)
         for path in leftovers:
             parent, _, name = f"{folder.uri}/{path}".rpartition("/")
             remove = Folder(parent).remove_folder if name in (TUNE_FOLDER, RAY_TRAIN_FOLDER) else Folder(parent).remove
             remove(name)
-        left = find_leftovers(folder.files(), folder.is_over)
+        left = find_leftovers(folder.files(), folder.has_outcome)
     if left:
-        raise PipelineError(f"{some([*left])} is still there")
-    return f"removed, {in_words(sum(leftovers.values()))} freed"
+        raise PipelineError(f"{first_names([*left])} is still there")
+    return f"removed, {size_text(sum(leftovers.values()))} freed"
 
 
-def find_leftovers(files: Mapping[str, int], is_over: Callable[[str], bool]) -> dict[str, int]:
+def find_leftovers(files: Mapping[str, int], has_outcome: Callable[[str], bool]) -> dict[str, int]:
     """The files and folders that the next command over this folder would not read, with their sizes.
 
     Args:
         files: everything in it, by path, with its size.
-        is_over: says whether a trial, by the path of its folder, has an outcome.
+        has_outcome: says whether a trial, by the path of its folder, has an outcome.
     """
-    is_over = cache(is_over)
+    has_outcome = cache(has_outcome)
     found: dict[str, int] = {}
     for path, size in sorted(files.items()):
-        leftover = _leftover_with(path, is_over)
+        leftover = _leftover_with(path, has_outcome)
         if leftover is not None:
             found[leftover] = found.get(leftover, 0) + size
     return found
 
 
-def _leftover_with(path: str, is_over: Callable[[str], bool]) -> str | None:
+def _leftover_with(path: str, has_outcome: Callable[[str], bool]) -> str | None:
     """The file or folder that goes as a whole and that this path belongs to; None where it stays."""
     first = path.partition("/")[0]
     if first in NEEDED_BY_A_COMMAND:
@@ -79,4 +79,4 @@ def _leftover_with(path: str, is_over: Callable[[str], bool]) -> str | None:
     if within is None:
         return None
     trial, name = within.groups()
-    return f"{trial}/{name}" if name in NEEDED_TO_GO_ON and is_over(trial) else None
+    return f"{trial}/{name}" if name in NEEDED_TO_GO_ON and has_outcome(trial) else None

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from pipeline.diagnosis.command_runs import FOLDER_TAG, LockState, Records, held_for_mending, lock_state, owner_of
-from pipeline.diagnosis.finding import Finding, some
+from pipeline.diagnosis.command_runs import FOLDER_TAG, CommandRuns, LockState, held_for_mending, lock_state, owner_of
+from pipeline.diagnosis.finding import Finding, first_names
 
 
-def check_runs(records: Records, folders: Mapping[str, str]) -> Iterator[Finding]:
+def check_runs(records: CommandRuns, folders: Mapping[str, str]) -> Iterator[Finding]:
     """Looks at every run that is RUNNING, command by command.
 
     Args:
@@ -19,14 +19,14 @@ def check_runs(records: Records, folders: Mapping[str, str]) -> Iterator[Finding
     running = records.running()
     strangers = [run for run in running if owner_of(run) is None]
     if strangers:
-        yield _not_to_be_judged("an unknown command", strangers, "they do not say whose they are")
+        yield _cannot_check("an unknown command", strangers, "they do not say whose they are")
     for owner in dict.fromkeys(owner for run in running if (owner := owner_of(run)) is not None):
         finding = _check_command(records, owner, folders.get(owner))
         if finding is not None:
             yield finding
 
 
-def _check_command(records: Records, owner: str, known_folder: str | None) -> Finding | None:
+def _check_command(records: CommandRuns, owner: str, known_folder: str | None) -> Finding | None:
     command = records.command_run(owner)
     folder = command.data.tags[FOLDER_TAG] if command is not None else known_folder
     lock = lock_state(folder, command) if folder is not None else LockState("unknown", "its own run is gone")
@@ -37,7 +37,7 @@ def _check_command(records: Records, owner: str, known_folder: str | None) -> Fi
         return None
     name = str(command.info.run_name) if command is not None else f"command {owner}"
     if lock.state == "unknown" or folder is None:
-        return _not_to_be_judged(name, runs, lock.reason)
+        return _cannot_check(name, runs, lock.reason)
     to_go_on = _to_go_on(command, folder)
     return Finding(
         "run",
@@ -49,7 +49,7 @@ def _check_command(records: Records, owner: str, known_folder: str | None) -> Fi
     )
 
 
-def _end(records: Records, owner: str, folder: str) -> int:
+def _end(records: CommandRuns, owner: str, folder: str) -> int:
     with held_for_mending(folder):
         runs = records.running_of(owner)
         for run in runs:
@@ -57,7 +57,7 @@ def _end(records: Records, owner: str, folder: str) -> int:
     return len(runs)
 
 
-def _not_to_be_judged(name: str, runs: list[Run], reason: str) -> Finding:
+def _cannot_check(name: str, runs: list[Run], reason: str) -> Finding:
     problem = f"has runs that stand as RUNNING ({_names(runs)}), which cannot be judged from here"
     advice = f"{reason}; look there whether it is under way"
     return Finding("run", name, problem, advice, "information", _ids(runs))
@@ -76,7 +76,7 @@ def command_line(command: Run | None) -> str:
 
 
 def _names(runs: list[Run]) -> str:
-    return some([str(run.info.run_name) for run in runs])
+    return first_names([str(run.info.run_name) for run in runs])
 
 
 def _ids(runs: list[Run]) -> dict[str, list[str]]:

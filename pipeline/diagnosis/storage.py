@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from pipeline.diagnosis.command_folders import CommandFolder
-from pipeline.diagnosis.command_runs import Records, lock_state
-from pipeline.diagnosis.finding import Finding, in_words
+from pipeline.diagnosis.command_runs import CommandRuns, lock_state
+from pipeline.diagnosis.finding import Finding, size_text
 from pipeline.diagnosis.leftovers import find_leftovers, leftovers_finding
 from pipeline.diagnosis.stale_runs import command_line
 from pipeline.session.folder import SESSION_FILE
 
 
-def check_folder(folder: CommandFolder, records: Records) -> Iterator[Finding]:
+def check_folder(folder: CommandFolder, records: CommandRuns) -> Iterator[Finding]:
     """Looks at a folder, unless a command is under way over it."""
     run = records.command_run(folder.owner) if folder.owner is not None else None
     lock = lock_state(folder.uri, run)
@@ -22,7 +22,7 @@ def check_folder(folder: CommandFolder, records: Records) -> Iterator[Finding]:
     elif lock.state == "free" and not folder.is_finished:
         advice = f"to go on: {command_line(run)}"
         yield Finding("unfinished", folder.uri, "is not finished", advice, "information")
-    leftovers = find_leftovers(files, folder.is_over)
+    leftovers = find_leftovers(files, folder.has_outcome)
     if leftovers:
         yield leftovers_finding(folder, leftovers, lock)
 
@@ -32,6 +32,6 @@ def _without_run(folder: CommandFolder, size: int) -> Finding:
     if folder.owner is None:
         problem, advice = f"has a {SESSION_FILE} that cannot be read", f"remove {SESSION_FILE} and {advice}"
     return Finding(
-        "checkpoint", folder.uri, f"({in_words(size)}) {problem}", f"{advice}; or remove the folder",
+        "checkpoint", folder.uri, f"({size_text(size)}) {problem}", f"{advice}; or remove the folder",
         details={"bytes": size},
     )  # fmt: skip

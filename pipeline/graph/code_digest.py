@@ -1,4 +1,4 @@
-"""Digests of the code that a stage stands on, so that a change of it is seen and a change of a comment is not."""
+"""Digests of the code that a stage depends on, so that a change of it is seen and a change of a comment is not."""
 
 import ast
 import hashlib
@@ -12,12 +12,12 @@ FOLLOWED = (
     "pipeline.search", "pipeline.stages", "pipeline.training", "pipeline.trials", "pipeline.planning.deadline",
     "pipeline.tracking.pages", "pipeline.tracking.test_set_reads", "pipeline.tracking.weights",
 )  # fmt: skip
-"""Modules and packages that count also where another module imports them: their code may decide what a stage gives
-out. What else there is shows progress, keeps records, holds resources, and changes no result."""
+"""Packages whose code can change a stage's output: followed through imports. The rest (progress, records, resources)
+cannot."""
 NOT_FOLLOWED = (
     # What these read has a digest of its own, of the images.
     "vit.data.dataset", "vit.data.decode", "vit.data.image_files", "vit.data.parquet", "vit.data.sources",
-    # Only the types of what the stages give out: an output of another type cannot be read, and its stage runs again.
+    # Only the types of the stages' outputs: an output of another type cannot be read, and its stage runs again.
     "pipeline.results.stage_outputs",
 )  # fmt: skip
 

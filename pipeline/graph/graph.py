@@ -1,4 +1,4 @@
-"""Stages in an order that serves every input first. Pure: knows neither Ray nor MLflow."""
+"""Stages, sorted so that each comes after its inputs. Names nothing of Ray and MLflow."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from pipeline.graph.jobs import Jobs
-from pipeline.graph.reuse import Memory, Verdict, stage_verdict
+from pipeline.graph.reuse import Memory, ReuseDecision, reuse_decision
 from pipeline.graph.stage import Identity, Stage
 
 
@@ -16,8 +16,8 @@ class GraphError(ValueError):
 
 
 @dataclass(frozen=True)
-class Results:
-    """What came of the stages, by name. A stage stands in one of the three, or was never begun."""
+class GraphResults:
+    """What became of each stage: it is in one of the three, or in none if it never started."""
 
     outputs: dict[str, Any] = field(default_factory=dict)
     failures: dict[str, BaseException] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Results:
 
 
 class Graph:
-    """Stages in an order that serves every input first; checked when it is built."""
+    """Stages, sorted so that each comes after its inputs; checked when it is built."""
 
     def __init__(self, stages: Iterable[Stage]) -> None:
         """Raises GraphError for a stage declared twice, an input that is no stage, and a cycle."""
@@ -57,17 +57,17 @@ class Graph:
         return self._stages[name]
 
     def ancestors(self, name: str) -> set[str]:
-        """All that a stage rests on, itself left out."""
+        """All stages that lead to a stage, itself left out."""
         inputs = set(self[name].inputs)
         return inputs.union(*(self.ancestors(each) for each in inputs))
 
     def until(self, name: str) -> "Graph":
-        """The stage and all that it rests on."""
+        """The stage and all that lead to it."""
         wanted = {name, *self.ancestors(name)}
         return Graph(stage for stage in self if stage.name in wanted)
 
     def after(self, name: str) -> set[str]:
-        """The stage and all that rests on it."""
+        """The stage and all that depend on it."""
         return {name, *(stage.name for stage in self if name in self.ancestors(stage.name))}
 
     def identities(self) -> dict[str, Identity]:
@@ -79,7 +79,7 @@ class Graph:
             )
         return found
 
-    def plan(self, memory: Memory, forced: Mapping[str, str], now: float) -> dict[str, Verdict]:
+    def plan(self, memory: Memory, forced: Mapping[str, str], now: float) -> dict[str, ReuseDecision]:
         """Whether each stage runs, in order.
 
         Args:
@@ -88,29 +88,30 @@ class Graph:
             now: seconds since 1970.
         """
         identities = self.identities()
-        verdicts: dict[str, Verdict] = {}
+        decisions: dict[str, ReuseDecision] = {}
         for stage in self:
-            again = [name for name in self.order if name in self.ancestors(stage.name) and verdicts[name].begins]
-            hits = {name: verdicts[name].hit for name in stage.inputs}
-            inputs = {name: hit.digest for name, hit in hits.items() if hit is not None}
-            verdicts[stage.name] = stage_verdict(
-                stage, identities[stage.name], inputs, again, memory, forced.get(stage.name), now
+            ancestors = self.ancestors(stage.name)
+            rerun_inputs = [name for name in self.order if name in ancestors and decisions[name].has_own_reason]
+            reused = {name: decisions[name].reused for name in stage.inputs}
+            inputs = {name: found.digest for name, found in reused.items() if found is not None}
+            decisions[stage.name] = reuse_decision(
+                stage, identities[stage.name], inputs, rerun_inputs, memory, forced.get(stage.name), now
             )
-        return verdicts
+        return decisions
 
     def run(
         self, execute: Callable[[Stage, dict[str, Any]], Any], known: Mapping[str, Any], stop: Callable[[], bool]
-    ) -> Results:
+    ) -> GraphResults:
         """Runs the stages, those that do not wait for each other side by side, each in a thread of its own.
 
-        A stage that fails takes along those that rest on it; the others go on. Once `stop()`, none is begun.
+        A stage that fails takes along those that depend on it; the others go on. Once `stop()`, none is begun.
 
         Args:
             execute: gets a stage and its inputs' outputs by name, and gives its output.
             known: outputs of stages that need not run.
             stop: asked before each beginning.
         """
-        results, jobs = Results(), Jobs[Any]()
+        results, jobs = GraphResults(), Jobs[Any]()
         sorter = self._sorter()
         sorter.prepare()
         while sorter.is_active():

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.errors import UsageError
 from pipeline.figures.boxes import Box
 from pipeline.graph.graph import Graph
-from pipeline.graph.reuse import Memory, Verdict
+from pipeline.graph.reuse import Memory, ReuseDecision
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class GraphPlan:
     """A graph, and for each stage whether it runs."""
 
     graph: Graph
-    verdicts: Mapping[str, Verdict]
+    decisions: Mapping[str, ReuseDecision]
 
     @property
     def is_finished(self) -> bool:
@@ -26,17 +26,17 @@ class GraphPlan:
     @property
     def running(self) -> set[str]:
         """The stages that need to run."""
-        return {name for name, verdict in self.verdicts.items() if verdict.hit is None}
+        return {name for name, decision in self.decisions.items() if decision.reused is None}
 
     @property
     def outputs(self) -> dict[str, Any]:
         """Of the stages that need not run."""
-        return {name: verdict.hit.output for name, verdict in self.verdicts.items() if verdict.hit}
+        return {name: decision.reused.output for name, decision in self.decisions.items() if decision.reused}
 
     @property
     def boxes(self) -> list[Box]:
         return [
-            Box(stage.name, stage.inputs, "cached" if self.verdicts[stage.name].hit else "run") for stage in self.graph
+            Box(stage.name, stage.inputs, "run" if stage.name in self.running else "cached") for stage in self.graph
         ]
 
 
@@ -56,14 +56,14 @@ def plan_graph(graph: Graph, selection: StageSelection, memory: Memory) -> Graph
         UsageError: --from or --until names no stage, or one that cannot be begun at.
     """
     chosen = selected_part(graph, selection)
-    verdicts = chosen.plan(memory, _forced_stages(chosen, selection), time.time())
+    decisions = chosen.plan(memory, _forced_stages(chosen, selection), time.time())
     from_stage = selection.from_stage
     if from_stage is not None:
-        never = [name for name in chosen.order if name in chosen.ancestors(from_stage) and not verdicts[name].hit]
+        never = [name for name in chosen.order if name in chosen.ancestors(from_stage) and not decisions[name].reused]
         if never:
-            reason = verdicts[never[0]].reason.removeprefix("run, because ")
+            reason = decisions[never[0]].reason.removeprefix("run, because ")
             raise UsageError(f"--from is {from_stage}, but {never[0]} has to run before, because {reason}")
-    return GraphPlan(chosen, verdicts)
+    return GraphPlan(chosen, decisions)
 
 
 def selected_part(graph: Graph, selection: StageSelection) -> Graph:

@@ -23,7 +23,7 @@ class Remembered:
 
     @property
     def digest(self) -> str:
-        """Of the output: what rests on it belongs to this very one."""
+        """Digest of the output, by which dependent stages check that they were computed from exactly this one."""
         return output_digest(self.output)
 
 
@@ -52,46 +52,47 @@ class Memory(Protocol):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ReuseDecision:
     """Whether a stage runs, and why."""
 
     reason: str
     """In words: `cached from run 3f2a91c0 (2 minutes ago)`, `run, because trials changed (32 -> 48)`."""
-    hit: Remembered | None = None
-    """What stands for it; None where it runs."""
-    begins: bool = False
-    """It runs for a reason of its own, and not because an input does."""
+    reused: Remembered | None = None
+    """The finished run whose output is reused; None if the stage must run."""
+    has_own_reason: bool = False
+    """Whether it has a reason of its own to run, besides an input that runs."""
 
 
-def stage_verdict(
+def reuse_decision(
     stage: Stage,
     identity: Identity,
     inputs: Mapping[str, str],
-    again: list[str],
+    rerun_inputs: list[str],
     memory: Memory,
     forced: str | None,
     now: float,
-) -> Verdict:
+) -> ReuseDecision:
     """Whether a stage runs.
 
     Args:
         stage: which.
         identity: what decides its output.
         inputs: digests of its inputs' outputs, by stage, where all of these are known.
-        again: the stages that it rests on and that run for reasons of their own.
+        rerun_inputs: the stages before it that run for reasons of their own.
         memory: what has been computed before.
         forced: the flag, if any, by which only this very command's earlier work counts.
         now: seconds since 1970.
     """
-    if again:
-        return Verdict(f"run, because {' and '.join(again)} {'runs' if len(again) == 1 else 'run'}")
+    if rerun_inputs:
+        return ReuseDecision(f"run, because {' and '.join(rerun_inputs)} {'runs' if len(rerun_inputs) == 1 else 'run'}")
     found = memory.find(stage, identity.fingerprint, inputs, own=forced is not None)
     if found is None:
-        return Verdict(f"run, because {f'{forced} says so' if forced else _why(stage, identity, memory)}", begins=True)
+        reason = f"{forced} says so" if forced else _why(stage, identity, memory)
+        return ReuseDecision(f"run, because {reason}", has_own_reason=True)
     missing = stage.missing(found.output)
     if missing is not None:
-        return Verdict(f"run, because {missing} is gone", begins=True)
-    return Verdict(f"cached from run {found.run_id[:8]} ({_ago(now - found.ended_at)})", found)
+        return ReuseDecision(f"run, because {missing} is gone", has_own_reason=True)
+    return ReuseDecision(f"cached from run {found.run_id[:8]} ({_ago(now - found.ended_at)})", found)
 
 
 def _why(stage: Stage, identity: Identity, memory: Memory) -> str:
@@ -100,12 +101,12 @@ def _why(stage: Stage, identity: Identity, memory: Memory) -> str:
     if before is None:
         return "it has not finished before"
     if before.fingerprint == identity.fingerprint and stage.inputs:
-        return f"it rests on another run of {' or '.join(stage.inputs)}"
-    return _difference(before, identity) or "what it gave out before cannot be read"
+        return f"it was computed from another run of {' or '.join(stage.inputs)}"
+    return _difference(before, identity) or "its earlier output cannot be read"
 
 
 def _difference(before: Identity, identity: Identity) -> str:
-    """What is another than when it was computed last."""
+    """What has changed since the last finished run."""
     reasons = [
         f"{name} changed ({before.settings.get(name, 'unset')} -> {identity.settings.get(name, 'unset')})"
         for name in sorted({*before.settings, *identity.settings})
@@ -115,7 +116,9 @@ def _difference(before: Identity, identity: Identity) -> str:
     if modules:
         reasons.append(f"its code changed ({', '.join(dict(modules))})")
     reasons += [
-        f"{name} is another" for name, fingerprint in identity.inputs.items() if before.inputs.get(name) != fingerprint
+        f"its input {name} changed"
+        for name, fingerprint in identity.inputs.items()
+        if before.inputs.get(name) != fingerprint
     ]
     return " and ".join(reasons)
 

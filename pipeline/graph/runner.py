@@ -9,9 +9,9 @@ from typing import Any
 
 from pipeline.errors import InterruptedCommandError
 from pipeline.figures.boxes import StageOutcome
-from pipeline.graph.graph import Results
+from pipeline.graph.graph import GraphResults
 from pipeline.graph.plan import GraphPlan
-from pipeline.graph.reuse import Verdict
+from pipeline.graph.reuse import ReuseDecision
 from pipeline.graph.stage import Identity, Stage
 from pipeline.graph.stage_memory import write_stage
 from pipeline.tracking.tracker import Tracker
@@ -28,7 +28,7 @@ class StageRecord:
     key: str
     """By which the tracker knows its run, where it runs."""
     cached_run_id: str | None
-    """Of the run that stands for it, where it need not run."""
+    """The earlier run whose output is used; None if the stage runs."""
     seconds: float | None = None
     """Wall time; None until it has run."""
 
@@ -58,22 +58,22 @@ class GraphRunner:
 
         Raises:
             InterruptedCommandError: the user wants to stop.
-            Exception: what the first stage that failed raised; the others that did not rest on it have ended.
+            Exception: what the first stage that failed raised; the others that did not depend on it have ended.
         """
         for stage in self._plan.graph:
-            self._announce(stage, self._plan.verdicts[stage.name])
+            self._announce(stage, self._plan.decisions[stage.name])
         results = self._plan.graph.run(self._execute, self._plan.outputs, stopping)
         self._raise_failures(results)
         if stopping():
             raise InterruptedCommandError("interrupted: what has ended stays in MLflow")
         return results.outputs
 
-    def _announce(self, stage: Stage, verdict: Verdict) -> None:
-        self._say(f"{stage.name}: {verdict.reason}")
+    def _announce(self, stage: Stage, decision: ReuseDecision) -> None:
+        self._say(f"{stage.name}: {decision.reason}")
         key = f"stage/{stage.name}/{self._identities[stage.name].fingerprint}"
-        cached = verdict.hit.run_id if verdict.hit else None
+        cached = decision.reused.run_id if decision.reused else None
         outcome: StageOutcome = "run" if cached is None else "cached"
-        self._records[stage.name] = StageRecord(stage.name, stage.inputs, outcome, verdict.reason, key, cached)
+        self._records[stage.name] = StageRecord(stage.name, stage.inputs, outcome, decision.reason, key, cached)
         if cached is not None:
             self._tracker.log(self._parent, tags={f"pipeline.cached.{stage.name}": cached})
 
@@ -96,7 +96,7 @@ class GraphRunner:
         self._tracker.end_run(record.key, "FINISHED")
         return output
 
-    def _raise_failures(self, results: Results) -> None:
+    def _raise_failures(self, results: GraphResults) -> None:
         failures = results.failures
         for name, culprit in results.skipped.items():
             if not isinstance(failures[culprit], InterruptedCommandError):

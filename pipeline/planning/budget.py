@@ -12,7 +12,7 @@ WORTHWHILE_TRIALS = 8
 
 
 @dataclass(frozen=True)
-class Size:
+class SweepSize:
     """How large a sweep is."""
 
     trials: int
@@ -24,7 +24,7 @@ class Size:
         return ", ".join(f"{count} {unit}" if count == 1 else f"{count} {unit}s" for count, unit in sizes)
 
 
-def fit_budget(seconds: float, most: Size, least_images: int, estimate: Callable[[Size], float]) -> Size:
+def fit_budget(seconds: float, most: SweepSize, least_images: int, estimate: Callable[[SweepSize], float]) -> SweepSize:
     """The largest sweep that is expected to end within `seconds`.
 
     Gives up what costs the result least first: trials, down to 8; then epochs, down to a third; then training
@@ -52,8 +52,8 @@ def fit_budget(seconds: float, most: Size, least_images: int, estimate: Callable
     )
 
 
-def _concessions(most: Size, least_images: int) -> list[tuple[str, int]]:
-    """What is given up, first to last: a field of `Size` and how far down it goes."""
+def _concessions(most: SweepSize, least_images: int) -> list[tuple[str, int]]:
+    """What is given up, first to last: a field of `SweepSize` and how far down it goes."""
     return [
         ("trials", min(WORTHWHILE_TRIALS, most.trials)),
         ("max_epochs", math.ceil(most.max_epochs / 3)),
@@ -63,7 +63,7 @@ def _concessions(most: Size, least_images: int) -> list[tuple[str, int]]:
     ]
 
 
-def _largest(fitting: Size, name: str, beyond: int, fits: Callable[[Size], bool]) -> Size:
+def _largest(fitting: SweepSize, name: str, beyond: int, fits: Callable[[SweepSize], bool]) -> SweepSize:
     """The largest value of a field that fits, from that of `fitting` to below `beyond`, by bisection."""
     low, high = getattr(fitting, name), beyond
     while high - low > 1:

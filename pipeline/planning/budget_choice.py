@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipeline.config import Budget, SweepConfig
 from pipeline.graph.fingerprint import fingerprint
-from pipeline.planning.budget import Size, fit_budget
+from pipeline.planning.budget import SweepSize, fit_budget
 from pipeline.planning.cost import Calibration
 from pipeline.planning.estimate import RAY_TRAIN_STARTS, SweepEstimate, sweep_estimate
 from pipeline.planning.forecast import sweep_plan
@@ -45,7 +45,7 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
         question = {**asdict(config), "budget": seconds, "digest": session.dataset.digest, "name": session.name}
         name = f"{fingerprint(question)}.json"
         known = kept.exists(name)
-        choice = Choice.read(kept, name) if known else _choose(session, seconds, started)
+        choice = BudgetChoice.read(kept, name) if known else _choose(session, seconds, started)
         choice.write(kept, name)
         session.memory.forget()
     size = choice.size
@@ -61,10 +61,10 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
 
 
 @dataclass(frozen=True)
-class Choice:
+class BudgetChoice:
     """What fits into a budget."""
 
-    size: Size
+    size: SweepSize
     seconds: float
     """Expected of the whole."""
     finalists_seconds: float
@@ -76,15 +76,15 @@ class Choice:
         folder.write(name, json.dumps(asdict(self)).encode())
 
     @staticmethod
-    def read(folder: Folder, name: str) -> "Choice":
+    def read(folder: Folder, name: str) -> "BudgetChoice":
         values = json.loads(folder.read(name))
-        return Choice(**{**values, "size": Size(**values["size"])})
+        return BudgetChoice(**{**values, "size": SweepSize(**values["size"])})
 
 
-def _choose(session: SweepSession, seconds: float, started: float) -> Choice:
+def _choose(session: SweepSession, seconds: float, started: float) -> BudgetChoice:
     plan, dataset = sweep_plan(session), session.dataset
     calibration = calibrate(session)
-    most = Size(len(plan.specs), plan.rungs.max_epochs, plan.train_images)
+    most = SweepSize(len(plan.specs), plan.rungs.max_epochs, plan.train_images)
     least = min(IMAGES_PER_CLASS * dataset.num_classes, plan.train_images)
     estimate = _estimator(session, plan, calibration)
     spent = time.time() - started
@@ -95,14 +95,16 @@ def _choose(session: SweepSession, seconds: float, started: float) -> Choice:
         found.stages[name].expected for name in ("evaluate", "register", "audit", "report") if name in found.stages
     ]
     finalists = max(0.0, found.stages["confirm"].expected - starting)
-    return Choice(size, spent + found.total.expected, finalists, starting + sum(fixed))
+    return BudgetChoice(size, spent + found.total.expected, finalists, starting + sum(fixed))
 
 
-def _estimator(session: SweepSession, plan: SweepPlan, calibration: Calibration) -> Callable[[Size], SweepEstimate]:
+def _estimator(
+    session: SweepSession, plan: SweepPlan, calibration: Calibration
+) -> Callable[[SweepSize], SweepEstimate]:
     """What a sweep of a size is expected to take."""
     classes = session.dataset.num_classes
 
-    def estimate(size: Size) -> SweepEstimate:
+    def estimate(size: SweepSize) -> SweepEstimate:
         specs = tuple(
             replace(spec, recipe=replace(spec.recipe, epochs=size.max_epochs)) for spec in plan.specs[: size.trials]
         )
@@ -120,7 +122,7 @@ def _estimator(session: SweepSession, plan: SweepPlan, calibration: Calibration)
     return estimate
 
 
-def _resized(config: SweepConfig, size: Size, all_images: int) -> SweepConfig:
+def _resized(config: SweepConfig, size: SweepSize, all_images: int) -> SweepConfig:
     fewer_images = size.train_images < all_images
     return replace(
         config,

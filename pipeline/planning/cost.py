@@ -19,7 +19,7 @@ NUM_MEASURED = 4
 
 
 @dataclass(frozen=True)
-class Measured:
+class TimedModel:
     """A configuration and what was measured of it."""
 
     model: ViTConfig
@@ -35,7 +35,7 @@ class Calibration:
     wide, starting the steps does.
     """
 
-    measured: tuple[Measured, ...]
+    measured: tuple[TimedModel, ...]
     start_seconds: float
     """A worker process's start: importing torch and all."""
     precision: Precision

@@ -12,8 +12,8 @@ from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
 
-CAUTION = 0.8
-"""Of the trials so far, this share took no longer than a further one is expected to take."""
+TRIAL_LENGTH_QUANTILE = 0.8
+"""The quantile of trial lengths so far that a further trial is expected to take."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Deadline(Observer):
 
     def leaves_time(self) -> bool:
         """Whether there is time for a further trial and for all that follows the search."""
-        return self._clock() + self._trial_seconds() + self._finale_seconds() <= self._budget.deadline
+        return self._clock() + self._trial_seconds() + self._seconds_after_search() <= self._budget.deadline
 
     def _trial_seconds(self) -> float:
-        return float(np.quantile(self._lengths, CAUTION)) if self._lengths else 0.0
+        return float(np.quantile(self._lengths, TRIAL_LENGTH_QUANTILE)) if self._lengths else 0.0
 
-    def _finale_seconds(self) -> float:
+    def _seconds_after_search(self) -> float:
         budget, final = self._budget, self._final
         if len(self._ended) < budget.trials:  # nobody knows yet what the finalists will be like
             return budget.fixed_seconds + budget.finalists_seconds

@@ -34,7 +34,7 @@ FP32_COST: dict[Precision, float] = {"fp32": 1.0, "bf16": 3.0}
 
 
 @dataclass(frozen=True)
-class Seconds:
+class TimeEstimate:
     """How long something takes."""
 
     expected: float
@@ -42,23 +42,23 @@ class Seconds:
     """If ASHA stops nothing, and the longest configurations become the finalists."""
 
     @staticmethod
-    def sum(spans: "Iterable[Seconds]") -> "Seconds":
+    def sum(spans: "Iterable[TimeEstimate]") -> "TimeEstimate":
         """Of what comes one after another."""
         each = list(spans)
-        return Seconds(sum(span.expected for span in each), sum(span.worst for span in each))
+        return TimeEstimate(sum(span.expected for span in each), sum(span.worst for span in each))
 
 
 @dataclass(frozen=True)
 class SweepEstimate:
     """What a sweep is expected to take."""
 
-    stages: dict[str, Seconds]
+    stages: dict[str, TimeEstimate]
     """In their order. `start` is the command's own; `search` has the baseline's trainings beside it."""
     search: SearchEstimate
 
     @property
-    def total(self) -> Seconds:
-        return Seconds.sum(self.stages.values())
+    def total(self) -> TimeEstimate:
+        return TimeEstimate.sum(self.stages.values())
 
 
 def sweep_estimate(calibration: Calibration, plan: SweepPlan) -> SweepEstimate:
@@ -69,7 +69,7 @@ def sweep_estimate(calibration: Calibration, plan: SweepPlan) -> SweepEstimate:
     stages = {
         "start": _certain(start * COMMAND_STARTS),
         "prepare": _certain(start * PREPARE_STARTS),
-        "search": Seconds(max(search.expected_seconds, baseline), max(search.worst_seconds, baseline)),
+        "search": TimeEstimate(max(search.expected_seconds, baseline), max(search.worst_seconds, baseline)),
         "confirm": _confirm(calibration, plan),
         "evaluate": _evaluate(calibration, plan),
         "register": _certain(start * REGISTER_STARTS),
@@ -79,8 +79,8 @@ def sweep_estimate(calibration: Calibration, plan: SweepPlan) -> SweepEstimate:
     return SweepEstimate(stages, search)
 
 
-def _certain(seconds: float) -> Seconds:
-    return Seconds(seconds, seconds)
+def _certain(seconds: float) -> TimeEstimate:
+    return TimeEstimate(seconds, seconds)
 
 
 def search_estimate(calibration: Calibration, plan: SweepPlan) -> SearchEstimate:
@@ -107,24 +107,24 @@ def _in_turn(calibration: Calibration, plan: SweepPlan, trainings: int, of_an_ep
     return RAY_TRAIN_STARTS * calibration.start_seconds + trainings * plan.rungs.max_epochs * of_an_epoch
 
 
-def _confirm(calibration: Calibration, plan: SweepPlan) -> Seconds:
+def _confirm(calibration: Calibration, plan: SweepPlan) -> TimeEstimate:
     """As many trainings of finalists at once as there are slots; all are taken for equally long."""
     epochs = _of_a_finalist([_saved_epoch_seconds(calibration, plan, spec) for spec in plan.specs[1:]])
     if not plan.num_finalists:
         return _certain(0.0)
     rounds = math.ceil(plan.num_finalists * plan.seeds / plan.concurrent)
-    return Seconds(*(_in_turn(calibration, plan, rounds, each) for each in (epochs.expected, epochs.worst)))
+    return TimeEstimate(*(_in_turn(calibration, plan, rounds, each) for each in (epochs.expected, epochs.worst)))
 
 
-def _audit(calibration: Calibration, plan: SweepPlan) -> Seconds:
+def _audit(calibration: Calibration, plan: SweepPlan) -> TimeEstimate:
     """A small search in which nothing is stopped; the trials that ASHA stopped are taken for as long as finalists."""
     epochs = _of_a_finalist([_saved_epoch_seconds(calibration, plan, spec) for spec in plan.specs[1:]])
     rounds = math.ceil(plan.num_audited / plan.concurrent)
     of_a_round = (TRIAL_SECONDS + plan.rungs.max_epochs * each for each in (epochs.expected, epochs.worst))
-    return Seconds(*(calibration.start_seconds + rounds * each for each in of_a_round))
+    return TimeEstimate(*(calibration.start_seconds + rounds * each for each in of_a_round))
 
 
-def _evaluate(calibration: Calibration, plan: SweepPlan) -> Seconds:
+def _evaluate(calibration: Calibration, plan: SweepPlan) -> TimeEstimate:
     """The finalists and the published configuration, as often as they were trained, on the test images."""
     published, *others = (calibration.validation_seconds(spec.model, plan.test_images) for spec in plan.specs)
     finalist = _of_a_finalist(others)
@@ -134,13 +134,13 @@ def _evaluate(calibration: Calibration, plan: SweepPlan) -> Seconds:
     expected, worst = (
         start + share * (published + plan.num_finalists * each) for each in (finalist.expected, finalist.worst)
     )
-    return Seconds(expected, worst)
+    return TimeEstimate(expected, worst)
 
 
-def _of_a_finalist(costs: Sequence[float]) -> Seconds:
+def _of_a_finalist(costs: Sequence[float]) -> TimeEstimate:
     """A finalist's cost, given that of each trial but the published one.
 
     Nobody knows which will win. The median is expected: a few configurations cost ten times what most do, and would
     decide a mean.
     """
-    return Seconds(median(costs), max(costs)) if costs else _certain(0.0)  # where there are no others
+    return TimeEstimate(median(costs), max(costs)) if costs else _certain(0.0)  # where there are no others

@@ -7,7 +7,7 @@ from pipeline.cluster.connection import connected
 from pipeline.figures.boxes import Box
 from pipeline.figures.graph_text import as_text
 from pipeline.graph.plan import GraphPlan
-from pipeline.planning.estimate import Seconds, SweepEstimate, sweep_estimate
+from pipeline.planning.estimate import SweepEstimate, TimeEstimate, sweep_estimate
 from pipeline.planning.footprint import disk_bytes, mlflow_rows
 from pipeline.planning.sweep_plan import SweepPlan
 from pipeline.planning.timing import calibrate
@@ -23,12 +23,12 @@ class Forecast:
 
     plan: SweepPlan
     estimate: SweepEstimate
-    spans: dict[str, Seconds]
+    spans: dict[str, TimeEstimate]
     """Of the stages that have to run; `start` is of the command itself."""
 
     @property
-    def total(self) -> Seconds:
-        return Seconds.sum(self.spans.values())
+    def total(self) -> TimeEstimate:
+        return TimeEstimate.sum(self.spans.values())
 
 
 def sweep_plan(session: SweepSession) -> SweepPlan:
@@ -45,7 +45,7 @@ def forecast_sweep(session: SweepSession, planned: GraphPlan) -> Forecast:
     with connected(session.config.address):
         plan, calibration = sweep_plan(session), calibrate(session)
     estimate = sweep_estimate(calibration, plan)
-    running = {"start", *(name for name, verdict in planned.verdicts.items() if verdict.hit is None)}
+    running = {"start", *(name for name, decision in planned.decisions.items() if decision.reused is None)}
     return Forecast(plan, estimate, {name: span for name, span in estimate.stages.items() if name in running})
 
 
@@ -77,7 +77,7 @@ def forecast_lines(session: SweepSession, planned: GraphPlan, forecast: Forecast
 
 
 def _boxes(planned: GraphPlan) -> list[Box]:
-    return [Box(stage.name, stage.inputs, None, planned.verdicts[stage.name].reason) for stage in planned.graph]
+    return [Box(stage.name, stage.inputs, None, planned.decisions[stage.name].reason) for stage in planned.graph]
 
 
 def _clock(seconds: float) -> str:

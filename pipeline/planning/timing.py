@@ -8,7 +8,7 @@ import ray
 import torch
 
 from pipeline.cluster.allotment import Allotment
-from pipeline.planning.cost import Calibration, Measured, specs_to_measure
+from pipeline.planning.cost import Calibration, TimedModel, specs_to_measure
 from pipeline.session.sweep_session import SweepSession
 from tune_spaces.trial_spec import TrialSpec
 from vit.training.calibration import StepTimes, measure_step
@@ -32,7 +32,7 @@ def calibrate(session: SweepSession) -> Calibration:
     slowest = [
         max(times, key=lambda each: each.step_seconds) for times in zip(*(each for _, each in answers), strict=True)
     ]
-    measured = tuple(Measured(spec.model, times) for spec, times in zip(specs, slowest, strict=True))
+    measured = tuple(TimedModel(spec.model, times) for spec, times in zip(specs, slowest, strict=True))
     return Calibration(measured, max(start, 0.1), session.precision)
 
 

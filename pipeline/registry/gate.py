@@ -12,7 +12,7 @@ from pipeline.registry.versions import (
     CHALLENGER,
     CHAMPION,
     PREVIOUS,
-    Measured,
+    TestFigures,
     aliases_of,
     measured_of,
     search_versions,
@@ -32,9 +32,9 @@ class PromotionDecision:
     replaced: int | None
     """The champion before; None for the first champion, and where nothing was replaced since the gate refused."""
     reason: str
-    measured: Measured | None
+    measured: TestFigures | None
     """Of `version`."""
-    champion_measured: Measured | None
+    champion_measured: TestFigures | None
     """Of the champion that it was compared with."""
 
 
@@ -75,7 +75,7 @@ def _compare(client: MlflowClient, model_name: str, challenger: int, champion: i
     return PromotionDecision("refused", _now(), challenger, None, reason, new, old)
 
 
-def _passes_gate(new: Measured | None, old: Measured | None, champion: int | None) -> tuple[bool, str]:
+def _passes_gate(new: TestFigures | None, old: TestFigures | None, champion: int | None) -> tuple[bool, str]:
     """Whether the challenger passes, and why."""
     if new is None:
         return False, "it has no test figures (tag pipeline.test_digest and others): register it through a sweep"
@@ -151,5 +151,5 @@ def _record(client: MlflowClient, model_name: str, decision: PromotionDecision) 
 def _decision_from_json(text: str) -> PromotionDecision:
     fields = json.loads(text)
     for name in ("measured", "champion_measured"):
-        fields[name] = fields[name] and Measured(**fields[name])
+        fields[name] = fields[name] and TestFigures(**fields[name])
     return PromotionDecision(**fields)

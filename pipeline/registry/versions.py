@@ -16,8 +16,10 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
 
 @dataclass(frozen=True)
-class Measured:
+class TestFigures:
     """How good a version was found to be before it was registered. It is kept as the version's tags."""
+
+    __test__ = False  # not a test of pytest's
 
     test_digest: str
     """`Dataset.test_digest`: results on different test images do not compare."""
@@ -31,7 +33,7 @@ class Measured:
         return {f"pipeline.{name}": str(value) for name, value in figures.items()}
 
     @classmethod
-    def from_tags(cls, tags: dict[str, str]) -> "Measured | None":
+    def from_tags(cls, tags: dict[str, str]) -> "TestFigures | None":
         """None for a version that something else than this pipeline registered."""
         try:
             return cls(
@@ -53,7 +55,7 @@ class RegisteredVersion:
 
     version: int
     aliases: tuple[str, ...]
-    measured: Measured | None
+    measured: TestFigures | None
     run_id: str
 
 
@@ -74,14 +76,14 @@ def register(
     run_id: str,
     weights: Folder,
     example_images: np.ndarray,
-    measured: Measured,
+    measured: TestFigures,
     tags: dict[str, str],
     description: str,
 ) -> int:
     """Logs the model to the run, registers it as a new version and makes it the challenger.
 
-    A command that died in between, or that is given again, registers nothing twice. What is the champion already stays
-    that only, and a newer challenger stays the challenger.
+    A command that died in between, or that is given again, registers nothing twice. A version that is already champion
+    does not become challenger, and a newer challenger is not replaced.
 
     Args:
         client: of `pipeline.tracking.server.open_client`, whose URI is MLflow's global one.
@@ -110,9 +112,9 @@ def register(
     return number
 
 
-def _version_of(client: MlflowClient, model_name: str, run_id: str, measured: Measured) -> ModelVersion | None:
+def _version_of(client: MlflowClient, model_name: str, run_id: str, measured: TestFigures) -> ModelVersion | None:
     found = [version for version in search_versions(client, model_name) if version.run_id == run_id]
-    return next((version for version in found if Measured.from_tags(version.tags) == measured), None)
+    return next((version for version in found if TestFigures.from_tags(version.tags) == measured), None)
 
 
 def _new_version(
@@ -152,7 +154,7 @@ def list_versions(client: MlflowClient, model_name: str) -> list[RegisteredVersi
     for found in search_versions(client, model_name):
         number = int(found.version)
         its_aliases = tuple(sorted(alias for alias, version in aliases.items() if version == number))
-        versions.append(RegisteredVersion(number, its_aliases, Measured.from_tags(found.tags), found.run_id or ""))
+        versions.append(RegisteredVersion(number, its_aliases, TestFigures.from_tags(found.tags), found.run_id or ""))
     return versions
 
 
@@ -171,7 +173,7 @@ def aliases_of(client: MlflowClient, model_name: str) -> dict[str, int]:
     return {alias: int(version) for alias, version in model.aliases.items()}
 
 
-def measured_of(client: MlflowClient, model_name: str, version: int | None) -> Measured | None:
+def measured_of(client: MlflowClient, model_name: str, version: int | None) -> TestFigures | None:
     if version is None:
         return None
-    return Measured.from_tags(client.get_model_version(model_name, str(version)).tags)
+    return TestFigures.from_tags(client.get_model_version(model_name, str(version)).tags)

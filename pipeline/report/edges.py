@@ -12,9 +12,9 @@ from typing import Any, Literal
 from ray.tune.search.sample import Categorical, Domain, Integer
 
 from pipeline.trials.records import TrialResult
-from tune_spaces.space import Domains, bounds, describe, drawn_value, is_log, short
+from tune_spaces.space import Domains, bounds, describe_domain, drawn_value, is_log, short_text
 
-FEWEST = 3
+FEWEST_BEST_TRIALS = 3
 """Of the best trials; a tenth of all where that is more."""
 EDGE_WIDTH = 0.1
 """Of a range of floats, as a share of it, on the scale on which it was drawn."""
@@ -55,9 +55,9 @@ def edge_warnings(domains: Domains, trials: Sequence[TrialResult]) -> list[str]:
         trials: best first.
     """
     drawn = [trial.spec for trial in trials if trial.best is not None and trial.index != 0]
-    if len(drawn) < FEWEST:
+    if len(drawn) < FEWEST_BEST_TRIALS:
         return []
-    best = drawn[: max(FEWEST, len(drawn) // 10)]
+    best = drawn[: max(FEWEST_BEST_TRIALS, len(drawn) // 10)]
     lines = []
     for name, domain in domains.items():
         values = [drawn_value(spec, name) for spec in best]
@@ -123,7 +123,8 @@ def _chance(hits: int, draws: int, chance: float) -> float:
 def _line(name: str, domain: Domain, edge: _Edge, values: list[float]) -> str:
     there = sorted(value for value in values if edge.holds(value))
     count = f"the best {len(values)}" if len(there) == len(values) else f"{len(there)} of the best {len(values)}"
-    texts = [short(value, digits=2) for value in (there[0], there[-1])]
+    texts = [short_text(value, digits=2) for value in (there[0], there[-1])]
     where = texts[0] if texts[0] == texts[1] else " to ".join(texts)
     way = "downwards" if edge.side == "lower" else "upwards"
-    return f"{name}: {count} trials lie at {where}, at the {edge.side} edge of {describe(domain)}: widen it {way}"
+    domain_text = describe_domain(domain)
+    return f"{name}: {count} trials lie at {where}, at the {edge.side} edge of {domain_text}: widen it {way}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.trials.records import TrialResult
 from tune_spaces.space import Domains, drawn_value, is_log
 
-FEWEST = 10
+FEWEST_TRIALS = 10
 TREES = 500
 """So many that another random state moves a share by a few hundredths only."""
 SHOWN = 5
@@ -50,7 +50,7 @@ def importance(domains: Domains, trials: Sequence[TrialResult]) -> Importance | 
     drawn = sorted((trial for trial in trials if trial.index != 0), key=lambda trial: trial.index)
     target, accuracies = _target(drawn)
     known = [trial for trial in drawn if trial.index in accuracies]
-    if len(known) < FEWEST or not domains:
+    if len(known) < FEWEST_TRIALS or not domains:
         return None
     values = np.column_stack([_column(known, name, is_log(domain)) for name, domain in domains.items()])
     scores = np.array([accuracies[trial.index] for trial in known])
@@ -138,7 +138,7 @@ def _shares(importances: NDArray[np.float64]) -> list[float]:
 def importance_lines(found: Importance | None) -> list[str]:
     """What mattered most, for people; or that the trials cannot tell."""
     if found is None:
-        return [f"what mattered: fewer than {FEWEST} trials got far enough to tell"]
+        return [f"what mattered: fewer than {FEWEST_TRIALS} trials got far enough to tell"]
     basis = f"{found.target}, {found.trials} trials, out-of-bag R² {found.score:.2f}"
     if found.score <= 0:
         return [f"what mattered: the trials are too few or too noisy to tell ({basis})"]

@@ -9,7 +9,7 @@ from pipeline.trials.rungs import Rungs
 
 TRUSTED_CORRELATION = 0.8
 """From here on the order at a rung counts as the order at the end."""
-FEWEST = 3
+FEWEST_PAIRS = 3
 """Trials that a correlation takes."""
 
 
@@ -76,7 +76,7 @@ def choose_audited(trials: Sequence[TrialResult], count: int) -> list[int]:
 def audit_verdict(rungs: Rungs, trials: Sequence[TrialResult], audited: Mapping[int, float]) -> AuditVerdict:
     """Compares what the trials were worth at ASHA's rungs with what they came to at full length.
 
-    A rung is judged by the audited trials that stood on it and by those that finished by themselves. The higher a
+    A rung's verdict is over the audited trials that reached it and those that finished by themselves. The higher a
     rung, the fewer and the more alike they are, and the lower a correlation tends to be.
 
     Args:
@@ -88,12 +88,12 @@ def audit_verdict(rungs: Rungs, trials: Sequence[TrialResult], audited: Mapping[
         ValueError: an audited trial is none that ASHA stopped, or no trial completed an epoch.
     """
     if not trials or trials[0].best is None:
-        raise ValueError("no trial completed an epoch: there is nothing to judge")
+        raise ValueError("no trial completed an epoch: there is nothing to compare")
     winner_accuracy = trials[0].best.accuracy
     compared = _audited_trials(trials, audited)
     lost = tuple(trial for trial in compared if trial.full_accuracy > winner_accuracy)
     at_the_end = {**_accuracies_at_the_end(trials), **audited}
-    verdicts = tuple(_judge_rung(epoch, trials, at_the_end) for epoch in rungs.epochs)
+    verdicts = tuple(_rung_verdict(epoch, trials, at_the_end) for epoch in rungs.epochs)
     grace_epochs = _safe_from(verdicts, lost)
     return AuditVerdict(verdicts, compared, winner_accuracy, tuple(trial.index for trial in lost), grace_epochs)
 
@@ -117,7 +117,7 @@ def _accuracies_at_the_end(trials: Iterable[TrialResult]) -> dict[int, float]:
     }
 
 
-def _judge_rung(epoch: int, trials: Iterable[TrialResult], at_the_end: Mapping[int, float]) -> RungVerdict:
+def _rung_verdict(epoch: int, trials: Iterable[TrialResult], at_the_end: Mapping[int, float]) -> RungVerdict:
     pairs = [
         (decision.accuracy, at_the_end[trial.index])
         for trial in trials
@@ -130,7 +130,7 @@ def _judge_rung(epoch: int, trials: Iterable[TrialResult], at_the_end: Mapping[i
 
 def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
     """Spearman's: Pearson's of the ranks. None where there are too few pairs, or a side does not vary."""
-    if len(pairs) < FEWEST:
+    if len(pairs) < FEWEST_PAIRS:
         return None
     there, later = zip(*pairs, strict=True)
     try:
@@ -175,7 +175,8 @@ def _cost_lines(verdict: AuditVerdict) -> list[str]:
 
 def _rung_line(rung: RungVerdict) -> str:
     if rung.correlation is None:
-        return f"epoch {rung.epoch}: no rank correlation over {_trials(rung.trials)}, it takes {FEWEST} that differ"
+        needed = f"it takes {FEWEST_PAIRS} that differ"
+        return f"epoch {rung.epoch}: no rank correlation over {_trials(rung.trials)}, {needed}"
     return f"epoch {rung.epoch}: rank correlation with the end {rung.correlation:.2f} over {_trials(rung.trials)}"
 
 

@@ -12,7 +12,7 @@ from pipeline.trials.folder import TrialHistory, trial_folder
 from pipeline.trials.rungs import Rungs
 from tune_spaces.trial_spec import TrialSpec
 
-SECONDS_A_LOOK = 60.0
+LONGEST_POLL_SECONDS = 60.0
 
 
 class DistributedTrial(tune.Trainable):
@@ -33,7 +33,7 @@ class DistributedTrial(tune.Trainable):
         # Reported first, without workers: ASHA may have stopped the trial before a process died.
         self._unreported = TrialHistory.read(trial_folder(self._context.folder, self._spec.index)).epochs
         self._training = DistributedTraining(Assignment(self._spec, self._context), self._workers)
-        self._training.num_given = len(self._unreported)
+        self._training.num_delivered = len(self._unreported)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -41,16 +41,16 @@ class DistributedTrial(tune.Trainable):
         if self._unreported:
             return epoch_report(self._unreported.pop(0), epochs, training.history.refused)
         try:
-            training.permit(next((rung for rung in self._rungs.epochs if rung > training.num_given), epochs))
+            training.permit(next((rung for rung in self._rungs.epochs if rung > training.num_delivered), epochs))
             entry = None
-            while entry is None and not training.over:
-                entry = training.next_epoch(SECONDS_A_LOOK)
+            while entry is None and not training.is_over:
+                entry = training.next_epoch(LONGEST_POLL_SECONDS)
             entry = entry or training.next_epoch(0)
         except Exception as error:
-            return error_report(error, training.num_given)
+            return error_report(error, training.num_delivered)
         if entry is None:
             return early_end_report(
-                "diverged", training.history.diverged or "the workers ended early", training.num_given
+                "diverged", training.history.diverged or "the workers ended early", training.num_delivered
             )
         return epoch_report(entry, epochs, training.history.refused)
 

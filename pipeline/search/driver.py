@@ -69,7 +69,7 @@ class SearchDriver:
         return [self._ended[index] for index in sorted(self._ended)]
 
     @property
-    def is_over(self) -> bool:
+    def has_no_more_trials(self) -> bool:
         """No further trial begins."""
         return not self._waiting or self._stopping or not self._limits.leaves_time()
 

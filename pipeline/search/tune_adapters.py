@@ -19,7 +19,7 @@ class InOrderSearcher(Searcher):
         self._indices: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        if self._driver.is_over:
+        if self._driver.has_no_more_trials:
             return Searcher.FINISHED
         if not self._driver.has_free_slot:
             return None  # asked again soon

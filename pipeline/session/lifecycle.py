@@ -53,7 +53,7 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
 
 
 @contextmanager
-def under_way(session: Session[Any], dashboard: bool = False) -> Iterator[None]:
+def running_command(session: Session[Any], dashboard: bool = False) -> Iterator[None]:
     """Starts or joins Ray and begins the session's run; ends it whatever happens, and says how to go on."""
     started = time.perf_counter()
     with connected(session.config.address, dashboard):

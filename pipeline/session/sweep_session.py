@@ -21,14 +21,14 @@ from pipeline.training.training import TrainingData
 from pipeline.training.worker_group import SharedData
 from pipeline.trials.rungs import Rungs
 from tune_spaces.catalogue import SPACES, space_for
-from tune_spaces.space import Space, describe, draw_trials
+from tune_spaces.space import Space, describe_domain, draw_trials
 from vit.data.dataset import Dataset
 from vit.training.precision import Precision, torch_version
 from vit.training.recipes import published
 
 SEARCH_CODE = ("tune_spaces.space", "pipeline.search.tuner")
 """With all that they import, what draws the trials, and what decides their numbers and ends."""
-SECONDS_BETWEEN_LOOKS = 0.2
+POLL_SECONDS = 0.2
 
 
 class SweepSession(Session[SweepConfig]):
@@ -116,7 +116,7 @@ class SweepSession(Session[SweepConfig]):
             return
         has_slots = self.allotment.concurrent > self.slots_held
         awaited = self.baseline_trains if has_slots else self.baseline_ended
-        while not awaited.wait(SECONDS_BETWEEN_LOOKS) and not self.interrupt.requested:
+        while not awaited.wait(POLL_SECONDS) and not self.interrupt.requested:
             pass
 
     @property
@@ -165,7 +165,7 @@ class SweepSession(Session[SweepConfig]):
 def search_settings(config: SweepConfig, dataset: Dataset, space: Space, rungs: Rungs) -> dict[str, PlainValue]:
     """All that decides the trials and their ends, besides code and data."""
     ranges: dict[str, PlainValue] = {
-        f"{name} range": describe(domain) for name, domain in sorted(space.domains(dataset.shape).items())
+        f"{name} range": describe_domain(domain) for name, domain in sorted(space.domains(dataset.shape).items())
     }
     # Within a budget, a search may have had no time for all of its trials.
     budget: dict[str, PlainValue] = {} if config.budget is None else {"budget": duration_text(config.budget.seconds)}

@@ -1,6 +1,6 @@
 """Stage `register`: the winner becomes the challenger in the registry."""
 
-from pipeline.registry.versions import Measured, register
+from pipeline.registry.versions import TestFigures, register
 from pipeline.results.stage_outputs import Confirmed, Evaluated
 from pipeline.session.sweep_session import SweepSession
 from pipeline.tracking.trial_runs import SWEEP_RUN
@@ -10,7 +10,7 @@ def register_winner(session: SweepSession, confirm: Confirmed, evaluate: Evaluat
     """Registers the winner's best training as the challenger; gives the version."""
     winner, run = confirm.winner, confirm.winner.best_run
     score = evaluate.scores[run.run_id]
-    measured = Measured(session.dataset.test_digest, score.correct, score.total, run.best.accuracy)
+    measured = TestFigures(session.dataset.test_digest, score.correct, score.total, run.best.accuracy)
     tags = {
         "pipeline.dataset": session.dataset.name,
         "pipeline.data_digest": session.dataset.digest,

@@ -12,7 +12,7 @@ from pipeline.errors import BAD_USAGE, FAILED, INTERRUPTED, InterruptedCommandEr
 from vit.data.arrays import DataError
 
 
-def fail(message: str, status: int) -> NoReturn:
+def exit_with_error(message: str, status: int) -> NoReturn:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)
 
@@ -21,7 +21,7 @@ def _end_with_ray(message: str, status: int) -> NoReturn:
     """Ends at once, with all processes below, where Ray runs: its threads would wait for what goes on there."""
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
-        fail(message, status)
+        exit_with_error(message, status)
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -36,15 +36,15 @@ def run_command(command: Callable[[], None]) -> None:
     try:
         command()
     except DataError as error:
-        fail(str(error), BAD_USAGE)
+        exit_with_error(str(error), BAD_USAGE)
     except InterruptedCommandError as error:
         _end_with_ray(str(error), error.status)
     except PipelineError as error:
-        fail(str(error), error.status)
+        exit_with_error(str(error), error.status)
     except KeyboardInterrupt:
         _end_with_ray("interrupted", INTERRUPTED)
     except Exception as error:
         full = disk_full(error)
         if full is None:
             raise
-        fail(full, FAILED)
+        exit_with_error(full, FAILED)

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from pipeline.config import CommandConfig
 from pipeline.errors import BAD_USAGE
-from pipeline.terminal.exits import fail
+from pipeline.terminal.exits import exit_with_error
 from vit.data.dataset import DataConfig
 
 
@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        fail(message, BAD_USAGE)
+        exit_with_error(message, BAD_USAGE)
 
 
 def add_shared_flags(parser: Parser) -> None:

@@ -61,14 +61,14 @@ class ArtifactMaker:
 
 
 def _new_pool() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_stand_back)
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_lower_priority)
 
 
 def _block_ctrl_c() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # it is for the driver, which still wants its figures
 
 
-def _stand_back() -> None:
+def _lower_priority() -> None:
     os.nice(19)
     # Some who stop a job signal its children too; the driver still wants its figures, and ends this process itself.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -93,7 +93,7 @@ def open_client(uri: str) -> "MlflowClient":
 
 
 @contextmanager
-def alone_at_the_database(uri: str) -> Iterator[None]:
+def database_lock(uri: str) -> Iterator[None]:
     """Two processes that make the same new SQLite database at once would both fail; this lets one wait."""
     if not uri.startswith(_SQLITE):
         yield

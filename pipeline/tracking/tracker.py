@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.errors import without_passwords
 from pipeline.tracking.events import DatasetReference, EarlierRun, LogRun, StartRun, Status, TrackingError
 from pipeline.tracking.run_writer import RunWriter
-from pipeline.tracking.server import alone_at_the_database, open_client
+from pipeline.tracking.server import database_lock, open_client
 
 RETRY_SECONDS = 1.0
 REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
@@ -42,7 +42,7 @@ class Tracker:
         self._timeout = timeout
         self.uri = uri
         self.experiment = experiment
-        with alone_at_the_database(uri):
+        with database_lock(uri):
             self.client = open_client(uri)
             experiment_id = self._open_experiment(experiment)
         self._writer = RunWriter(self.client, experiment_id, owner or uuid.uuid4().hex)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.training.instruction import SECONDS_BETWEEN_LOOKS, Instruction
+from pipeline.training.instruction import POLL_SECONDS, Instruction
 from pipeline.training.training import TrainingContext
 from pipeline.training.worker_group import WorkerGroup
 from pipeline.trials.folder import TrialHistory, trial_folder
@@ -33,7 +33,7 @@ class DistributedTraining:
     def __init__(self, assignment: Assignment, workers: WorkerGroup) -> None:
         self.spec, self.workers = assignment.spec, workers
         self._assignment = assignment
-        self.num_given = 0
+        self.num_delivered = 0
         """Epochs that `next_epoch` has given, or that its caller knew before."""
 
     @property
@@ -53,18 +53,18 @@ class DistributedTraining:
         deadline = time.monotonic() + wait
         while True:
             none_trains, history = self.workers.is_over, self.history
-            if len(history.epochs) > self.num_given:
-                self.num_given += 1
-                return history.epochs[self.num_given - 1]
+            if len(history.epochs) > self.num_delivered:
+                self.num_delivered += 1
+                return history.epochs[self.num_delivered - 1]
             if history.is_complete(self.spec.recipe.epochs):
                 return None
             if none_trains and self.workers.error is not None:
                 raise self.workers.error
             if none_trains or time.monotonic() > deadline:
                 return None
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(POLL_SECONDS)
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """No worker trains it, and none will."""
         return self.workers.is_over or self.history.is_complete(self.spec.recipe.epochs)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.errors import PipelineError, disk_full
 from pipeline.training.distributed_training import Assignment, DistributedTraining
-from pipeline.training.instruction import SECONDS_BETWEEN_LOOKS
+from pipeline.training.instruction import POLL_SECONDS
 from pipeline.training.worker_group import SharedData, WorkerGroup, WorkerGroupConfig
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.observers import Observer
@@ -92,8 +92,8 @@ def _followed(
     refused: set[str] = set()
     stopping = False
     while True:
-        over = training.over  # asked first: where it is, all epochs stand in the folder already
-        entry = training.next_epoch(0 if over else SECONDS_BETWEEN_LOOKS)
+        over = training.is_over  # asked first: where it is, all epochs stand in the folder already
+        entry = training.next_epoch(0 if over else POLL_SECONDS)
         if entry is None and over:
             return
         if interrupted() and not stopping:

@@ -17,7 +17,7 @@ INSTRUCTION_FILE = "instruction.json"
 """Gone where there is nothing more to do."""
 STARTS_FILE = "starts.json"
 """How often the workers have come up."""
-SECONDS_BETWEEN_LOOKS = 0.2
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)

@@ -95,9 +95,9 @@ class Training:
                 self._folder.remove(STATE_FILE)  # or the next save would put it in the place of the one that was good
             save_card(self._folder, ModelCard(spec.model, data.normalisation, data.class_names))
             if self._fit.epochs_done:
-                self._write_what_follows(confusion)  # the process before may have died in front of it
+                self._write_derived_files(confusion)  # the process before may have died in front of it
 
-    def _write_what_follows(self, confusion: torch.Tensor | None) -> None:
+    def _write_derived_files(self, confusion: torch.Tensor | None) -> None:
         """Writes all that follows from the state; `confusion` is the last epoch's where that is the best."""
         if confusion is not None:
             save_weights(self._folder, self._fit.kept_model, self._fit.epochs_done)
@@ -105,7 +105,7 @@ class Training:
         self.history.write(self._folder)
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         return self._fit.epochs_done >= self._fit.recipe.epochs
 
     def run_epoch(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class Training:
             confusion = epoch.validation.confusion.int() if best else None
             state = {"fit": self._fit.state_dict(), "history": asdict(self.history), "confusion": confusion}
             save_state(self._folder, state)  # first: from it the others can be written again
-            self._write_what_follows(confusion)
+            self._write_derived_files(confusion)
         return self.history.epochs[-1]
 
     def record_divergence(self, reason: str) -> None:

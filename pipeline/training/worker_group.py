@@ -9,7 +9,7 @@ import ray
 import ray.train
 from ray.train.torch import TorchTrainer
 
-from pipeline.training.instruction import INSTRUCTION_FILE, SECONDS_BETWEEN_LOOKS, Instruction, count_starts
+from pipeline.training.instruction import INSTRUCTION_FILE, POLL_SECONDS, Instruction, count_starts
 from pipeline.training.training import TrainingData
 from pipeline.training.worker_loop import train_as_instructed
 from vit.files.storage import Folder
@@ -106,7 +106,7 @@ class WorkerGroup:
         """
         self.dismiss()
         while not self.is_over and not (leaving and self.starts == 0):
-            self._thread.join(SECONDS_BETWEEN_LOOKS)
+            self._thread.join(POLL_SECONDS)
 
     def _fit(self) -> None:
         try:

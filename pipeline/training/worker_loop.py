@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from ray.train.torch import get_device
 
-from pipeline.training.instruction import SECONDS_BETWEEN_LOOKS, Instruction, add_start
+from pipeline.training.instruction import POLL_SECONDS, Instruction, add_start
 from pipeline.training.training import LoadedData, Training
 from pipeline.trials.folder import TrialHistory
 from vit.files.storage import Folder
@@ -28,7 +28,7 @@ def train_as_instructed(config: dict[str, Any]) -> None:
         if training.goes_on(instruction.until):
             training.run_epoch()
         else:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(POLL_SECONDS)
 
 
 def _instructions(folder: Folder, workers: Workers, device: torch.device) -> Iterator[Instruction]:

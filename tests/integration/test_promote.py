@@ -31,7 +31,7 @@ class Versions:
 
     def add(self, correct: int, digest: str = "sha256:same") -> int:
         """A new challenger that gets `correct` of 100 test images right."""
-        measured = registry.Measured(digest, correct, test_images=100, val_accuracy=0.5)
+        measured = registry.TestFigures(digest, correct, test_images=100, val_accuracy=0.5)
         return self.add_bare(measured.to_tags())
 
     def add_bare(self, tags: dict[str, str]) -> int:
@@ -230,7 +230,7 @@ def test_history_tells_all_in_order(versions: Versions) -> None:
         (2, ("previous",)),
         (3, ("challenger",)),
     ]
-    assert listed[1].measured == registry.Measured("sha256:same", 12, 100, 0.5)
+    assert listed[1].measured == registry.TestFigures("sha256:same", 12, 100, 0.5)
 
 
 def _command(*arguments: str) -> "subprocess.CompletedProcess[str]":

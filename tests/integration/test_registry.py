@@ -29,7 +29,7 @@ from vit.model.vision_transformer import VisionTransformer
 
 NAME = "vit-x"
 CLASSES = ("ant", "bee", "cat", "dog")
-MEASURED = registry.Measured("sha256:abc", test_correct=7, test_images=9, val_accuracy=0.75)
+MEASURED = registry.TestFigures("sha256:abc", test_correct=7, test_images=9, val_accuracy=0.75)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def test_the_version_is_the_challenger_and_carries_what_was_measured(registered:
         "pipeline.test_accuracy": str(7 / 9),
         "pipeline.val_accuracy": "0.75",
     }
-    assert registry.Measured.from_tags(version.tags) == MEASURED
+    assert registry.TestFigures.from_tags(version.tags) == MEASURED
 
 
 def test_the_model_is_filed_under_its_run_and_its_experiment(registered: Registered) -> None:

@@ -83,7 +83,7 @@ def reference(dataset: Dataset, spec: TrialSpec, tmp_path_factory: pytest.TempPa
     runtime = Runtime(precision="fp32")
     data = LoadedData.of(_training_data(dataset), runtime.device)
     training = Training(spec, data, TrainingContext(folder, "fp32", compile=False), runtime, Workers())
-    while not training.done:
+    while not training.is_done:
         training.run_epoch()
     return training.history
 

@@ -7,7 +7,7 @@ from ray import tune
 from ray.tune.search.sample import Domain
 
 from tune_spaces.catalogue import SPACES
-from tune_spaces.space import bounds, describe, draw_trials, drawn_value, is_log, short
+from tune_spaces.space import bounds, describe_domain, draw_trials, drawn_value, is_log, short_text
 from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import DataShape
 from vit.model.config import ViTConfig
@@ -34,7 +34,7 @@ SHAPE = DataShape(32, 3, num_classes=10, mirror_safe=True)
     ],
 )
 def test_a_domain_in_words(domain: Domain, text: str) -> None:
-    assert describe(domain) == text
+    assert describe_domain(domain) == text
 
 
 def test_domains_that_draw_differently_are_described_differently() -> None:
@@ -44,7 +44,7 @@ def test_domains_that_draw_differently_are_described_differently() -> None:
         tune.qrandint(2, 16, 2), tune.qrandint(2, 16, 4), tune.qlograndint(2, 16, 2), tune.randn(0, 1),
         tune.randn(5, 2), tune.qrandn(0, 1, 0.1), tune.uniform(0, 1), tune.randint(2, 16), tune.choice([0, 1]),
     ]  # fmt: skip
-    assert len({describe(domain) for domain in domains}) == len(domains)
+    assert len({describe_domain(domain) for domain in domains}) == len(domains)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_the_ends_of_an_integer_range_are_drawn_and_nothing_beyond() -> None:
     ],
 )
 def test_a_value_in_few_characters(value: Any, digits: int, text: str) -> None:
-    assert short(value, digits) == text
+    assert short_text(value, digits) == text
 
 
 def test_what_a_trial_has_of_each_hyperparameter() -> None:

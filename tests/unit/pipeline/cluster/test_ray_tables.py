@@ -106,8 +106,8 @@ def store() -> Store:
 
 
 def test_who_holds_what(store: Store) -> None:
-    holdings = resource_table_of(store, MY_JOB)
-    assert {claim.owner: (claim.bundles, claim.driver) for claim in holdings.held} == {
+    table = resource_table_of(store, MY_JOB)
+    assert {claim.owner: (claim.bundles, claim.driver) for claim in table.held} == {
         "placement group 04040404 on 10.0.0.1 with a trial, pid 11": (({"CPU": 1}, {"CPU": 1}), None),
         "placement group torn on 10.0.0.1 with no actor in it": (({"CPU": 1},), None),
         "actor Holder 'big', pid 13 on 10.0.0.2 (02020202)": (({"CPU": 1.5},), "pid 200 on 10.0.0.9"),
@@ -115,20 +115,20 @@ def test_who_holds_what(store: Store) -> None:
         "tasks, or actors that are just starting, on 10.0.0.1": (({"CPU": 0.5},), None),
         "tasks, or actors that are just starting, on 10.0.0.2 (02020202)": (({"CPU": 0.5},), None),
     }
-    assert holdings.sums("CPU") == (5.5, 6)
-    assert holdings.sums("GPU") == (0, 0)
-    assert holdings.unread == []
+    assert table.sums("CPU") == (5.5, 6)
+    assert table.sums("GPU") == (0, 0)
+    assert table.unread == []
 
 
 def test_what_waits(store: Store) -> None:
-    holdings = resource_table_of(store, MY_JOB)
-    assert {claim.owner: waiting_reason(claim, holdings.nodes) for claim in holdings.waiting} == {
+    table = resource_table_of(store, MY_JOB)
+    assert {claim.owner: waiting_reason(claim, table.nodes) for claim in table.waiting} == {
         "placement group torn": NO_ROOM,
         "actor Late (pending creation)": NO_ROOM,
         "a training's worker (restarting)": "within placement group 04040404",
         "each of 2 tasks": ROOM,
     }
-    (torn,) = (claim for claim in holdings.waiting if claim.owner == "placement group torn")
+    (torn,) = (claim for claim in table.waiting if claim.owner == "placement group torn")
     assert (torn.bundles, torn.strategy) == (({"CPU": 2},), "SPREAD")
 
 
@@ -146,15 +146,15 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_a_table_that_cannot_be_read_is_named_and_the_others_are_told(store: Store, table: str) -> None:
-    store.broken = {TABLES[table]}
-    holdings = resource_table_of(store, MY_JOB)
-    assert holdings.unread == [f"{table}: OSError: {TABLES[table]}"]
-    assert ("Holder" in str(holdings.held)) == (table != "actors")
-    assert ("torn" in str(holdings.waiting)) == (table != "placement groups")
-    assert (holdings.nodes == []) == (table in ("nodes", "free resources"))
-    assert "tasks, or" not in str(holdings.held)  # what is not accounted for is not known either
+@pytest.mark.parametrize("broken", TABLES)
+def test_a_table_that_cannot_be_read_is_named_and_the_others_are_reported(store: Store, broken: str) -> None:
+    store.broken = {TABLES[broken]}
+    table = resource_table_of(store, MY_JOB)
+    assert table.unread == [f"{broken}: OSError: {TABLES[broken]}"]
+    assert ("Holder" in str(table.held)) == (broken != "actors")
+    assert ("torn" in str(table.waiting)) == (broken != "placement groups")
+    assert (table.nodes == []) == (broken in ("nodes", "free resources"))
+    assert "tasks, or" not in str(table.held)  # what is not accounted for is not known either
 
 
 def test_where_no_ray_is_none_is_started() -> None:

@@ -29,10 +29,10 @@ class Clock:
 class Case:
     """A watchdog of ten minutes over a clock that the test moves."""
 
-    def __init__(self, holdings: ResourceTable | None = None) -> None:
+    def __init__(self, table: ResourceTable | None = None) -> None:
         self.clock, self.said = Clock(), list[str]()
-        self.holdings = holdings or ResourceTable([NODE])
-        self.watchdog = Watchdog(10, self.said.append, lambda: self.holdings, self.clock)
+        self.table = table or ResourceTable([NODE])
+        self.watchdog = Watchdog(10, self.said.append, lambda: self.table, self.clock)
 
     def after(self, minutes: float) -> list[str]:
         """What is said when so much more time has passed, each report as one text."""
@@ -124,7 +124,7 @@ def test_the_trials_that_are_under_way() -> None:
 
 
 def test_the_whole_report() -> None:
-    holdings = ResourceTable(
+    table = ResourceTable(
         nodes=[NODE, Node("10.0.0.2", {"CPU": 2, "GPU": 1}, {"GPU": 1})],
         held=[
             Claim("a trial, pid 11 on 10.0.0.1", ({"CPU": 0.5},)),
@@ -142,7 +142,7 @@ def test_the_whole_report() -> None:
         dead=["10.0.0.3: health check failed"],
         unread=["drivers: OSError: gone"],
     )
-    assert Case(holdings).report() == [
+    assert Case(table).report() == [
         "nothing has progressed for 10 minutes: CPU 4.5 of 6 held, GPU 0 of 1 held, memory 0 B of 0 B held",
         "CPU 1 held by actor Holder 'x', pid 12 on 10.0.0.2, of another driver (pid 9 on me)",
         "CPU 0.5 held by a trial, pid 11 on 10.0.0.1",

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipeline.diagnosis.command_folders import CommandFolder
-from pipeline.diagnosis.command_runs import Records
+from pipeline.diagnosis.command_runs import CommandRuns
 from pipeline.diagnosis.finding import Finding
 from pipeline.diagnosis.stale_runs import check_runs
 from pipeline.tracking.events import RECORD_TAG
@@ -52,4 +52,4 @@ def command_folder(storage: str, name: str = "sweep-x-1") -> CommandFolder:
 
 
 def found_runs(client: MlflowClient, folders: Mapping[str, str] | None = None) -> list[Finding]:
-    return list(check_runs(Records(client), folders or {}))
+    return list(check_runs(CommandRuns(client), folders or {}))

@@ -1,6 +1,6 @@
 """A finding in a line, mended, counted."""
 
-from pipeline.diagnosis.finding import Finding, exit_status, in_words, mended, some, totals
+from pipeline.diagnosis.finding import Finding, exit_status, first_names, mended, size_text, totals
 from pipeline.errors import UsageError
 
 
@@ -34,8 +34,8 @@ def test_the_exit_status_and_the_counts_tell_whether_something_wants_a_hand() ->
 
 
 def test_long_lists_and_sizes_are_short_in_words() -> None:
-    assert some(["a", "b"]) == "a, b"
-    assert some(list("abcdef")) == "a, b, c, d, 2 more"
-    assert [in_words(size) for size in (0, 999, 1000, 12_345_678, 5e9)] == [
+    assert first_names(["a", "b"]) == "a, b"
+    assert first_names(list("abcdef")) == "a, b, c, d, 2 more"
+    assert [size_text(size) for size in (0, 999, 1000, 12_345_678, 5e9)] == [
         "0 bytes", "999 bytes", "1.0 kB", "12.3 MB", "5.0 GB",
     ]  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.diagnosis.command_folders import CommandFolder, command_folders
-from pipeline.diagnosis.command_runs import Records
+from pipeline.diagnosis.command_runs import CommandRuns
 from pipeline.diagnosis.finding import mended
 from pipeline.diagnosis.storage import check_folder
 from pipeline.session.lock import locked
@@ -38,7 +38,7 @@ def test_leftovers_are_removed_and_the_rest_stays(client: MlflowClient, tmp_path
     root.write(temporary, b"0123456789")
     start_runs(client, folder.owner, folder.uri, {"pipeline.host": HERE})
     before = set(folder.files())
-    (unfinished, finding) = check_folder(folder, Records(client))
+    (unfinished, finding) = check_folder(folder, CommandRuns(client))
     assert unfinished.line == f"unfinished: {folder.uri} is not finished: to go on: {COMMAND}"
     leftovers = {"tune", "ray-train", "trials/00000/latest.pt", "trials/00000/previous.pt", temporary}
     assert set(finding.details["paths"]) == leftovers
@@ -46,15 +46,15 @@ def test_leftovers_are_removed_and_the_rest_stays(client: MlflowClient, tmp_path
     assert mended(finding).line.endswith("mended: removed, 50 bytes freed")
     gone = {path for path in before if any(path == each or path.startswith(f"{each}/") for each in leftovers)}
     assert set(folder.files()) - {".lock"} == before - gone
-    assert [each.kind for each in check_folder(folder, Records(client))] == ["unfinished"]
+    assert [each.kind for each in check_folder(folder, CommandRuns(client))] == ["unfinished"]
 
 
 def test_a_folder_in_use_is_not_looked_at(client: MlflowClient, tmp_path: Path) -> None:
     folder = command_folder(str(tmp_path / "sweeps"))
     filled(folder)
     with locked(folder.uri):
-        assert list(check_folder(folder, Records(client))) == []
-    (_, finding) = check_folder(folder, Records(client))
+        assert list(check_folder(folder, CommandRuns(client))) == []
+    (_, finding) = check_folder(folder, CommandRuns(client))
     with locked(folder.uri):
         before = folder.files()
         assert mended(finding).advice.startswith(f"it could not be mended: {folder.uri} is in use")
@@ -66,7 +66,7 @@ def test_what_a_storage_does_not_remove_is_not_called_removed(
 ) -> None:
     folder = command_folder(str(tmp_path / "sweeps"))
     filled(folder)
-    (_, finding) = check_folder(folder, Records(client))
+    (_, finding) = check_folder(folder, CommandRuns(client))
     monkeypatch.setattr(Folder, "remove_folder", lambda *_: None)
     assert mended(finding).advice == "it could not be mended: ray-train, tune is still there"
 
@@ -76,7 +76,7 @@ def test_leftovers_are_left_alone_where_a_command_may_be_under_way_elsewhere(cli
     assert folder.owner is not None
     filled(folder)
     start_runs(client, folder.owner, folder.uri, {"pipeline.host": "another"})
-    (finding,) = check_folder(folder, Records(client))
+    (finding,) = check_folder(folder, CommandRuns(client))
     assert (finding.kind, finding.state, finding.mend) == ("leftover", "information", None)
     assert finding.line.endswith(": left alone, since a command may be under way (it ran on another)")
 
@@ -84,7 +84,7 @@ def test_leftovers_are_left_alone_where_a_command_may_be_under_way_elsewhere(cli
 def test_a_folder_that_mlflow_knows_nothing_of_is_told_with_its_size(client: MlflowClient, tmp_path: Path) -> None:
     folder = command_folder(str(tmp_path / "sweeps"))
     Folder(folder.uri).write("trials/00000/model.safetensors", bytes(2_000_000))
-    (finding,) = check_folder(folder, Records(client))
+    (finding,) = check_folder(folder, CommandRuns(client))
     assert finding.line == (
         f"checkpoint: {folder.uri} (2.0 MB) has no run in this tracking store: give its command again, which tells "
         "MLflow all of it again; or remove the folder"
@@ -96,7 +96,7 @@ def test_a_folder_that_mlflow_knows_nothing_of_is_told_with_its_size(client: Mlf
 def test_a_session_that_cannot_be_read_is_told(client: MlflowClient, tmp_path: Path, content: bytes) -> None:
     Folder(f"{tmp_path}/sweeps/sweep-x-1").write("session.json", content)
     (folder,) = command_folders(f"{tmp_path}/sweeps", must_exist=True)
-    (finding,) = check_folder(folder, Records(client))
+    (finding,) = check_folder(folder, CommandRuns(client))
     assert "has a session.json that cannot be read: remove session.json and give its command again" in finding.line
 
 
@@ -109,4 +109,5 @@ def test_a_command_that_came_to_its_end_is_no_finding(
     start_runs(client, folder.owner, folder.uri)
     memory = {"id": folder.owner} | ({} if finished is None else {"finished": finished})
     Folder(folder.uri).write("session.json", json.dumps(memory).encode())
-    assert [finding.kind for finding in check_folder(folder, Records(client))] == ([] if finished else ["unfinished"])
+    kinds = [finding.kind for finding in check_folder(folder, CommandRuns(client))]
+    assert kinds == ([] if finished else ["unfinished"])

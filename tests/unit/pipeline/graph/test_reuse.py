@@ -46,7 +46,7 @@ def changed(stages: Graph, name: str, **change: Any) -> Graph:
 
 
 def reasons(stages: Graph, memory: Kept, forced: Mapping[str, str] | None = None) -> dict[str, str]:
-    return {name: verdict.reason for name, verdict in stages.plan(memory, forced or {}, NOW).items()}
+    return {name: decision.reason for name, decision in stages.plan(memory, forced or {}, NOW).items()}
 
 
 def test_nothing_has_finished_before() -> None:
@@ -60,12 +60,12 @@ def test_nothing_has_finished_before() -> None:
 
 def test_a_hit_names_its_run_and_its_age() -> None:
     memory = Kept().finish(CHAIN)
-    verdicts = CHAIN.plan(memory, {}, NOW)
-    assert [verdict.reason for verdict in verdicts.values()] == [
+    decisions = CHAIN.plan(memory, {}, NOW)
+    assert [decision.reason for decision in decisions.values()] == [
         f"cached from run {name * 8} (2 minutes ago)" for name in "abcd"
     ]
-    assert [verdict.hit.output for verdict in verdicts.values() if verdict.hit] == ["a", "b", "c", "d"]
-    assert tuple(verdicts) == CHAIN.order
+    assert [decision.reused.output for decision in decisions.values() if decision.reused] == ["a", "b", "c", "d"]
+    assert tuple(decisions) == CHAIN.order
     assert memory.asked == dict.fromkeys("abcd", False)
 
 
@@ -124,7 +124,7 @@ def test_an_input_that_is_another_is_named() -> None:
     memory.finish(other, "a")  # by another command, which got no further
     found = reasons(other, memory)
     assert found["a"] == "cached from run aaaaaaaa (2 minutes ago)"
-    assert found["b"] == found["c"] == "run, because a is another"
+    assert found["b"] == found["c"] == "run, because its input a changed"
 
 
 def test_the_newest_run_of_a_stage_is_what_a_change_is_told_against() -> None:

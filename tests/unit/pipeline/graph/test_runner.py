@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline.graph.graph import Graph, Results
+from pipeline.graph.graph import Graph, GraphResults
 from pipeline.graph.stage import Stage
 from tests.unit.pipeline.graph.graphs import CHAIN, DIAMOND, graph
 
@@ -31,7 +31,7 @@ class Work:
 
     def run(
         self, stages: Graph, known: Mapping[str, Any] | None = None, stop: Callable[[], bool] = lambda: False
-    ) -> Results:
+    ) -> GraphResults:
         return stages.run(self, known or {}, stop)
 
 
@@ -45,13 +45,13 @@ def awaited(event: threading.Event) -> Callable[[], None]:
 def test_outputs_are_handed_on_by_name() -> None:
     work = Work()
     results = work.run(graph(DIAMOND))
-    assert results == Results({name: name.upper() for name in DIAMOND})
+    assert results == GraphResults({name: name.upper() for name in DIAMOND})
     assert work.given == {name: {each: each.upper() for each in read} for name, read in DIAMOND.items()}
     assert sorted(work.begun) == sorted(DIAMOND)
 
 
 def test_a_graph_without_stages_gives_nothing() -> None:
-    assert Work().run(graph({})) == Results()
+    assert Work().run(graph({})) == GraphResults()
 
 
 def test_stages_that_do_not_wait_for_each_other_run_side_by_side() -> None:
@@ -76,12 +76,12 @@ def test_what_is_known_is_not_run() -> None:
     work = Work()
     results = work.run(CHAIN, dict(zip("abcd", range(4), strict=True)))
     assert work.begun == []
-    assert results == Results({"a": 0, "b": 1, "c": 2, "d": 3})
+    assert results == GraphResults({"a": 0, "b": 1, "c": 2, "d": 3})
 
 
 def test_an_output_of_none_is_an_output() -> None:
     results = graph({"a": (), "b": ("a",)}).run(lambda stage, inputs: None, {}, lambda: False)
-    assert results == Results({"a": None, "b": None})
+    assert results == GraphResults({"a": None, "b": None})
 
 
 def test_a_failure_takes_along_what_rests_on_it_and_nothing_else() -> None:
@@ -140,11 +140,11 @@ def test_once_stopped_no_stage_begins_and_those_under_way_end() -> None:
     work.waits = {"a": awaited(stopped), "b": stopped.set}
     results = work.run(stages, stop=stopped.is_set)
     assert sorted(work.begun) == ["a", "b"]
-    assert results == Results({"a": "A", "b": "B"})  # the others neither failed nor were skipped: never begun
+    assert results == GraphResults({"a": "A", "b": "B"})  # the others neither failed nor were skipped: never begun
 
 
 def test_who_stops_before_the_beginning_still_has_what_is_known() -> None:
     work = Work()
     results = work.run(CHAIN, {"a": 1, "b": 2}, lambda: True)
     assert work.begun == []
-    assert results == Results({"a": 1, "b": 2})
+    assert results == GraphResults({"a": 1, "b": 2})

@@ -247,17 +247,17 @@ def test_what_rests_on_another_run_of_an_input_is_no_hit(tracker: Tracker) -> No
     identities = graph.identities()
     keep(tracker, 1, first, identities["prepare"])
     of_the_first = keep(tracker, "of 1", second, identities["confirm"], inputs={"prepare": 1})
-    assert graph.plan(memory(tracker), {}, now=0)["confirm"].hit is not None
+    assert graph.plan(memory(tracker), {}, now=0)["confirm"].reused is not None
     with closing(Tracker(tracker.uri, tracker.experiment, "another")) as other:
         keep(other, 2, first, identities["prepare"])
     plan = graph.plan(memory(tracker), {}, now=0)
-    assert plan["prepare"].hit is not None and plan["prepare"].hit.output == 2
-    assert plan["confirm"].hit is None
-    assert plan["confirm"].reason == "run, because it rests on another run of prepare"
+    assert plan["prepare"].reused is not None and plan["prepare"].reused.output == 2
+    assert plan["confirm"].reused is None
+    assert plan["confirm"].reason == "run, because it was computed from another run of prepare"
     with closing(Tracker(tracker.uri, tracker.experiment, "a third")) as third:
         keep(third, 1, first, identities["prepare"])
-    hit = graph.plan(memory(tracker), {}, now=0)["confirm"].hit
-    assert hit is not None and hit.run_id == of_the_first
+    reused = graph.plan(memory(tracker), {}, now=0)["confirm"].reused
+    assert reused is not None and reused.run_id == of_the_first
 
 
 def test_a_graph_asks_it_why_a_stage_runs(tracker: Tracker) -> None:
@@ -270,10 +270,10 @@ def test_a_graph_asks_it_why_a_stage_runs(tracker: Tracker) -> None:
         for stage, output, inputs in zip(before, (OUTPUT, 1), ({}, {"prepare": OUTPUT}), strict=True)
     ]
     plan = before.plan(memory(tracker), {}, now=121)
-    assert [verdict.reason for verdict in plan.values()] == [
+    assert [decision.reason for decision in plan.values()] == [
         f"cached from run {run_id[:8]} (2 minutes ago)" for run_id in run_ids
     ]
     plan = chain("sha256:2").plan(memory(tracker), {}, now=121)
-    assert [verdict.reason for verdict in plan.values()] == [
+    assert [decision.reason for decision in plan.values()] == [
         "run, because images changed (sha256:1 -> sha256:2)", "run, because prepare runs",
     ]  # fmt: skip

@@ -3,13 +3,13 @@
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.planning.budget import Size, fit_budget
+from pipeline.planning.budget import SweepSize, fit_budget
 from pipeline.terminal.durations import duration_text, parse_duration
 
-MOST = Size(trials=32, max_epochs=30, train_images=4000)
+MOST = SweepSize(trials=32, max_epochs=30, train_images=4000)
 
 
-def cost(size: Size) -> float:
+def cost(size: SweepSize) -> float:
     """A second for each trial, epoch and thousand images of it: 3840 s for `MOST`."""
     return size.trials * size.max_epochs * size.train_images / 1000
 
@@ -47,45 +47,45 @@ def test_a_length_of_time_reads_as_it_is_typed(seconds: float, text: str) -> Non
         (3840, MOST),
         (10_000, MOST),
         # Fewer trials, at 120 s each.
-        (3839, Size(31, 30, 4000)),
-        (2000, Size(16, 30, 4000)),
-        (960, Size(8, 30, 4000)),
+        (3839, SweepSize(31, 30, 4000)),
+        (2000, SweepSize(16, 30, 4000)),
+        (960, SweepSize(8, 30, 4000)),
         # Then fewer epochs, at 32 s each for 8 trials.
-        (959, Size(8, 29, 4000)),
-        (320, Size(8, 10, 4000)),
+        (959, SweepSize(8, 29, 4000)),
+        (320, SweepSize(8, 10, 4000)),
         # Then fewer images, at 80 ms each.
-        (319.99, Size(8, 10, 3999)),
-        (40, Size(8, 10, 500)),
-        (32, Size(8, 10, 400)),
+        (319.99, SweepSize(8, 10, 3999)),
+        (40, SweepSize(8, 10, 500)),
+        (32, SweepSize(8, 10, 400)),
         # Then fewer trials again, at 4 s each; then fewer epochs.
-        (31, Size(7, 10, 400)),
-        (4, Size(1, 10, 400)),
-        (3.9, Size(1, 9, 400)),
-        (0.4, Size(1, 1, 400)),
+        (31, SweepSize(7, 10, 400)),
+        (4, SweepSize(1, 10, 400)),
+        (3.9, SweepSize(1, 9, 400)),
+        (0.4, SweepSize(1, 1, 400)),
     ],
 )
-def test_the_largest_that_fits_in_the_order_of_what_is_given_up(budget: float, expected: Size) -> None:
+def test_the_largest_that_fits_in_the_order_of_what_is_given_up(budget: float, expected: SweepSize) -> None:
     assert fit_budget(budget, MOST, 100, cost) == expected
 
 
 @pytest.mark.parametrize(
     ("most", "least_images", "smallest"),
     [
-        (MOST, 100, Size(1, 1, 400)),
-        (MOST, 1000, Size(1, 1, 1000)),
-        (MOST, 9000, Size(1, 1, 4000)),
-        (Size(1, 1, 55), 10, Size(1, 1, 10)),
-        (Size(5, 2, 15), 1, Size(1, 1, 2)),
+        (MOST, 100, SweepSize(1, 1, 400)),
+        (MOST, 1000, SweepSize(1, 1, 1000)),
+        (MOST, 9000, SweepSize(1, 1, 4000)),
+        (SweepSize(1, 1, 55), 10, SweepSize(1, 1, 10)),
+        (SweepSize(5, 2, 15), 1, SweepSize(1, 1, 2)),
     ],
 )
-def test_the_smallest(most: Size, least_images: int, smallest: Size) -> None:
+def test_the_smallest(most: SweepSize, least_images: int, smallest: SweepSize) -> None:
     assert fit_budget(cost(smallest), most, least_images, cost) == smallest
     with pytest.raises(UsageError):
         fit_budget(cost(smallest) * 0.99, most, least_images, cost)
 
 
 def test_a_small_sweep_gives_up_epochs_before_its_trials() -> None:
-    assert fit_budget(5 * 20 * 4, Size(5, 30, 4000), 100, cost) == Size(5, 20, 4000)
+    assert fit_budget(5 * 20 * 4, SweepSize(5, 30, 4000), 100, cost) == SweepSize(5, 20, 4000)
 
 
 def test_a_budget_that_nothing_fits_is_refused() -> None:
@@ -96,9 +96,9 @@ def test_a_budget_that_nothing_fits_is_refused() -> None:
 
 
 def test_the_solver_asks_few_times() -> None:
-    asked: list[Size] = []
+    asked: list[SweepSize] = []
 
-    def counted(size: Size) -> float:
+    def counted(size: SweepSize) -> float:
         asked.append(size)
         return cost(size)
 

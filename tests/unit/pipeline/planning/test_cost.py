@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.planning.cost import NUM_MEASURED, Calibration, Measured, epoch_seconds, specs_to_measure
+from pipeline.planning.cost import NUM_MEASURED, Calibration, TimedModel, epoch_seconds, specs_to_measure
 from tune_spaces.catalogue import SPACES
 from tune_spaces.space import draw_trials
 from tune_spaces.trial_spec import TrialSpec
@@ -23,13 +23,13 @@ def batch_seconds(model: ViTConfig, images: int) -> float:
     return model.depth * BLOCK + images * (flops_per_image(model) * FLOP + elements_per_image(model) * NUMBER)
 
 
-def measured(spec: TrialSpec, slower: float = 1.0) -> Measured:
+def measured(spec: TrialSpec, slower: float = 1.0) -> TimedModel:
     batch_size = spec.recipe.batch_size
     seconds = slower * batch_seconds(spec.model, batch_size)
-    return Measured(spec.model, StepTimes(seconds, batch_size, seconds / 3 / batch_size))
+    return TimedModel(spec.model, StepTimes(seconds, batch_size, seconds / 3 / batch_size))
 
 
-def calibration(*points: Measured) -> Calibration:
+def calibration(*points: TimedModel) -> Calibration:
     return Calibration(points, start_seconds=3.0, precision="fp32")
 
 

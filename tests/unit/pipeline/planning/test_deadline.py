@@ -11,7 +11,7 @@ from vit.training.recipes import Recipe
 
 BUDGET = Budget(seconds=1000, deadline=1000, trials=3, finalists_seconds=200, fixed_seconds=40)
 UNPLANNED = Budget(seconds=1000, deadline=1000, trials=0, finalists_seconds=0, fixed_seconds=0)
-FINALE = FullLengthTrainings(finalists=2, seeds=3, at_once=2)
+FINAL_TRAININGS = FullLengthTrainings(finalists=2, seeds=3, at_once=2)
 
 
 class Clock:
@@ -29,66 +29,66 @@ def record(index: int, accuracy: float, epoch_seconds: float, epochs: int = 2) -
     return TrialRecord(spec, "asha", tuple(EpochRecord(number + 1, metrics) for number in range(epochs)))
 
 
-def run(keeper: Deadline, clock: Clock, trial: TrialRecord, seconds: float) -> None:
-    keeper.trial_started(trial.spec)
+def run(deadline: Deadline, clock: Clock, trial: TrialRecord, seconds: float) -> None:
+    deadline.trial_started(trial.spec)
     clock.now += seconds
-    keeper.trial_ended(trial)
+    deadline.trial_ended(trial)
 
 
-def latest_beginning(keeper: Deadline, clock: Clock) -> float:
+def latest_beginning(deadline: Deadline, clock: Clock) -> float:
     """The last whole second at which a trial may begin."""
     may, may_not = 0, 1001
     while may_not - may > 1:
         clock.now = (may + may_not) // 2
-        may, may_not = (int(clock.now), may_not) if keeper.leaves_time() else (may, int(clock.now))
+        may, may_not = (int(clock.now), may_not) if deadline.leaves_time() else (may, int(clock.now))
     return may
 
 
 def test_at_first_the_finalists_take_what_was_planned() -> None:
     clock = Clock()
-    assert latest_beginning(Deadline(BUDGET, FINALE, clock), clock) == 1000 - 40 - 200
+    assert latest_beginning(Deadline(BUDGET, FINAL_TRAININGS, clock), clock) == 1000 - 40 - 200
 
 
 def test_a_dear_trial_among_the_first_does_not_keep_the_planned_ones_from_beginning() -> None:
     clock = Clock()
-    keeper = Deadline(BUDGET, FINALE, clock)
-    run(keeper, clock, record(0, 0.9, epoch_seconds=1.0), seconds=100)
-    run(keeper, clock, record(1, 0.1, epoch_seconds=50.0), seconds=10)
-    assert latest_beginning(keeper, clock) == 1000 - 10 - 40 - 200
-    run(keeper, clock, record(2, 0.2, epoch_seconds=1.0), seconds=10)
+    deadline = Deadline(BUDGET, FINAL_TRAININGS, clock)
+    run(deadline, clock, record(0, 0.9, epoch_seconds=1.0), seconds=100)
+    run(deadline, clock, record(1, 0.1, epoch_seconds=50.0), seconds=10)
+    assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 200
+    run(deadline, clock, record(2, 0.2, epoch_seconds=1.0), seconds=10)
     # Now as many as were planned have ended, and both are finalists: 3 * (500 + 10) / 2.
-    assert latest_beginning(keeper, clock) == 1000 - 10 - 40 - 765
+    assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 765
 
 
 def test_the_finalists_of_the_moment_decide_what_is_still_to_come() -> None:
     clock = Clock()
-    keeper = Deadline(BUDGET, FINALE, clock)
-    run(keeper, clock, record(0, 0.9, epoch_seconds=50.0), seconds=10)  # the published one is no finalist
-    run(keeper, clock, record(1, 0.5, epoch_seconds=4.0), seconds=10)
-    run(keeper, clock, record(2, 0.1, epoch_seconds=30.0), seconds=10)
-    run(keeper, clock, record(3, 0.7, epoch_seconds=2.0), seconds=10)
+    deadline = Deadline(BUDGET, FINAL_TRAININGS, clock)
+    run(deadline, clock, record(0, 0.9, epoch_seconds=50.0), seconds=10)  # the published one is no finalist
+    run(deadline, clock, record(1, 0.5, epoch_seconds=4.0), seconds=10)
+    run(deadline, clock, record(2, 0.1, epoch_seconds=30.0), seconds=10)
+    run(deadline, clock, record(3, 0.7, epoch_seconds=2.0), seconds=10)
     # 10 s of a further trial; trials 3 and 1 three times each, ten epochs of 2 s and 4 s, on two places.
-    assert latest_beginning(keeper, clock) == 1000 - 10 - 40 - 3 * (20 + 40) / 2
+    assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 3 * (20 + 40) / 2
 
 
 def test_a_further_trial_is_taken_for_one_of_the_longer_ones() -> None:
     clock = Clock()
-    keeper = Deadline(UNPLANNED, FullLengthTrainings(1, 1, 1), clock)
+    deadline = Deadline(UNPLANNED, FullLengthTrainings(1, 1, 1), clock)
     for index, seconds in enumerate((10, 20, 30, 40, 110), start=1):
-        run(keeper, clock, record(index, 0.5, epoch_seconds=0.0), seconds)
-    assert latest_beginning(keeper, clock) == 1000 - 54  # numpy's quantile 0.8, between 40 and 110
+        run(deadline, clock, record(index, 0.5, epoch_seconds=0.0), seconds)
+    assert latest_beginning(deadline, clock) == 1000 - 54  # numpy's quantile 0.8, between 40 and 110
 
 
 def test_more_places_than_trainings_help_no_further() -> None:
     clock = Clock()
-    keeper = Deadline(UNPLANNED, FullLengthTrainings(1, 2, 8), clock)
-    keeper.trial_restored(record(1, 0.5, epoch_seconds=10.0))
+    deadline = Deadline(UNPLANNED, FullLengthTrainings(1, 2, 8), clock)
+    deadline.trial_restored(record(1, 0.5, epoch_seconds=10.0))
     # The trial took 20 s in an earlier command; two trainings of 100 s, side by side.
-    assert latest_beginning(keeper, clock) == 1000 - 20 - 100
+    assert latest_beginning(deadline, clock) == 1000 - 20 - 100
 
 
 @pytest.mark.parametrize("late", [0.0, 1e6])
 def test_a_search_that_is_late_begins_nothing(late: float) -> None:
     clock = Clock()
     clock.now = 1000 + late
-    assert not Deadline(BUDGET, FINALE, clock).leaves_time()
+    assert not Deadline(BUDGET, FINAL_TRAININGS, clock).leaves_time()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.planning import estimate
-from pipeline.planning.cost import Calibration, Measured
+from pipeline.planning.cost import Calibration, TimedModel
 from pipeline.planning.estimate import sweep_estimate
 from pipeline.planning.footprint import state_bytes
 from pipeline.planning.sweep_plan import SweepPlan
@@ -22,7 +22,7 @@ def model_of(depth: int) -> ViTConfig:
 
 # A step takes 10 s a block, a batch of validation or test images 1 s, whatever their number.
 MEASURED = tuple(
-    Measured(model_of(depth), StepTimes(10.0 * depth, batch_size, float(depth) / batch_size))
+    TimedModel(model_of(depth), StepTimes(10.0 * depth, batch_size, float(depth) / batch_size))
     for depth, batch_size in ((1, 10), (2, 40), (4, 10))
 )
 CALIBRATION = Calibration(MEASURED, start_seconds=2.0, precision="fp32")

@@ -15,7 +15,7 @@ from pipeline.config import SweepConfig
 from pipeline.errors import PipelineError, UsageError
 from pipeline.session import lifecycle
 from pipeline.session.folder import SESSION_FILE, folder_to_use
-from pipeline.session.lifecycle import open_session, under_way
+from pipeline.session.lifecycle import open_session, running_command
 from pipeline.session.memory import SessionMemory
 from pipeline.session.session import Session
 from pipeline.terminal.interrupt import Interrupt
@@ -52,7 +52,8 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_what_mlflow_says_of_its_server_becomes_one_line(session: Any) -> None:
-    with pytest.raises(PipelineError, match=r"^http://there fails: the server is away$") as failed, under_way(session):
+    message = r"^http://there fails: the server is away$"
+    with pytest.raises(PipelineError, match=message) as failed, running_command(session):
         raise MlflowException("the server is away")
     assert failed.value.status == 1
     assert session.said == ["to go on: python -m pipeline.sweep"]
@@ -61,28 +62,28 @@ def test_what_mlflow_says_of_its_server_becomes_one_line(session: Any) -> None:
 
 
 def test_other_errors_stay_what_they_are(session: Any) -> None:
-    with pytest.raises(ZeroDivisionError), under_way(session):
+    with pytest.raises(ZeroDivisionError), running_command(session):
         1 / 0  # noqa: B018 - raises
     assert session.said == ["to go on: python -m pipeline.sweep"]
 
 
 def test_a_command_that_would_be_refused_again_is_not_named(session: Any) -> None:
-    with pytest.raises(UsageError), under_way(session):
+    with pytest.raises(UsageError), running_command(session):
         raise UsageError("--cpus-per-trial is 64, but this node has 2")
     assert session.said == []
 
 
 def test_an_interrupt_is_no_failure(session: Any) -> None:
-    with pytest.raises(KeyboardInterrupt), under_way(session):
+    with pytest.raises(KeyboardInterrupt), running_command(session):
         raise KeyboardInterrupt
     assert session.tracker.ends == [("KILLED", {"pipeline.stopped": "interrupted"})]
 
 
 def test_only_what_came_to_its_end_is_remembered_as_finished(session: Any) -> None:
-    with under_way(session):
+    with running_command(session):
         assert not session.memory.remembered("finished")
     assert session.memory.remembered("finished") is True
-    with pytest.raises(OSError), under_way(session):
+    with pytest.raises(OSError), running_command(session):
         raise OSError("disk full")
     assert not session.memory.remembered("finished")
 

@@ -101,7 +101,7 @@ def live(base: Path, spec: TrialSpec) -> TrialHistory:
     """A process that trains from where the folder stands to the end, and looks at the folder on its way."""
     training = open_training(base, spec)
     assert_weights_are_the_best(base)
-    while not training.done:
+    while not training.is_done:
         training.run_epoch()
         assert_weights_are_the_best(base)
     return training.history
@@ -217,7 +217,7 @@ def test_a_broken_state_costs_one_epoch(undisturbed: Ended, tmp_path: Path, epoc
     again = open_training(tmp_path, undisturbed.spec)
     assert len(again.history.epochs) == epochs - 1
     assert [line.partition(" cannot be read")[0] for line in again.history.refused] == [str(path)]
-    while not again.done:
+    while not again.is_done:
         again.run_epoch()
     undisturbed.assert_same(tmp_path, refused=1)
 
