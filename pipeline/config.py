@@ -1,4 +1,4 @@
-"""The configuration behind the commands. Each check stands here, and each message names flag, value and rule."""
+"""The configuration behind the commands. Each check is here, and each message names flag, value and rule."""
 
 import os
 from dataclasses import dataclass, field

@@ -38,8 +38,12 @@ def build_parser() -> Parser:
     )  # fmt: skip
     stages = parser.add_argument_group("stages")
     stages.add_argument("--no-cache", action="store_true", help="run all stages, whatever has finished before")
-    stages.add_argument("--from", dest="from_stage", metavar="STAGE", help="run this stage and what rests on it anew")
-    stages.add_argument("--until", dest="until_stage", metavar="STAGE", help="run this stage and what it rests on only")
+    stages.add_argument(
+        "--from", dest="from_stage", metavar="STAGE", help="rerun this stage and those that depend on it"
+    )
+    stages.add_argument(
+        "--until", dest="until_stage", metavar="STAGE", help="run only this stage and those that it depends on"
+    )
     stages.add_argument(
         "--plan", action="store_true", help="say what would run, why, and what it would take; run nothing"
     )
@@ -54,8 +58,10 @@ def build_parser() -> Parser:
     )
     run.add_argument("--cpus-per-trial", type=float, default=resources.cpus_per_trial, help="cores of each worker")
     run.add_argument(
-        "--gpus-per-trial", type=float, help="GPUs of each worker, fractions allowed; default: 1 if there are"
-    )
+        "--gpus-per-trial",
+        type=float,
+        help="GPUs of each worker, fractions allowed; default: 1 if the cluster has GPUs",
+    )  # fmt: skip
     run.add_argument("--max-concurrent", type=int, help="most trials at once; default: as many as fit")
     add_shared_flags(parser)
     return parser

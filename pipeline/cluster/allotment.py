@@ -19,7 +19,7 @@ class Allotment:
     gpus: float
     concurrent: int
     workers: int = 1
-    """Of one trial; they may stand on several nodes."""
+    """Of one trial; they may be on several nodes."""
 
 
 def allot(

@@ -77,7 +77,7 @@ class _Tables:
             return otherwise
 
     def name(self, node_id: str) -> str:
-        """A node's address, with a piece of its id where several nodes stand there."""
+        """A node's address, with a piece of its id where several nodes have it."""
         addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in self._nodes}
         address = addresses.get(node_id, "a node that is gone")
         several = sum(other == address for other in addresses.values()) > 1
@@ -97,7 +97,7 @@ class _Tables:
         return [f"{self.name(node['NodeID'])}: {node['DeathReasonMessage'] or 'no reason is known'}" for node in dead]
 
     def groups_that_hold(self) -> list[Claim]:
-        """Placed bundles hold, whether the whole group stands or not."""
+        """Placed bundles hold, whether the whole group is placed or not."""
         found = []
         for group in self._living_groups():
             bundles = [bundle for bundle in group.bundles if bundle.node_id]

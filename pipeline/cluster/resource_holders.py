@@ -68,7 +68,7 @@ def user_resources(resources: Resources) -> Resources:
 
 
 def waiting_reason(claim: Claim, nodes: list[Node]) -> str:
-    """What stands between a claim and its resources. Exact where its bundles are equal, as this project's are."""
+    """What keeps a claim from its resources. Exact where its bundles are equal, as this project's are."""
     if claim.group is not None:
         return f"within {claim.group}"
     if not nodes:

@@ -1,4 +1,4 @@
-"""What a check-up finds, and mending it."""
+"""What the diagnosis finds, and mending it."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -59,7 +59,7 @@ def totals(findings: Sequence[Finding]) -> str:
     states = Counter(finding.state for finding in findings)
     by_kind = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
     return (
-        f"{len(findings)} found ({by_kind}): {states['mended']} mended, {states['open']} left that want a hand, "
+        f"{len(findings)} found ({by_kind}): {states['mended']} mended, {states['open']} left to fix by hand, "
         f"{states['information']} for information"
     )
 

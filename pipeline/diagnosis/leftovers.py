@@ -19,7 +19,7 @@ from pipeline.session.folder import (
 from vit.files.storage import PREVIOUS_STATE_FILE, STATE_FILE, Folder
 
 TRIAL_FOLDER = re.compile(rf"((?:{TRIALS_FOLDER}|{AUDIT_FOLDER}|{FINALISTS_FOLDER}/\d+)/\d{{5}})/([^/]+)(?:/.*)?")
-"""What stands in the folder of a trial, a finalist or an audited trial."""
+"""What is in the folder of a trial, a finalist or an audited trial."""
 NEEDED_BY_A_COMMAND = (TUNE_FOLDER, RAY_TRAIN_FOLDER, PROBE_FILE)
 """In its folder, as long as it is under way."""
 NEEDED_TO_GO_ON = (STATE_FILE, PREVIOUS_STATE_FILE)

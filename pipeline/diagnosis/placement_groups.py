@@ -35,7 +35,9 @@ def check_groups(cluster: str, was_named: bool) -> Iterator[Finding]:
     except UsageError as error:
         if was_named:
             raise
-        yield Finding("group", f"Ray cluster {cluster}", "cannot be judged from here", str(error), "information")
+        yield Finding(
+            "group", f"Ray cluster {cluster}", "cannot be checked from this machine", str(error), "information"
+        )
         return
     for group in groups:
         yield _leaked(group, cluster)
@@ -55,7 +57,7 @@ def _leaked(group: Group, cluster: str) -> Finding:
 
 
 def leaked_groups(cluster: str) -> list[Group]:
-    """The groups whose job and actor are gone and that no living actor stands in.
+    """The groups whose job and actor are gone and that no living actor is in.
 
     Raises:
         UsageError: it is no Ray cluster, or does not let us read.
@@ -67,8 +69,8 @@ def leaked_groups(cluster: str) -> list[Group]:
     actors = [messages.ActorTableData.FromString(row) for row in tables.get_actor_table(None, None)]
     used = {actor.placement_group_id for actor in actors if actor.state != messages.ActorTableData.DEAD}
     groups = [messages.PlacementGroupTableData.FromString(row) for row in tables.get_placement_group_table()]
-    standing = [group for group in groups if group.state != messages.PlacementGroupTableData.REMOVED]
-    orphans = [group for group in standing if group.creator_job_dead and group.creator_actor_dead]
+    living = [group for group in groups if group.state != messages.PlacementGroupTableData.REMOVED]
+    orphans = [group for group in living if group.creator_job_dead and group.creator_actor_dead]
     return [_group(orphan) for orphan in orphans if orphan.placement_group_id not in used]
 
 

@@ -1,4 +1,4 @@
-"""Runs that stand as RUNNING though nothing runs: their command was killed before it could end them."""
+"""Runs that are marked RUNNING though nothing runs: their command was killed before it could end them."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -42,7 +42,7 @@ def _check_command(records: CommandRuns, owner: str, known_folder: str | None) -
     return Finding(
         "run",
         f"{name} of experiment {records.experiment_of(runs[0])}",
-        f"has runs that stand as RUNNING ({_names(runs)}), but is not under way",
+        f"has runs that are marked RUNNING ({_names(runs)}), but is not under way",
         f"--fix ends them as interrupted; {to_go_on}",
         details={"folder": folder, **_ids(runs)},
         mend=lambda: f"{_end(records, owner, folder)} runs ended as interrupted; {to_go_on}",
@@ -58,7 +58,7 @@ def _end(records: CommandRuns, owner: str, folder: str) -> int:
 
 
 def _cannot_check(name: str, runs: list[Run], reason: str) -> Finding:
-    problem = f"has runs that stand as RUNNING ({_names(runs)}), which cannot be judged from here"
+    problem = f"has runs that are marked RUNNING ({_names(runs)}), which cannot be checked from this machine"
     advice = f"{reason}; look there whether it is under way"
     return Finding("run", name, problem, advice, "information", _ids(runs))
 

@@ -28,7 +28,10 @@ def check_folder(folder: CommandFolder, records: CommandRuns) -> Iterator[Findin
 
 
 def _without_run(folder: CommandFolder, size: int) -> Finding:
-    problem, advice = "has no run in this tracking store", "give its command again, which tells MLflow all of it again"
+    problem, advice = (
+        "has no run in this tracking store",
+        "run its command again, which records everything in MLflow again",
+    )
     if folder.owner is None:
         problem, advice = f"has a {SESSION_FILE} that cannot be read", f"remove {SESSION_FILE} and {advice}"
     return Finding(

@@ -30,7 +30,7 @@ class TimedModel:
 class Calibration:
     """What was measured of a few configurations, side by side as the trials will run.
 
-    A batch's time is taken for so much a block, so much a FLOP and so much a number written, none of them below 0.
+    A batch's time is modelled as a non-negative combination of blocks, FLOPs and numbers written.
     FLOPs alone do not tell: where patches are one pixel wide, writing takes longer than arithmetic, and where they are
     wide, starting the steps does.
     """

@@ -26,7 +26,7 @@ def state_bytes(spec: TrialSpec) -> int:
 
 
 def disk_bytes(plan: SweepPlan) -> int:
-    """The most that stands on the disk at once, in bytes: a training's folder and MLflow each keep its best weights.
+    """The most that is on the disk at once, in bytes: a training's folder and MLflow each keep its best weights.
 
     Figures, histories and the database are small beside them.
     """

@@ -58,7 +58,7 @@ class ConfirmedModel:
 
     @property
     def best_run(self) -> FullLengthRun:
-        """The run whose weights stand for the model: highest validation accuracy, then lowest loss."""
+        """The run whose weights represent the model: highest validation accuracy, then lowest loss."""
         return max(self.runs, key=lambda run: (run.best.accuracy, -run.best.loss))
 
 

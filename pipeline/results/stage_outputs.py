@@ -16,7 +16,7 @@ class Prepared:
     precision: Precision
     """Of all that the sweep trains, on whichever machine it goes on: else its trainings would not compare."""
     duplicates: int
-    """Test images whose exact pixels also stand in train or validation."""
+    """Test images whose exact pixels are also in train or validation."""
 
 
 @dataclass(frozen=True)

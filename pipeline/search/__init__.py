@@ -1,4 +1,4 @@
-"""The search: ASHA's judging, the driver that hands out trials and decides of them, Ray Tune around it, trial actors.
+"""The search: ASHA's stopping rule, the driver that hands out trials and decides on them, Ray Tune around it.
 
 `asha` and `driver` know nothing of Ray.
 

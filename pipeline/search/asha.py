@@ -1,4 +1,4 @@
-"""ASHA's judging: at each rung, one trial in so many goes on. Pure: needs neither Ray nor a clock.
+"""ASHA's stopping rule: at each rung, about one trial in `reduction_factor` continues. Needs neither Ray nor a clock.
 
 It is the stopping variant of Li et al. 2020 (arXiv:1810.05934) as Ray's `AsyncHyperBandScheduler` has it, with one
 exception: trial 0, the published configuration, runs to its full length.
@@ -35,7 +35,7 @@ class RungResults:
         return high - (high - low) * (1 - share) if share >= 0.5 else low + (high - low) * share
 
     def passes(self, accuracy: float) -> bool:
-        """Whether a result goes on; it stands on the rung from then on."""
+        """Whether a result goes on; it counts on the rung from then on."""
         cutoff = self.cutoff
         insort(self._sorted, accuracy)
         return cutoff is None or not accuracy < cutoff
@@ -46,7 +46,7 @@ class RungResults:
 
 
 class Asha:
-    """Judges each trial once at each rung; asked again, it answers the same."""
+    """Decides on each trial once at each rung; asked again, it answers the same."""
 
     def __init__(self, rungs: Rungs) -> None:
         self._rungs = {epoch: RungResults(rungs.reduction_factor) for epoch in rungs.epochs}
@@ -56,11 +56,11 @@ class Asha:
         return epoch in self._rungs
 
     def decided(self, index: int, epoch: int) -> bool | None:
-        """Whether a trial goes on from a rung; None where it has not been judged there."""
+        """Whether a trial goes on from a rung; None where nothing has been decided there."""
         return self._decided.get((index, epoch))
 
     def decide(self, index: int, epoch: int, accuracy: float) -> Decision:
-        """Judges a trial at a rung where it has not been judged before.
+        """Decides on a trial at a rung where nothing has been decided on it before.
 
         Args:
             index: of the trial.

@@ -1,4 +1,4 @@
-"""Why a trial stopped: ASHA's decisions, as they stand in MLflow, and in words."""
+"""Why a trial stopped: ASHA's decisions, as MLflow keeps them, and in words."""
 
 import csv
 import json

@@ -16,7 +16,7 @@ LONGEST_POLL_SECONDS = 60.0
 
 
 class DistributedTrial(tune.Trainable):
-    """The workers wait at each rung for ASHA's word, so a trial that is stopped there has not gone a step too far."""
+    """The workers pause at each rung until ASHA decides, so a stopped trial has trained no step beyond it."""
 
     def setup(  # type: ignore[override]
         self, config: dict[str, Any], data: SharedData, context: TrainingContext, group: WorkerGroupConfig, rungs: Rungs

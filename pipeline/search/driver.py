@@ -28,7 +28,7 @@ class StartLimits:
 
 
 class SearchDriver:
-    """One search under way. Every decision and every end stands in the ledger before it takes effect."""
+    """One search under way. Every decision and every end is in the ledger before it takes effect."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class SearchDriver:
         if "ended" in report:
             outcome = report["ended"]["outcome"]
             self._outcomes[index] = (outcome, report["ended"]["error"])
-            if outcome == "diverged":  # it stands on its rung as the worst; Tune asks nobody about a trial that is over
+            if outcome == "diverged":  # it counts on its rung as the worst; Tune asks nobody about a trial that is over
                 self._passes(index, report["epoch"], report[ACCURACY])
             return
         for reason in report["refused"]:
@@ -181,5 +181,5 @@ class SearchDriver:
         return True
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Tune pickles all that its parts hold, for snapshots that nobody reads: of this, a word will do."""
+        """Ray Tune pickles everything that its callbacks hold into snapshots nobody reads; a placeholder is enough."""
         return str, ("a search driver lives in its own process only",)

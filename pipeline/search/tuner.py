@@ -50,12 +50,12 @@ def run_search(
     """Runs the trials to their ends and gives their records, by index.
 
     Goes on from what an earlier driver left in the trials' folders: what has ended is not run again, what was
-    running starts from its last epoch, and ASHA's decisions stand.
+    running starts from its last epoch, and ASHA's decisions are kept.
     Once `interrupted()` is true, no trial starts and the running ones stop at the end of their epoch. Without
     `limits`, as many run at once as the allotment says.
 
     Raises:
-        PipelineError: the disk is full; what was saved stands.
+        PipelineError: the disk is full; what was saved is still there.
     """
     ledger = Ledger(search.context.folder, search.specs)
     limits = limits or StartLimits(lambda: search.allotment.concurrent)

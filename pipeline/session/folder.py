@@ -1,4 +1,4 @@
-"""A command's folder: its name, what stands in it, and which of several of one name a command goes on in."""
+"""A command's folder: its name, its contents, and which of several with the same name to continue in."""
 
 import json
 from collections.abc import Iterator

@@ -44,9 +44,9 @@ class SweepSession(Session[SweepConfig]):
         self.cluster_cores = 0.0
         """All cores of the cluster, in use or not; known once the run has begun."""
         self.slots_held = 0
-        """Of the slots for trials, by what trains beside the search."""
+        """Slots that the baseline uses and trials cannot."""
         self.baseline_trains, self.baseline_ended = threading.Event(), threading.Event()
-        """Set once the baseline has its workers, and once they are free again; or where it need not run."""
+        """Set once the baseline has its workers, and once it has released them; both are set if it does not run."""
         self.baseline_trains.set()
         self.baseline_ended.set()
         self.stage_records: dict[str, StageRecord] = {}
@@ -82,7 +82,7 @@ class SweepSession(Session[SweepConfig]):
         return max(1, self.allotment.concurrent - self.slots_held)
 
     def share(self, data: TrainingData) -> SharedData:
-        """Puts the images into Ray's object store, where they stand once, whichever stages train on them."""
+        """Puts the images into Ray's object store, where each node holds them once, whichever stages train on them."""
         with self._lock:
             if self._shared_data is None:
                 self._shared_data = SharedData.put(data)
@@ -107,9 +107,9 @@ class SweepSession(Session[SweepConfig]):
         return 0 < self.allotment.gpus < 1
 
     def wait_for_baseline(self) -> None:
-        """Before the first trial, where trials share GPUs: fractions of all GPUs would leave no whole one for it.
+        """Before the first trial, if trials share GPUs: their fractions would leave no whole GPU for the baseline.
 
-        Returns once the baseline's workers have one, or are over where there is no slot beside them, or where the
+        Returns once the baseline's workers have one, or have ended where there is no slot beside them, or where the
         user wants to stop.
         """
         if not self.shared_gpus:

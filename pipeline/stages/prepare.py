@@ -17,7 +17,7 @@ def prepare_data(session: SweepSession) -> Prepared:
     )
     duplicates = duplicates_across_splits(data)
     if duplicates:
-        session.say(f"warning: {duplicates} test images also stand in train or validation")
+        session.say(f"warning: {duplicates} test images are also in train or validation")
     return Prepared(measure_normalisation(data.train.images), session.precision, duplicates)
 
 

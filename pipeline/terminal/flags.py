@@ -40,20 +40,23 @@ def add_shared_flags(parser: Parser) -> None:
     how.add_argument("--precision", default=defaults.precision, help="fp32, bf16, or auto: whichever trains faster")
     how.add_argument("--compile", action="store_true", help="train through torch.compile")
     how.add_argument(
-        "--max-failures", type=int, default=defaults.max_failures, help="how often to take up what lost its process"
+        "--max-failures",
+        type=int,
+        default=defaults.max_failures,
+        help="how often to restart a training whose process died",
     )
     how.add_argument(
         "--stall-minutes",
         type=float,
         default=defaults.stall_minutes,
-        help="say what waits after no progress for so long",
+        help="report what is waiting after this many minutes without progress",
     )
     how.add_argument("--address", help="Ray cluster to join (auto, HOST:PORT); default: start one and stop it")
     where = parser.add_argument_group("records")
     where.add_argument("--tracking-uri", help="MLflow server or database; default: $MLFLOW_TRACKING_URI, ./mlflow.db")
     where.add_argument(
         "--tracking-timeout", type=float, default=defaults.tracking_timeout,
-        help="seconds that the end waits for a server that is away",
+        help="seconds to wait at the end for a tracking server that does not answer",
     )  # fmt: skip
     where.add_argument("--storage", default=defaults.storage, help="folder or URI for checkpoints")
     where.add_argument("--json", metavar="FILE", help="write the result to this file")

@@ -103,7 +103,7 @@ class RunWriter:
             self._client.log_batch(run_id, params=params)
         if event.dataset is not None:
             reference = event.dataset
-            # MLflow's own column for digests holds 36 characters; the whole stands in the run's tags.
+            # MLflow's own column for digests holds 36 characters; the whole is in the run's tags.
             digest = reference.digest.removeprefix("sha256:")[:32]
             entity = DatasetEntity(reference.name, digest, "local", reference.source)
             self._client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])

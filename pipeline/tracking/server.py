@@ -33,7 +33,7 @@ _SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def prepare_mlflow() -> None:
-    """Sets MLflow up for the commands; what the user's environment says stands. Call it before `import mlflow`."""
+    """Sets MLflow up for the commands; what the user's environment says is kept. Call it before `import mlflow`."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     # These log what the caller reads anyway.
@@ -94,7 +94,7 @@ def open_client(uri: str) -> "MlflowClient":
 
 @contextmanager
 def database_lock(uri: str) -> Iterator[None]:
-    """Two processes that make the same new SQLite database at once would both fail; this lets one wait."""
+    """A lock: two processes that create the same SQLite database at once would both fail."""
     if not uri.startswith(_SQLITE):
         yield
         return

@@ -35,7 +35,7 @@ class Tracker:
             uri: of the tracking store.
             experiment: its name.
             owner: whose runs these are; those that it wrote before, in another process too, are taken up again.
-            timeout: how many seconds whoever waits for the server waits for its next answer.
+            timeout: seconds that `flush` and `close` wait for the server's next answer.
 
         Raises PipelineError, or whatever MLflow raises, where the store cannot be used.
         """
@@ -104,7 +104,7 @@ class Tracker:
             self.end_run(key, status, tags)
 
     def run_id(self, key: str) -> str:
-        """The MLflow id of a run, once all that was said of it before is written."""
+        """The MLflow id of a run, after everything queued has been written."""
         self.flush()
         return self._writer.run_ids[key]
 
@@ -148,7 +148,7 @@ class Tracker:
         experiment = self.client.get_experiment_by_name(name)
         if experiment is not None:
             return str(experiment.experiment_id)
-        # An absolute location beside the database; else the artifacts land wherever the process stands.
+        # An absolute location beside the database; else the artifacts land in the process's working directory.
         database = self.uri.removeprefix("sqlite:///")
         beside = (Path(database).parent / "mlartifacts" / name).as_uri() if database != self.uri else None
         # The kind makes the UI open in its view for training runs.

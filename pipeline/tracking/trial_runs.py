@@ -97,7 +97,10 @@ class TrialRuns(Observer):
         self.artifacts.submit(make_trial_artifacts, folder.uri, title, self.class_names, then=complete)
 
     def trial_restored(self, record: TrialRecord) -> None:
-        """Records it all again where its run is not whole: the process before died with the news, or files are lost."""
+        """Writes the whole run again if it is incomplete.
+
+        The earlier process died before recording it, or files were deleted.
+        """
         run = self.tracker.earlier(self.key(record.spec))
         if run is not None and (run.status, run.ending) == (STATUS[record.outcome], _ending_tags(record)):
             whole = record.best is None or lost_weights(self.tracker.client, run.run_id) is None

@@ -1,4 +1,4 @@
-"""Where a finished training's weights stand: in its folder, and in its MLflow run for all who cannot reach that."""
+"""Where a finished training's weights are: in its folder, and in its MLflow run for all who cannot reach that."""
 
 import hashlib
 import tempfile
@@ -39,7 +39,7 @@ def find_weights(client: MlflowClient, run_id: str, folder: str, index: int, dig
     Args:
         client: of the tracking store.
         run_id: of the training.
-        folder: path or URI under which the trial's folder stands, or stood.
+        folder: path or URI under which the trial's folder is, or was.
         index: of the trial.
         digest: what `weights_digest` said when the training had ended.
         fetched: where a copy goes.

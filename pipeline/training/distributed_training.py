@@ -1,4 +1,4 @@
-"""A training by several workers, as the one sees it who started them: it follows the training's folder."""
+"""A training on several workers, seen from the process that started them: it polls the training's folder."""
 
 import time
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class DistributedTraining:
         self.spec, self.workers = assignment.spec, workers
         self._assignment = assignment
         self.num_delivered = 0
-        """Epochs that `next_epoch` has given, or that its caller knew before."""
+        """Epochs already returned by `next_epoch`, or known to the caller before."""
 
     @property
     def history(self) -> TrialHistory:
@@ -48,7 +48,7 @@ class DistributedTraining:
         """The next entry of the history, from its first; None where there is none after `wait` seconds, or no more.
 
         Raises:
-            Exception: what ended the workers, once all epochs before are given.
+            Exception: what ended the workers, once all epochs before it have been returned.
         """
         deadline = time.monotonic() + wait
         while True:

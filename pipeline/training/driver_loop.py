@@ -1,4 +1,4 @@
-"""On the driver: has trainings done one after another by one group of workers, and tells observers of their epochs."""
+"""On the driver: gives one worker group a list of trainings and reports each epoch to observers."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -20,11 +20,11 @@ def run_trainings(
     """Has trainings done one after another, by workers that start once; follows them on the driver.
 
     Goes on from what an earlier driver left. Once `interrupted()` is true, the workers stop at the end of their
-    epoch, and no further training begins. What failed is tried again by the next driver, and does not keep the ones
-    behind it from their turn.
+    epoch, and no further training begins. A training that fails does not hold up the ones after it; the next driver
+    tries it again.
 
     Raises:
-        PipelineError: the disk is full; what was saved stands.
+        PipelineError: the disk is full; what was saved is still there.
     """
     records: list[TrialRecord] = []
     workers = WorkerGroup(data, config)
@@ -87,12 +87,12 @@ def _follow(assignment: Assignment, workers: WorkerGroup, interrupted: Callable[
 def _followed(
     training: DistributedTraining, observers: Sequence[Observer], interrupted: Callable[[], bool]
 ) -> Iterator[EpochRecord]:
-    """The epochs, those of earlier drivers too, as they stand in the folder."""
+    """The epochs, those of earlier drivers too, as they are in the folder."""
     training.permit(training.spec.recipe.epochs)
     refused: set[str] = set()
     stopping = False
     while True:
-        over = training.is_over  # asked first: where it is, all epochs stand in the folder already
+        over = training.is_over  # asked first: where it is, all epochs are in the folder already
         entry = training.next_epoch(0 if over else POLL_SECONDS)
         if entry is None and over:
             return

@@ -1,4 +1,4 @@
-"""A training run that outlives its process: every epoch stands in the run's folder before anyone hears of it.
+"""A training run that outlives its process: every epoch is in the run's folder before it is reported.
 
 The same under a trial in its Tune actor and under each worker of Ray Train; knows neither.
 """
@@ -95,10 +95,13 @@ class Training:
                 self._folder.remove(STATE_FILE)  # or the next save would put it in the place of the one that was good
             save_card(self._folder, ModelCard(spec.model, data.normalisation, data.class_names))
             if self._fit.epochs_done:
-                self._write_derived_files(confusion)  # the process before may have died in front of it
+                self._write_derived_files(confusion)  # the previous process may have died before writing these
 
     def _write_derived_files(self, confusion: torch.Tensor | None) -> None:
-        """Writes all that follows from the state; `confusion` is the last epoch's where that is the best."""
+        """Writes weights, confusion matrix and history, which all follow from the saved state.
+
+        `confusion` is the last epoch's where that is the best; None leaves weights and matrix as they are.
+        """
         if confusion is not None:
             save_weights(self._folder, self._fit.kept_model, self._fit.epochs_done)
             write_confusion(self._folder, confusion.numpy())
@@ -113,7 +116,7 @@ class Training:
 
         Raises:
             NonFiniteLossError: the training diverged.
-            OSError: the folder cannot be written; what stood there still stands.
+            OSError: the folder cannot be written; what was there still is.
         """
         epoch = self._fit.run_epoch()
         metrics = epoch_metrics(epoch, self._class_names)

@@ -87,7 +87,10 @@ class WorkerGroup:
 
     @property
     def is_sound(self) -> bool:
-        """Can take another training, and has lost no worker, so that this one may lose as many as it is allowed to."""
+        """Whether it can take another training with its full allowance of failures.
+
+        It must not have ended, nor ever restarted.
+        """
         return self._thread.ident is None or (not self.is_over and self.starts <= 1)
 
     @property

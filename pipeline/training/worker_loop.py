@@ -32,7 +32,7 @@ def train_as_instructed(config: dict[str, Any]) -> None:
 
 
 def _instructions(folder: Folder, workers: Workers, device: torch.device) -> Iterator[Instruction]:
-    """Look after look at the instruction, until it is gone. The first worker reads it for all."""
+    """The instruction, read again and again until it is gone. The first worker reads it for all."""
     while True:
         read = Instruction.read(folder) if workers.rank == 0 else None
         instruction = workers.first(read, device)
@@ -42,7 +42,7 @@ def _instructions(folder: Folder, workers: Workers, device: torch.device) -> Ite
 
 
 class _InstructedTraining:
-    """Made when the first epoch is due: what has ended may be without the state to go on from."""
+    """Builds the `Training` only when an epoch is due: one that has ended may have no state left to resume from."""
 
     def __init__(self, instruction: Instruction, data: LoadedData, device: torch.device, workers: Workers) -> None:
         self.folder = instruction.folder

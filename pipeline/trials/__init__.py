@@ -1,4 +1,4 @@
-"""What a trial is to everybody: ASHA's rungs, its records in memory, its files, and who hears of it.
+"""Trials: ASHA's rungs, their records in memory, their files on disk, and the observers' interface.
 
 Imported by: `results`, `figures`, `terminal`, `cluster`, `tracking`, `training`, `search`, `session`, `planning`,
 `report`, `stages`, `train_actions`, `diagnosis`.

@@ -1,4 +1,4 @@
-"""What stands in a trial's folder, beside the weights and the state that `vit.files.checkpoint` writes.
+"""What is in a trial's folder, beside the weights and the state that `vit.files.checkpoint` writes.
 
 Imports no framework: the process that draws the figures reads it too.
 """

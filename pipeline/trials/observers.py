@@ -5,7 +5,7 @@ from tune_spaces.trial_spec import TrialSpec
 
 
 class Observer:
-    """Called on the driver, in one thread; it must return at once. Each kind of news may be left alone.
+    """Called on the driver in one thread; must return at once. Every method is optional.
 
     A driver that takes over from one that died reports the unfinished trials from their beginning.
     """
@@ -14,7 +14,7 @@ class Observer:
         """Its first process is on its way."""
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
-        """It stands in the trial's folder."""
+        """It is in the trial's folder."""
 
     def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
         """A process took the trial over and could not read this; it uses the checkpoint before."""

@@ -8,9 +8,9 @@ from tune_spaces.trial_spec import TrialSpec
 from vit.model.vision_transformer import count_parameters
 
 Outcome = Literal["finished", "asha", "diverged", "interrupted", "failed"]
-"""How a trial ended; all but the interrupted are over for good."""
+"""How a trial ended; all but the interrupted have ended for good."""
 UNSOUND: tuple[Outcome, ...] = ("diverged", "failed")
-"""Of these, trained anew, nothing else is to be expected."""
+"""Outcomes that training again would most likely repeat."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class BestEpoch:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What a trial came to, in short: small enough to stand in what a stage gives out."""
+    """What a trial came to, in short: small enough to be in a stage's output."""
 
     spec: TrialSpec
     outcome: Outcome

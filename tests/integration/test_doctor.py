@@ -1,4 +1,4 @@
-"""The check-up after real deaths: of a sweep by SIGKILL, and of a driver that leaves a placement group behind."""
+"""What the doctor finds after real deaths: a sweep's by SIGKILL, a driver's that leaves a placement group behind."""
 
 import json
 import os
@@ -71,7 +71,7 @@ class KilledSweep:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> KilledSweep:
-    """A sweep that was under way at the first check-up, and then killed without a chance to end anything."""
+    """A sweep that was under way at the first diagnosis, and then killed without a chance to end anything."""
     folder = tmp_path_factory.mktemp("killed")
     with start("pipeline.sweep", folder, *SWEEP) as process:
         wait_until(lambda: list(folder.glob("sweeps/*/trials/*/latest.pt")), process)

@@ -92,7 +92,7 @@ class _Decoder:
         self.all_grey = True
 
     def decode(self, part: EncodedPart) -> ImageArrays:
-        """Images (N, H, W, 3) of a part; grey ones stand three times."""
+        """Images (N, H, W, 3) of a part; a grey one three times over."""
         images = np.empty((0, 0, 0, 3), np.uint8)
         for index, decoded in enumerate(self._decoded(part.images)):
             self._sizes[decoded.size] += 1

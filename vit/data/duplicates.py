@@ -1,4 +1,4 @@
-"""Images that stand in more than one split of a data set."""
+"""Images that are in more than one split of a data set."""
 
 import hashlib
 

@@ -45,9 +45,9 @@ class Folder:
             return bytes(self._fs.cat_file(self.path(name), **options))
 
     def write(self, name: str, content: bytes | memoryview, durable: bool = False) -> None:
-        """Raises OSError where the folder cannot be written; what stood there before then still stands.
+        """Raises OSError where the folder cannot be written; what was there before still is.
 
-        With `durable`, it stands after a power cut too, for some milliseconds more.
+        With `durable`, it also survives a power cut, which takes some milliseconds more.
         """
         if not self._is_local:
             with self._errors_name(name):
@@ -81,7 +81,7 @@ class Folder:
                     self._fs.rm_file(path)
 
     def rename(self, old_name: str, new_name: str) -> None:
-        """Replaces what is called `new_name`. An object store copies, so for a moment both names stand."""
+        """Replaces what is called `new_name`. An object store copies, so for a moment both names exist."""
         if self._is_local:
             Path(self.path(old_name)).replace(self.path(new_name))
             return
@@ -96,12 +96,12 @@ class Folder:
             self._fs.rm_file(self.path(name))
 
     def _forget_listings(self, name: str) -> None:
-        """Whoever lists an object store has the process remember it, and what others write would go unseen."""
+        """fsspec caches listings in the process, which would hide what others write."""
         self._fs.invalidate_cache(self.path(name))
 
     @contextmanager
     def _errors_name(self, name: str) -> Iterator[None]:
-        """Not every error of an object store's client is an OSError or says where: what leaves here is and does."""
+        """Turns any error of an object store's client into an OSError that names the file."""
         try:
             yield
         except Exception as error:

@@ -29,7 +29,7 @@ def test_the_exit_status_and_the_counts_tell_whether_something_wants_a_hand() ->
     assert [exit_status(each) for each in ([], [information, done], [done, left])] == [0, 0, 1]
     assert totals([]) == "nothing was found"
     assert totals([information, done, left]) == (
-        "3 found (unfinished 1, run 2): 1 mended, 1 left that want a hand, 1 for information"
+        "3 found (unfinished 1, run 2): 1 mended, 1 left to fix by hand, 1 for information"
     )
 
 

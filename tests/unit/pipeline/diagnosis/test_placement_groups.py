@@ -16,5 +16,5 @@ def test_a_cluster_that_cannot_be_read_is_an_error_only_where_it_was_named(monke
         list(check_groups("a:1", was_named=True))
     (finding,) = check_groups("a:1", was_named=False)
     assert (finding.state, finding.line) == (
-        "information", "group: Ray cluster a:1 cannot be judged from here: a:1 wants a token",
+        "information", "group: Ray cluster a:1 cannot be checked from this machine: a:1 wants a token",
     )  # fmt: skip

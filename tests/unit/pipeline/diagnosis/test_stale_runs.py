@@ -1,4 +1,4 @@
-"""Runs that stand as RUNNING, on a real SQLite store, with real locks."""
+"""Runs that are marked RUNNING, on a real SQLite store, with real locks."""
 
 import uuid
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_runs_of_a_killed_command_are_found_and_ended_as_interrupted(client: Mlf
     (finding,) = found_runs(client)
     assert statuses(client) == {("RUNNING", None)}  # looking changes nothing
     assert finding.state == "open"
-    assert finding.line.startswith("run: sweep of experiment vit-x has runs that stand as RUNNING (")
+    assert finding.line.startswith("run: sweep of experiment vit-x has runs that are marked RUNNING (")
     assert finding.line.endswith(f"but is not under way: --fix ends them as interrupted; to go on: {COMMAND}")
     assert set(finding.details["run_ids"]) == {run.info.run_id for run in runs_of(client).values()}
     after = mended(finding)
@@ -65,13 +65,13 @@ def test_runs_of_elsewhere_are_told_and_left_alone(
 ) -> None:
     start_runs(client, uuid.uuid4().hex, folder.format(tmp=tmp_path), tags)
     (finding,) = found_runs(client)
-    assert "which cannot be judged from here: " + reason.format(tmp=tmp_path) in finding.line
+    assert "which cannot be checked from this machine: " + reason.format(tmp=tmp_path) in finding.line
     assert finding.state == "information"
     assert mended(finding) is finding
     assert statuses(client) == {("RUNNING", None)}
 
 
-def test_an_object_stores_folder_is_judged_where_it_ran(client: MlflowClient) -> None:
+def test_an_object_stores_folder_is_checked_where_it_ran(client: MlflowClient) -> None:
     uri = f"memory://{uuid.uuid4().hex}/sweep-x-1"
     start_runs(client, uuid.uuid4().hex, uri, {"pipeline.host": HERE})
     with locked(uri):
@@ -94,7 +94,7 @@ def test_where_the_folder_was_removed_the_runs_are_ended_and_it_is_not_made_agai
     assert not gone.exists()
 
 
-def test_children_are_judged_by_the_folder_where_the_commands_own_run_was_deleted(
+def test_children_are_checked_by_the_folder_where_the_commands_own_run_was_deleted(
     client: MlflowClient, tmp_path: Path
 ) -> None:
     folder = command_folder(str(tmp_path / "sweeps"))
@@ -103,7 +103,7 @@ def test_children_are_judged_by_the_folder_where_the_commands_own_run_was_delete
     client.delete_run(runs_of(client)["sweep"].info.run_id)
     (unknown,) = found_runs(client)
     assert unknown.state == "information"
-    assert "which cannot be judged from here: its own run is gone" in unknown.line
+    assert "which cannot be checked from this machine: its own run is gone" in unknown.line
     (finding,) = found_runs(client, {folder.owner: folder.uri})
     assert finding.line.startswith(f"run: command {folder.owner} of experiment vit-x has runs")
     assert mended(finding).advice == "2 runs ended as interrupted; to go on: give the same command again"
@@ -114,5 +114,5 @@ def test_runs_that_do_not_say_whose_they_are_are_left_alone(client: MlflowClient
     client.create_run(experiment_of(client), run_name="another's")
     client.create_run(experiment_of(client), run_name="odd", tags={"pipeline.kind": "trial", RECORD_TAG: "a'b/trial/0"})
     (finding,) = found_runs(client)
-    assert "an unknown command has runs that stand as RUNNING (odd)" in finding.line
+    assert "an unknown command has runs that are marked RUNNING (odd)" in finding.line
     assert finding.state == "information"

@@ -86,8 +86,8 @@ def test_a_folder_that_mlflow_knows_nothing_of_is_told_with_its_size(client: Mlf
     Folder(folder.uri).write("trials/00000/model.safetensors", bytes(2_000_000))
     (finding,) = check_folder(folder, CommandRuns(client))
     assert finding.line == (
-        f"checkpoint: {folder.uri} (2.0 MB) has no run in this tracking store: give its command again, which tells "
-        "MLflow all of it again; or remove the folder"
+        f"checkpoint: {folder.uri} (2.0 MB) has no run in this tracking store: run its command again, which "
+        "records everything in MLflow again; or remove the folder"
     )
     assert (finding.state, finding.mend) == ("open", None)
 
@@ -97,7 +97,7 @@ def test_a_session_that_cannot_be_read_is_told(client: MlflowClient, tmp_path: P
     Folder(f"{tmp_path}/sweeps/sweep-x-1").write("session.json", content)
     (folder,) = command_folders(f"{tmp_path}/sweeps", must_exist=True)
     (finding,) = check_folder(folder, CommandRuns(client))
-    assert "has a session.json that cannot be read: remove session.json and give its command again" in finding.line
+    assert "has a session.json that cannot be read: remove session.json and run its command again" in finding.line
 
 
 @pytest.mark.parametrize("finished", [True, False, None])

@@ -85,7 +85,7 @@ def test_trials_that_neither_finished_nor_were_audited_do_not_count() -> None:
     assert audit_verdict(RUNGS, [*trials, *others], audited) == audit_verdict(RUNGS, trials, audited)
 
 
-def test_a_rung_is_judged_by_those_that_stood_on_it() -> None:
+def test_a_rungs_verdict_is_over_those_that_reached_it() -> None:
     early = result(6, "finished", 0.7)  # without a decision: reached no rung
     verdict = audit_verdict(RUNGS, [*FINISHED, early, *STOPPED], {4: 0.6, 5: 0.5})
     assert [rung.trials for rung in verdict.rungs] == [5, 3]
@@ -170,7 +170,7 @@ def test_only_stopped_trials_can_have_been_audited(index: int) -> None:
         audit_verdict(RUNGS, [*FINISHED, *STOPPED], {4: 0.6, index: 0.7})
 
 
-def test_a_search_without_an_epoch_cannot_be_judged() -> None:
+def test_a_search_without_an_epoch_has_no_verdict() -> None:
     with pytest.raises(ValueError, match="no trial completed an epoch"):
         audit_verdict(RUNGS, [], {})
     with pytest.raises(ValueError, match="no trial completed an epoch"):
