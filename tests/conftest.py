@@ -22,8 +22,8 @@ os.environ.pop(VARIABLE, None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    place = {name: number for number, name in enumerate(LONGEST_FILES)}
-    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+    position = {name: number for number, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: position.get(item.path.name, len(position)))
 
 
 @pytest.fixture(scope="module", autouse=True)

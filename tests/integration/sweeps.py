@@ -59,11 +59,11 @@ def summary(folder: Path, name: str = "result.json") -> dict[str, Any]:
     return read
 
 
-def results(told: dict[str, Any]) -> dict[str, Any]:
+def results(result: dict[str, Any]) -> dict[str, Any]:
     """All of a summary that the same sweep has again elsewhere."""
     elsewhere = ("run_id", "training_seconds")
-    rows = [{name: value for name, value in row.items() if name not in elsewhere} for row in told["leaderboard"]]
-    return {"leaderboard": rows, "dataset": told["dataset"], "asha": told["asha"]}
+    rows = [{name: value for name, value in row.items() if name not in elsewhere} for row in result["leaderboard"]]
+    return {"leaderboard": rows, "dataset": result["dataset"], "asha": result["asha"]}
 
 
 def assert_recorded_once(where: str | Path, storage: Path, stages: Sequence[str] = SEARCH_STAGES) -> None:
@@ -88,10 +88,11 @@ def _assert_curves(client: MlflowClient, run: Run, history: TrialHistory) -> Non
     epochs = history.epochs
     assert [entry["epoch"] for entry in epochs] == list(range(1, len(epochs) + 1))
     for name in run.data.metrics:
-        told = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
+        recorded = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
         if name in ("images_per_second", "epoch_seconds"):  # of the first time, where an epoch was trained twice
-            assert [step for step, _ in told] == [entry["epoch"] for entry in epochs], (run.info.run_name, name)
+            assert [step for step, _ in recorded] == [entry["epoch"] for entry in epochs], (run.info.run_name, name)
         elif epochs and name in epochs[0]["metrics"]:
-            assert told == [(entry["epoch"], entry["metrics"][name]) for entry in epochs], (run.info.run_name, name)
+            assert recorded == [(entry["epoch"], entry["metrics"][name]) for entry in epochs], (run.info.run_name, name)
         else:  # of its best epoch so far, or of the test images
-            assert [step for step, _ in told] == sorted({step for step, _ in told}), (run.info.run_name, name, told)
+            steps = [step for step, _ in recorded]
+            assert steps == sorted(set(steps)), (run.info.run_name, name, recorded)

@@ -45,7 +45,7 @@ def four_cores() -> Iterator[None]:
 
 
 class _Workers(Observer):
-    """Sees those who train; kills one of them as trial 0 has told of its first epoch."""
+    """Sees those who train; kills one of them once trial 0 has reported its first epoch."""
 
     def __init__(self, kills: bool) -> None:
         self.seen: set[psutil.Process] = set()

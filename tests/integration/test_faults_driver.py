@@ -84,18 +84,18 @@ def test_a_driver_that_is_killed_twice_and_torn_checkpoints_change_no_result(
     assert stamps(sweeps, {0, 1, 2, 3}) == first_four
     assert_recorded_once(tmp_path, sweeps)
     assert over.items() <= ends(trial_runs_of(tmp_path)).items()
-    told = [run.data.tags for run in trial_runs_of(tmp_path) if "pipeline.refused_checkpoint" in run.data.tags]
-    refused = {tags["pipeline.trial"]: tags["pipeline.refused_checkpoint"].partition(" ")[0] for tags in told}
+    tags_of_runs = [run.data.tags for run in trial_runs_of(tmp_path) if "pipeline.refused_checkpoint" in run.data.tags]
+    refused = {tags["pipeline.trial"]: tags["pipeline.refused_checkpoint"].partition(" ")[0] for tags in tags_of_runs}
     assert refused == {"2": str(torn), "4": str(lost[-1])}
 
 
 def test_a_finished_search_is_not_run_again_and_may_be_extended(undisturbed: Path) -> None:
-    sweeps, told = undisturbed / "sweeps", summary(undisturbed)
+    sweeps, first_summary = undisturbed / "sweeps", summary(undisturbed)
     files, runs = stamps(sweeps, set(range(5))), ends(runs_of(undisturbed))
     again = run_here("pipeline.sweep", undisturbed, *SWEEP, "--json", "again.json")
     assert (again.returncode, again.stderr) == (0, "")
     assert re.match(r"prepare: cached from run \w{8} \(.*\)\nsearch: cached from run \w{8} \(.*\)\n", again.stdout)
-    assert results(summary(undisturbed, "again.json")) == results(told)
+    assert results(summary(undisturbed, "again.json")) == results(first_summary)
     assert ends(runs_of(undisturbed)) == runs
 
     soon = ("--stall-minutes", "0.002")  # less than it takes to start a worker
@@ -106,13 +106,13 @@ def test_a_finished_search_is_not_run_again_and_may_be_extended(undisturbed: Pat
     assert "search: run, because trials changed (5 -> 7)\n" in more.stdout
     rows = {row["trial"]: row for row in summary(undisturbed, "more.json")["leaderboard"]}
     assert sorted(rows) == list(range(7))
-    for row in told["leaderboard"]:
+    for row in first_summary["leaderboard"]:
         assert {**rows[row["trial"]], "rank": row["rank"]} == row
     # ASHA knows the earlier results: what it decides of the new trials, it decides among all of them.
     firsts = [row["decisions"][0] for _, row in sorted(rows.items())]
     assert [decision["of"] for decision in firsts] == list(range(1, 8))
     assert stamps(sweeps, set(range(5))) == files
-    trials = {row["run_id"]: runs[row["run_id"]] for row in told["leaderboard"]}
+    trials = {row["run_id"]: runs[row["run_id"]] for row in first_summary["leaderboard"]}
     assert trials.items() <= ends(runs_of(undisturbed)).items()
     assert_recorded_once(undisturbed, sweeps, stages=("prepare", "search", "search"))
 

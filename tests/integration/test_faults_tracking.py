@@ -50,7 +50,7 @@ def test_a_server_that_comes_back_gets_all_and_one_that_does_not_ends_the_sweep(
         trial.suspend()  # an epoch that takes long, so that the sweep is not over before the server is back
         tracking_server.start()
         done = epochs_of(sweeps, 1)
-        wait_until(lambda: _epochs_told(uri, 0) == 8 and _epochs_told(uri, 1) >= done - 1, process)
+        wait_until(lambda: _epochs_recorded(uri, 0) == 8 and _epochs_recorded(uri, 1) >= done - 1, process)
         tracking_server.stop()
         trial.kill()
         wait_until(lambda: ended_trials(sweeps) == {0, 1, 2}, process)
@@ -134,7 +134,7 @@ def _training_process(sweep: subprocess.Popen[str]) -> psutil.Process:
     return found
 
 
-def _epochs_told(uri: str, trial: int) -> int:
+def _epochs_recorded(uri: str, trial: int) -> int:
     history = client_of(uri).get_metric_history
     return sum(len(history(run.info.run_id, "val/loss")) for run in _runs_of_trial(uri, trial))
 

@@ -35,7 +35,7 @@ EPOCHS = 4
 
 
 class _KillsTheProcess(Observer):
-    """Kills the trials' only process when one trial has told of one epoch."""
+    """Kills the trials' only process when one trial has reported one epoch."""
 
     def __init__(self, trial: int, epoch: int) -> None:
         self._at = (trial, epoch)

@@ -217,8 +217,8 @@ def test_history_tells_all_in_order(versions: Versions) -> None:
         else:
             versions.promote()
     versions.rollback()
-    told = gate.history(versions.client, versions.name)
-    assert [(decision.event, decision.version) for decision in told] == [
+    recorded = gate.history(versions.client, versions.name)
+    assert [(decision.event, decision.version) for decision in recorded] == [
         ("promote", 1),
         ("promote", 2),
         ("refused", 3),

@@ -1,4 +1,4 @@
-"""Stages that have finished are not run again: after a kill, for other flags, from another place, and not on faith.
+"""Stages that have finished are not run again: after a kill, for other flags, from another machine, and not on faith.
 
 On a cluster of two nodes, with a tracking server.
 """
@@ -72,10 +72,10 @@ def test_a_sweep_from_its_kill_in_confirm_to_another_place(
     assert len(trials) == 3
 
     said = run()
-    told = _verdicts(said)
-    assert [stage for stage, line in told.items() if line.startswith("cached")] == ["prepare", "search", "baseline"]
-    assert told["confirm"] == "run, because it has not finished before"
-    assert told["report"] == "run, because confirm runs"
+    reasons = _verdicts(said)
+    assert [stage for stage, line in reasons.items() if line.startswith("cached")] == ["prepare", "search", "baseline"]
+    assert reasons["confirm"] == "run, because it has not finished before"
+    assert reasons["report"] == "run, because confirm runs"
     assert "with 1 seed each, 2 at once" in said  # one on each node
     assert f"promote:         python -m pipeline.promote --model vit-digits --tracking-uri {uri}" in said
     assert ends(trial_runs_of(uri)) == trials
@@ -84,7 +84,7 @@ def test_a_sweep_from_its_kill_in_confirm_to_another_place(
     assert {each.info.status for each in runs} <= {"FINISHED", "KILLED"}
     assert len(runs) == 1 + len(STAGES) + 3 + 2  # the sweep, its stages, trials, finalists
     outcomes = {stage["name"]: stage["outcome"] for stage in result["stages"]}
-    assert outcomes == {name: "cached" if told[name].startswith("cached") else "run" for name in STAGES}
+    assert outcomes == {name: "cached" if reasons[name].startswith("cached") else "run" for name in STAGES}
     assert {path.name for path in work.iterdir()} == {"sweeps", "result.json"}  # no database here
     _assert_recorded(client_of(uri), result, tmp_path)
     _assert_whole(cluster)
@@ -107,16 +107,16 @@ def _a_file_that_is_gone_is_missed(run: Sweep, weights: Path, of: Run) -> None:
     content = weights.read_bytes()
     weights.unlink()
     stage = "baseline" if "published" in of.info.run_name else "confirm"
-    told = _verdicts(run("--until", "confirm"))
-    assert told[stage] == f"run, because checkpoint/model.safetensors of run {of.info.run_id[:8]} is gone"
-    assert told["search"].startswith("cached")
+    reasons = _verdicts(run("--until", "confirm"))
+    assert reasons[stage] == f"run, because checkpoint/model.safetensors of run {of.info.run_id[:8]} is gone"
+    assert reasons["search"].startswith("cached")
     assert weights.read_bytes() == content  # from the folder, where it still stood
 
 
 def _what_is_out_of_reach_is_fetched(run: Sweep, work: Path, scores: list[list[float]]) -> None:
-    told = _verdicts(run("--from", "evaluate"))
-    assert all(told[stage].startswith("cached") for stage in STAGES[:4])
-    assert told["evaluate"] == "run, because --from evaluate says so"
+    reasons = _verdicts(run("--from", "evaluate"))
+    assert all(reasons[stage].startswith("cached") for stage in STAGES[:4])
+    assert reasons["evaluate"] == "run, because --from evaluate says so"
     again = summary(work)
     assert again["test_set_reads"] == 2
     assert list((work / "sweeps").glob("*/fetched/*/model.safetensors"))
@@ -130,9 +130,9 @@ def _verdicts(said: str) -> dict[str, str]:
 
 def _artifact(folder: Path, of: Run, path: str) -> Path:
     """Where the tracking server in `folder` keeps it."""
-    scheme, _, place, *_ = urlsplit(str(of.info.artifact_uri))
+    scheme, _, location, *_ = urlsplit(str(of.info.artifact_uri))
     assert scheme == "mlflow-artifacts"
-    return folder / "artifacts" / place.lstrip("/") / path
+    return folder / "artifacts" / location.lstrip("/") / path
 
 
 def _assert_recorded(client: MlflowClient, result: dict[str, Any], folder: Path) -> None:

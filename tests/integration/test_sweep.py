@@ -326,11 +326,11 @@ def test_trial_0_is_the_published_configuration_at_full_length(sweep: Sweep) -> 
 def test_why_a_trial_stopped_stands_in_its_run_and_in_the_sweeps(sweep: Sweep, tmp_path: Path) -> None:
     with sweep.artifact(sweep.run, "decisions.csv", tmp_path).open(newline="") as file:
         table = list(csv.DictReader(file))
-    told = {(int(row["trial"]), int(row["epoch"])): row for row in table}
+    recorded = {(int(row["trial"]), int(row["epoch"])): row for row in table}
     reached = {
         (index, rung) for index in sweep.trials for rung in (1, 3) if len(sweep.history(index, "val/loss")) >= rung
     }
-    assert told.keys() == reached
+    assert recorded.keys() == reached
     for index, run in sweep.trials.items():
         decisions = json.loads(run.data.tags["pipeline.decisions"])
         assert decisions == sweep.row_of(index)["decisions"]
@@ -370,9 +370,9 @@ def test_the_report_is_a_page_with_all_of_it(sweep: Sweep, tmp_path: Path) -> No
         assert html.escape(line, quote=False) in page.replace("&#39;", "'"), line
     for stage in STAGES:
         assert f">{stage}<" in page
-    told = {stage["name"]: stage for stage in sweep.result["stages"]}
-    assert set(told) == set(STAGES)
-    assert all(stage["outcome"] == "run" and stage["reason"].startswith("run, because") for stage in told.values())
+    stages = {stage["name"]: stage for stage in sweep.result["stages"]}
+    assert set(stages) == set(STAGES)
+    assert all(stage["outcome"] == "run" and stage["reason"].startswith("run, because") for stage in stages.values())
 
 
 def test_the_leaderboard_follows_from_the_metrics(sweep: Sweep) -> None:
@@ -425,7 +425,7 @@ def test_the_output_tells_the_result_and_nothing_else(sweep: Sweep) -> None:
     searched = next(line for line in progress if line.startswith(f"{TRIALS}/{TRIALS} trials ended ("))
     assert searched.endswith("elapsed, done")
     assert all(re.search(r"elapsed, (about .* left|expected .*|done)$", line) for line in progress)  # none is wrapped
-    title = next(place for place, line in enumerate(lines) if "leaderboard: best 6 of 6 trials" in line)
+    title = next(number for number, line in enumerate(lines) if "leaderboard: best 6 of 6 trials" in line)
     shown = [int(line.split()[1]) for line in lines[title + 2 : title + 2 + TRIALS]]
     assert shown == [row["trial"] for row in sweep.result["leaderboard"]]
     end = lines[title + 2 + TRIALS :]

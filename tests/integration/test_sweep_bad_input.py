@@ -18,7 +18,7 @@ from tests.integration.commands import free_port, run_here, run_to_end
 Run = Callable[..., CompletedProcess[str]]
 
 
-def test_flags_without_sense(tmp_path: Path, here: Run) -> None:
+def test_flags_without_sense(tmp_path: Path, run_in_tmp_path: Run) -> None:
     for arguments, rule in (
         ("--trials 0", "--trials is 0, but must be at least 1"),
         ("--trials -3", "--trials is -3, but must be at least 1"),
@@ -47,11 +47,11 @@ def test_flags_without_sense(tmp_path: Path, here: Run) -> None:
         ("--json none/result.json", "--json is none/result.json, but its folder does not exist"),
         ("--learning-rate 1", "unrecognized arguments: --learning-rate 1"),
     ):
-        _assert_refused(here(*arguments.split()), 2, rule)
+        _assert_refused(run_in_tmp_path(*arguments.split()), 2, rule)
         assert _left(tmp_path) == set(), arguments
 
 
-def test_stages_that_cannot_be_begun_at_or_ended_with(tmp_path: Path, here: Run) -> None:
+def test_stages_that_cannot_be_begun_at_or_ended_with(tmp_path: Path, run_in_tmp_path: Run) -> None:
     for arguments, rule in (
         ("--until nope", "--until is 'nope', but must be one of prepare, search, baseline, confirm, evaluate"),
         ("--from nope", "--from is 'nope', but must be one of prepare, search, baseline, confirm, evaluate"),
@@ -59,12 +59,12 @@ def test_stages_that_cannot_be_begun_at_or_ended_with(tmp_path: Path, here: Run)
         ("--from confirm", "--from is confirm, but prepare has to run before, because it has not finished before"),
         ("--why 3", "--why is 3, but experiment vit-digits holds no sweep"),
     ):
-        _assert_refused(here("--dataset", "digits", *arguments.split()), 2, rule)
+        _assert_refused(run_in_tmp_path("--dataset", "digits", *arguments.split()), 2, rule)
         _assert_no_runs(tmp_path)
         assert list(tmp_path.glob("sweeps/*")) == [], arguments
 
 
-def test_records_that_cannot_be_written(tmp_path: Path, here: Run) -> None:
+def test_records_that_cannot_be_written(tmp_path: Path, run_in_tmp_path: Run) -> None:
     (tmp_path / "file").write_text("not a folder")
     (tmp_path / "text.db").write_text("not a database")
     for arguments, status, rule in (
@@ -76,7 +76,7 @@ def test_records_that_cannot_be_written(tmp_path: Path, here: Run) -> None:
         ("--tracking-uri ./mlruns", 2, "--tracking-uri is './mlruns', but must be sqlite:///FILE"),
         (f"--tracking-uri http://127.0.0.1:{free_port()}", 2, "does not answer"),
     ):
-        _assert_refused(here("--dataset", "digits", *arguments.split()), status, rule)
+        _assert_refused(run_in_tmp_path("--dataset", "digits", *arguments.split()), status, rule)
         assert _left(tmp_path) == {"file", "text.db"}, arguments
 
 
@@ -103,9 +103,11 @@ def test_records_that_cannot_be_written(tmp_path: Path, here: Run) -> None:
         ),
     ],
 )
-def test_data_that_cannot_be_used(tmp_path: Path, here: Run, make: Callable[[Path], None], rule: str) -> None:
+def test_data_that_cannot_be_used(
+    tmp_path: Path, run_in_tmp_path: Run, make: Callable[[Path], None], rule: str
+) -> None:
     make(tmp_path / "images")
-    _assert_refused(here("--dataset", "images"), 2, rule)
+    _assert_refused(run_in_tmp_path("--dataset", "images"), 2, rule)
     _assert_no_runs(tmp_path)
 
 
@@ -138,7 +140,7 @@ def test_refused_as_a_user_sees_it(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run_in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the command in its own folder."""
     monkeypatch.delenv("VIT_DATA_DIR", raising=False)
     return partial(run_here, "pipeline.sweep", tmp_path)

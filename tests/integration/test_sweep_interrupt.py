@@ -49,7 +49,7 @@ def test_a_second_sweep_is_refused_and_one_ctrl_c_ends_in_good_order(tmp_path: P
     running = [run for run in trials if run.data.tags.get("pipeline.stopped") == "interrupted"]
     assert ended and running
     assert stderr == f"error: interrupted: {len(ended)} of 8 trials had ended; they stay in MLflow\n"
-    _assert_told_how_to_go_on(stdout, *arguments)
+    _assert_printed_how_to_go_on(stdout, *arguments)
     _assert_all_interrupted(tmp_path, but=[run.info.run_id for run in ended])
     for run in ended:
         assert (run.info.status, run.data.tags.get("pipeline.stopped")) in [("KILLED", "asha"), ("FINISHED", None)]
@@ -77,7 +77,7 @@ def test_sigterm_asks_and_ctrl_c_then_ends_at_once(tmp_path: Path) -> None:
         assert time.monotonic() - before < 60
     assert process.returncode == 130, stdout + stderr
     assert stderr == "error: interrupted\n"
-    _assert_told_how_to_go_on(stdout, *arguments)
+    _assert_printed_how_to_go_on(stdout, *arguments)
     _assert_all_interrupted(tmp_path)
     assert not any(run.data.metrics for run in trial_runs_of(tmp_path))
     assert_gone(below)
@@ -89,7 +89,7 @@ def _some_ended_and_one_is_half_way(sweeps: Path) -> bool:
     return bool(ended) and any(1 <= epochs_of(sweeps, trial) <= 5 for trial in set(range(8)) - ended)
 
 
-def _assert_told_how_to_go_on(stdout: str, *arguments: str) -> None:
+def _assert_printed_how_to_go_on(stdout: str, *arguments: str) -> None:
     assert "Traceback" not in stdout
     assert stdout.splitlines()[-1] == f"to go on: python -m pipeline.sweep {' '.join(arguments)}"
 

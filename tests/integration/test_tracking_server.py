@@ -61,7 +61,7 @@ def test_it_is_called_by_its_name(port: int) -> None:
     assert [run.info.run_name for run in client_of(uri).search_runs([experiment.experiment_id])] == ["named"]
 
 
-def test_by_a_name_that_it_was_not_told_a_command_says_so_in_a_line(port: int, tmp_path: Path) -> None:
+def test_by_a_name_that_it_does_not_allow_a_command_says_so_in_a_line(port: int, tmp_path: Path) -> None:
     done = run_here("pipeline.promote", tmp_path, "--dataset", "digits", "--tracking-uri", f"http://127.0.0.2:{port}")
     assert (done.returncode, done.stdout) == (2, "")
     name = f"127.0.0.2:{port}"

@@ -89,7 +89,7 @@ def reference(dataset: Dataset, spec: TrialSpec, tmp_path_factory: pytest.TempPa
 
 
 class _AtEpoch(Observer):
-    """Does something once, when an epoch is told."""
+    """Does something once, when an epoch is reported."""
 
     def __init__(self, epoch: int, act: Any) -> None:
         self._epoch, self._act = epoch, act

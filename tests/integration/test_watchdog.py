@@ -122,7 +122,7 @@ def test_a_search_that_finds_every_core_held_by_somebody_else(address: str, tmp_
 
         def say(text: str) -> None:
             said.append((time.monotonic(), text))
-            if "placement group" in text:  # Tune has asked for a place
+            if "placement group" in text:  # Tune has asked for a slot
                 release()
 
         with at_last(release), Watchdog(SECOND, say) as watchdog:
@@ -146,8 +146,8 @@ def test_a_training_that_finds_every_core_held_ends_when_it_is_asked_to(address:
         assert driver.stdin is not None
         with at_last(driver.stdin.close), Watchdog(SECOND, lambda text: asked.set()) as watchdog:
             assignment = Assignment(search.specs[0], search.context, [watchdog])
-            team = WorkerGroupConfig(1, 1, cpus=1, gpus=0, folder=str(tmp_path), max_failures=0)
-            (record,) = run_trainings([assignment], search.data, team, asked.is_set)
+            workers = WorkerGroupConfig(1, 1, cpus=1, gpus=0, folder=str(tmp_path), max_failures=0)
+            (record,) = run_trainings([assignment], search.data, workers, asked.is_set)
         assert driver.poll() is None  # the cores are held to this moment
     assert (record.outcome, record.epochs) == ("interrupted", ())
 

@@ -22,8 +22,8 @@ except SystemExit as end:
 def _run(command: str, *arguments: str) -> tuple[int, set[str], str]:
     line = [sys.executable, "-c", PROGRAM, command, *arguments]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    told = json.loads(done.stderr.splitlines()[-1])
-    return told["status"], set(told["modules"]), done.stdout
+    report = json.loads(done.stderr.splitlines()[-1])
+    return report["status"], set(report["modules"]), done.stdout
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_help_needs_no_framework(command: str) -> None:
 @pytest.mark.parametrize(
     "bad", [["--trials", "0"], ["--trials", "many"], ["--max-epochs", "2", "--grace-epochs", "3"], ["--json", "/no/x"]]
 )
-def test_bad_usage_of_a_sweep_is_told_before_the_frameworks_are_imported(bad: list[str]) -> None:
+def test_bad_usage_of_a_sweep_is_reported_before_the_frameworks_are_imported(bad: list[str]) -> None:
     status, modules, _ = _run("pipeline.sweep", *bad)
     assert status == 2
     assert modules & set(HEAVY) == set()

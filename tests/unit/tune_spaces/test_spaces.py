@@ -96,10 +96,10 @@ def test_another_process_draws_the_same_trials() -> None:
     )
     line = [sys.executable, "-c", program]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    told = {
+    drawn = {
         name: [TrialSpec.from_dict(values) for values in trials] for name, trials in json.loads(done.stdout).items()
     }
-    assert told == {name: draw(space, count=8, seed=5) for name, space in SPACES.items()}
+    assert drawn == {name: draw(space, count=8, seed=5) for name, space in SPACES.items()}
 
 
 @spaces

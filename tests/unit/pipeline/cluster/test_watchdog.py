@@ -71,9 +71,9 @@ def test_any_news_keeps_it_silent(kind: str) -> None:
 
 def test_it_repeats_itself_each_period_until_there_is_news() -> None:
     case = Case()
-    told = [case.after(5) for _ in range(6)]
-    assert [len(reports) for reports in told] == [0, 1, 0, 1, 0, 1]
-    assert [reports[0].partition(":")[0] for reports in told if reports] == [
+    reported = [case.after(5) for _ in range(6)]
+    assert [len(reports) for reports in reported] == [0, 1, 0, 1, 0, 1]
+    assert [reports[0].partition(":")[0] for reports in reported if reports] == [
         f"nothing has progressed for {minutes} minutes" for minutes in (10, 20, 30)
     ]
     case.watchdog.trial_started(spec(0))

@@ -16,7 +16,7 @@ def process(pid: int, name: str = "gcs_server", status: str = "sleeping", **opti
     return SimpleNamespace(info={"pid": pid, "name": name, "status": status, "cmdline": words})
 
 
-def test_two_rays_are_told_with_what_tells_them_apart() -> None:
+def test_two_rays_are_reported_with_what_tells_them_apart() -> None:
     first = process(11, session_dir="/tmp/ray/session_1")
     first.info["cmdline"].append("--gcs_server_port=0")
     second = process(12, session_dir="/tmp/ray/session_2")

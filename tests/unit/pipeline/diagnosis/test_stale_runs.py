@@ -60,7 +60,7 @@ def test_runs_of_a_command_under_way_are_no_finding(client: MlflowClient, tmp_pa
         ("memory://a/b", {"pipeline.host": HERE, "mlflow.user": "another"}, "it ran as user another;"),
     ],
 )
-def test_runs_of_elsewhere_are_told_and_left_alone(
+def test_runs_of_elsewhere_are_reported_and_left_alone(
     client: MlflowClient, tmp_path: Path, folder: str, tags: dict[str, str], reason: str
 ) -> None:
     start_runs(client, uuid.uuid4().hex, folder.format(tmp=tmp_path), tags)

@@ -81,7 +81,7 @@ def test_leftovers_are_left_alone_where_a_command_may_be_under_way_elsewhere(cli
     assert finding.line.endswith(": left alone, since a command may be under way (it ran on another)")
 
 
-def test_a_folder_that_mlflow_knows_nothing_of_is_told_with_its_size(client: MlflowClient, tmp_path: Path) -> None:
+def test_a_folder_that_mlflow_knows_nothing_of_is_reported_with_its_size(client: MlflowClient, tmp_path: Path) -> None:
     folder = command_folder(str(tmp_path / "sweeps"))
     Folder(folder.uri).write("trials/00000/model.safetensors", bytes(2_000_000))
     (finding,) = check_folder(folder, CommandRuns(client))
@@ -93,7 +93,7 @@ def test_a_folder_that_mlflow_knows_nothing_of_is_told_with_its_size(client: Mlf
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"id": "a/b"}', b'{"id": 3}', b"{}"])
-def test_a_session_that_cannot_be_read_is_told(client: MlflowClient, tmp_path: Path, content: bytes) -> None:
+def test_a_session_that_cannot_be_read_is_reported(client: MlflowClient, tmp_path: Path, content: bytes) -> None:
     Folder(f"{tmp_path}/sweeps/sweep-x-1").write("session.json", content)
     (folder,) = command_folders(f"{tmp_path}/sweeps", must_exist=True)
     (finding,) = check_folder(folder, CommandRuns(client))

@@ -13,34 +13,34 @@ from tests.unit.pipeline.diagnosis.command_store import experiment_of
 
 
 def register(client: MlflowClient, folder: Path, kind: str) -> tuple[Path, str]:
-    """A new version of `vit-x`; gives the place of its files and its source."""
+    """A new version of `vit-x`; gives the folder of its files and its source."""
     (folder / "data").mkdir(parents=True, exist_ok=True)
     for name in ("MLmodel", "data/model.pt2"):
         (folder / name).write_text("tiny")
     run = client.create_run(experiment_of(client))
     if kind == "run":
         client.log_artifacts(run.info.run_id, str(folder), "model")
-        place, source = f"{run.info.artifact_uri}/model", f"runs:/{run.info.run_id}/model"
+        location, source = f"{run.info.artifact_uri}/model", f"runs:/{run.info.run_id}/model"
     else:
         model = client.create_logged_model(experiment_of(client), "model", source_run_id=run.info.run_id)
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, "READY")
-        place, source = model.artifact_location, f"models:/{model.model_id}"
+        location, source = model.artifact_location, f"models:/{model.model_id}"
     with contextlib.suppress(mlflow.MlflowException):
         client.create_registered_model("vit-x")
     client.create_model_version("vit-x", source, run.info.run_id)
-    return Path(place.removeprefix("file://")), source
+    return Path(location.removeprefix("file://")), source
 
 
 @pytest.mark.parametrize("kind", ["run", "model"])
-def test_versions_without_their_files_are_told(client: MlflowClient, tmp_path: Path, kind: str) -> None:
-    places, sources = zip(*(register(client, tmp_path / "model", kind) for _ in range(4)), strict=True)
+def test_versions_without_their_files_are_reported(client: MlflowClient, tmp_path: Path, kind: str) -> None:
+    folders, sources = zip(*(register(client, tmp_path / "model", kind) for _ in range(4)), strict=True)
     client.set_registered_model_alias("vit-x", "champion", "2")
     client.set_registered_model_alias("vit-x", "challenger", "4")
     assert list(check_versions(client)) == []
-    shutil.rmtree(places[1])
-    (places[2] / "MLmodel").unlink()
-    (places[3] / "data" / "model.pt2").unlink()
+    shutil.rmtree(folders[1])
+    (folders[2] / "MLmodel").unlink()
+    (folders[3] / "data" / "model.pt2").unlink()
     delete = "delete it in the MLflow UI, or by MlflowClient().delete_model_version('vit-x', '{}')"
     assert [finding.line for finding in check_versions(client)] == [
         f"version: vit-x version 2 [champion] has no files at {sources[1]}: "
@@ -50,7 +50,7 @@ def test_versions_without_their_files_are_told(client: MlflowClient, tmp_path: P
     ]
 
 
-def test_a_version_whose_model_mlflow_has_lost_is_told(client: MlflowClient, tmp_path: Path) -> None:
+def test_a_version_whose_model_mlflow_has_lost_is_reported(client: MlflowClient, tmp_path: Path) -> None:
     _, source = register(client, tmp_path / "model", "model")
     client.delete_logged_model(source.removeprefix("models:/"))
     client.create_registered_model("another")

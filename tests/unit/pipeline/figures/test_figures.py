@@ -213,7 +213,7 @@ def test_importing_the_figures_stays_light() -> None:
 def stages(*outcomes: StageOutcome | None) -> list[Box]:
     """A chain, the last of which reads all before it."""
     names = [f"stage{number}" for number in range(len(outcomes))]
-    inputs = [tuple(names[max(place - 1, 0) : place]) for place in range(len(names) - 1)]
+    inputs = [tuple(names[max(position - 1, 0) : position]) for position in range(len(names) - 1)]
     return [
         Box(name, before, outcome, "42 s")
         for name, before, outcome in zip(names, [*inputs, tuple(names[:-1])], outcomes, strict=True)
@@ -240,9 +240,9 @@ def ladder(count: int) -> tuple[dict[int, list[Decision]], dict[int, float]]:
     made: dict[int, list[Decision]] = {}
     alive = list(range(count))
     for epoch in (3, 9):
-        for place, trial in enumerate(alive, start=1):
-            go_on, cutoff = trial % 3 ** (2 if epoch == 9 else 1) == 0, None if place == 1 else 0.5
-            decision = Decision(epoch, 0.3 + 0.4 * go_on + epoch / 90, cutoff, rank=1, of=place, go_on=go_on)
+        for position, trial in enumerate(alive, start=1):
+            go_on, cutoff = trial % 3 ** (2 if epoch == 9 else 1) == 0, None if position == 1 else 0.5
+            decision = Decision(epoch, 0.3 + 0.4 * go_on + epoch / 90, cutoff, rank=1, of=position, go_on=go_on)
             made.setdefault(trial, []).append(decision)
         alive = [trial for trial in alive if made[trial][-1].go_on]
     return made, {trial: 0.9 + trial / 100 / count for trial in alive}

@@ -19,7 +19,7 @@ SWEEP = {
 def random_graph(seed: int) -> dict[str, list[str]]:
     rng = random.Random(seed)
     names = [f"stage{number}" for number in range(rng.randint(1, 12))]
-    return {name: rng.sample(names[:place], rng.randint(0, min(place, 4))) for place, name in enumerate(names)}
+    return {name: rng.sample(names[:position], rng.randint(0, min(position, 4))) for position, name in enumerate(names)}
 
 
 def extents(layout: Layout) -> dict[int, list[tuple[float, float]]]:

@@ -126,7 +126,7 @@ def test_modules_that_import_each_other_come_to_an_end(write: Write) -> None:
     assert list(code_digests("core.wheel")) == ["core.parts", "core.wheel"]
 
 
-def test_a_change_deep_below_is_told_of_the_module_that_has_it(write: Write) -> None:
+def test_a_change_deep_below_is_reported_of_the_module_that_has_it(write: Write) -> None:
     write("shell.main", "from core.wheel import Wheel\n")
     before = code_digests("shell.main")
     write("core.parts", "SPOKES = 32\n")

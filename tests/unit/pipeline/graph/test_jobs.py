@@ -1,4 +1,4 @@
-"""Work in threads: side by side, and every end is told, whatever it is."""
+"""Work in threads: side by side, and every end is reported, whatever it is."""
 
 import threading
 
@@ -10,7 +10,7 @@ PATIENCE = 20
 """Seconds that a job waits for what must come."""
 
 
-def test_what_a_job_gives_is_told_with_its_name() -> None:
+def test_what_a_job_gives_is_reported_with_its_name() -> None:
     jobs = Jobs[int]()
     jobs.start("six", lambda: 6)
     assert jobs.next_end() == ("six", 6)
@@ -25,7 +25,7 @@ def test_jobs_run_side_by_side() -> None:
     assert {str(end) for end in ends.values()} == {"0", "1", "2"}  # each one's place at the barrier
 
 
-def test_ends_are_told_in_the_order_in_which_they_come() -> None:
+def test_ends_are_reported_in_the_order_in_which_they_come() -> None:
     jobs, may_end = Jobs[bool](), threading.Event()
     jobs.start("first begun", lambda: may_end.wait(PATIENCE))
     jobs.start("first ended", lambda: False)

@@ -70,16 +70,16 @@ def test_a_hit_names_its_run_and_its_age() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "age"),
     [
         (-5, "just now"), (0, "just now"), (59.9, "just now"), (60, "1 minute ago"), (3599, "59 minutes ago"),
         (3600, "1 hour ago"),
         (7200, "2 hours ago"), (86399, "23 hours ago"), (86400, "1 day ago"), (9 * 86400, "9 days ago"),
     ],
 )  # fmt: skip
-def test_ages_in_words(seconds: float, told: str) -> None:
+def test_ages_in_words(seconds: float, age: str) -> None:
     stages = graph({"a": ()})
-    assert reasons(stages, Kept().finish(stages, seconds_ago=seconds)) == {"a": f"cached from run aaaaaaaa ({told})"}
+    assert reasons(stages, Kept().finish(stages, seconds_ago=seconds)) == {"a": f"cached from run aaaaaaaa ({age})"}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_an_input_that_is_another_is_named() -> None:
     assert found["b"] == found["c"] == "run, because its input a changed"
 
 
-def test_the_newest_run_of_a_stage_is_what_a_change_is_told_against() -> None:
+def test_the_newest_run_of_a_stage_is_what_a_change_is_measured_against() -> None:
     memory = Kept()
     for trials in (8, 16):
         memory.finish(changed(CHAIN, "a", settings={"trials": trials}))

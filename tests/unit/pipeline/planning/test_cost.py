@@ -58,7 +58,7 @@ def test_a_last_smaller_batch_is_not_trained_on(train_images: int, steps: int, b
 def test_one_slow_measurement_makes_nothing_free(slow: int) -> None:
     """Another program may have held the core meanwhile; a line through the points would fall below zero."""
     chosen = specs_to_measure(SPECS)
-    noisy = calibration(*(measured(spec, 2.0 if place == slow else 1.0) for place, spec in enumerate(chosen)))
+    noisy = calibration(*(measured(spec, 2.0 if position == slow else 1.0) for position, spec in enumerate(chosen)))
     for spec in SPECS:
         ratio = noisy.step_seconds(spec.model, 64) / batch_seconds(spec.model, 64)
         assert 0.3 < ratio < 3, spec.index

@@ -67,7 +67,7 @@ def test_the_finalists_of_the_moment_decide_what_is_still_to_come() -> None:
     run(deadline, clock, record(1, 0.5, epoch_seconds=4.0), seconds=10)
     run(deadline, clock, record(2, 0.1, epoch_seconds=30.0), seconds=10)
     run(deadline, clock, record(3, 0.7, epoch_seconds=2.0), seconds=10)
-    # 10 s of a further trial; trials 3 and 1 three times each, ten epochs of 2 s and 4 s, on two places.
+    # 10 s of a further trial; trials 3 and 1 three times each, ten epochs of 2 s and 4 s, on two slots.
     assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 3 * (20 + 40) / 2
 
 

@@ -46,9 +46,9 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_stages_by_hand(plain: None) -> None:
     """Nothing is stopped, an epoch takes 22, 11, 44, 11 s, a start 2 s.
 
-    The baseline holds a place for 6 + 9 * 22 = 204 s. Meanwhile trial 0 runs on the other from 2 to 200, trial 1
+    The baseline holds a slot for 6 + 9 * 22 = 204 s. Meanwhile trial 0 runs on the other from 2 to 200, trial 1
     from there to 299; trial 2 from 206 to 602, trial 3 from 299 to 398.
-    Finalists: 3 at 2 places are workers that start once (6 s) for two trainings of 9 epochs, of 11 s each (the
+    Finalists: 3 on 2 slots are workers that start once (6 s) for two trainings of 9 epochs, of 11 s each (the
     median) or 44 s at worst.
     Test images: 2 s for the published and 1 s or 4 s for a finalist, two at once.
     """
@@ -65,7 +65,7 @@ def test_the_stages_by_hand(plain: None) -> None:
 
 
 def test_audited_trials_are_trained_to_their_full_length(plain: None) -> None:
-    """Three at two places, an epoch taking 11 s (the median) or 44 s: a start and two trainings of 9 epochs."""
+    """Three on two slots, an epoch taking 11 s (the median) or 44 s: a start and two trainings of 9 epochs."""
     without, audited = sweep_estimate(CALIBRATION, PLAN), sweep_estimate(CALIBRATION, replace(PLAN, audited=7))
     assert (audited.stages["audit"].expected, audited.stages["audit"].worst) == pytest.approx((2 + 198, 2 + 792))
     assert "audit" not in without.stages

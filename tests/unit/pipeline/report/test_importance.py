@@ -181,5 +181,5 @@ def test_what_hardly_mattered_is_not_named() -> None:
     assert lines[0] == "what mattered: depth 99%, the other 2 together 1%"
 
 
-def test_too_few_trials_are_told() -> None:
+def test_too_few_trials_are_reported() -> None:
     assert importance_lines(None) == ["what mattered: fewer than 10 trials got far enough to tell"]

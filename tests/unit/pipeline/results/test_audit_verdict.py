@@ -28,8 +28,8 @@ def result(index: int, outcome: Outcome, best: float, *at_rungs: float) -> Trial
     """A trial with these accuracies at epochs 2, 6, ..., the last of them its end where ASHA stopped it."""
     spec = TrialSpec(index, ViTConfig(), Recipe(), seed=0)
     decisions = tuple(
-        Decision(epoch, accuracy, None, 1, 1, outcome != "asha" or place < len(at_rungs))
-        for place, (epoch, accuracy) in enumerate(zip((2, 6), at_rungs, strict=False), start=1)
+        Decision(epoch, accuracy, None, 1, 1, outcome != "asha" or position < len(at_rungs))
+        for position, (epoch, accuracy) in enumerate(zip((2, 6), at_rungs, strict=False), start=1)
     )
     return TrialResult(spec, outcome, BestEpoch(1, best, 1.0), 1, 1.0, decisions, run_id="")
 
@@ -143,7 +143,8 @@ def test_a_correlation_of_08_is_enough() -> None:
 def test_stopping_is_not_safe_at_or_below_the_rung_where_a_winner_was_stopped(
     trial: TrialResult, safe_from: int | None
 ) -> None:
-    many = agreeing(tuple(1 - 0.01 * place for place in range(30)), tuple(1 - 0.01 * place for place in range(30)))
+    falling = tuple(1 - 0.01 * position for position in range(30))
+    many = agreeing(falling, falling)
     verdict = audit_verdict(RUNGS, [*many, trial], {80: 0.99})
     assert verdict.lost == (80,)
     assert verdict.grace_epochs == safe_from

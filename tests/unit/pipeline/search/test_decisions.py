@@ -55,7 +55,7 @@ def tell(runs: TrialRuns, trial: TrialRecord) -> None:
     runs.trial_ended(trial)
 
 
-def told(tracker: Tracker, trial: int) -> list[str]:
+def explained(tracker: Tracker, trial: int) -> list[str]:
     tracker.flush()
     return explain(MlflowClient(tracker.uri), tracker.experiment, trial)
 
@@ -102,19 +102,19 @@ def told(tracker: Tracker, trial: int) -> list[str]:
 )
 def test_the_end_of_a_trial_in_words(tracker: Tracker, trial: TrialRecord, lines: list[str]) -> None:
     tell(start_sweep(tracker, "sweep-x"), trial)
-    assert told(tracker, trial.index) == lines
+    assert explained(tracker, trial.index) == lines
 
 
 def test_a_trial_under_way_has_not_ended(tracker: Tracker) -> None:
     start_sweep(tracker, "sweep-x").trial_started(record(1, "finished").spec)
-    assert told(tracker, 1) == ["trial 1 of sweep-x has not ended"]
+    assert explained(tracker, 1) == ["trial 1 of sweep-x has not ended"]
 
 
 def test_a_trial_whose_number_begins_another_ones_is_not_taken_for_it(tracker: Tracker) -> None:
     runs = start_sweep(tracker, "sweep-x")
     tell(runs, record(12, "failed"))
     tell(runs, record(1, "asha"))
-    assert told(tracker, 1) == ["trial 1 of sweep-x was stopped by ASHA"]
+    assert explained(tracker, 1) == ["trial 1 of sweep-x was stopped by ASHA"]
 
 
 def test_the_newest_sweep_tells(tracker: Tracker) -> None:
@@ -123,9 +123,9 @@ def test_the_newest_sweep_tells(tracker: Tracker) -> None:
     tell(start_sweep(older, "older", at=1_000), record(1, "failed"))
     tell(start_sweep(older, "older", at=1_000), record(2, "failed"))
     older.close(timeout=30)
-    assert told(tracker, 1) == ["trial 1 of newer was stopped by ASHA"]
+    assert explained(tracker, 1) == ["trial 1 of newer was stopped by ASHA"]
     with pytest.raises(UsageError, match="newer, of 32 trials"):
-        told(tracker, 2)
+        explained(tracker, 2)
 
 
 def test_a_sweep_whose_search_had_finished_before_tells_of_that_ones_trials(tracker: Tracker) -> None:
@@ -136,13 +136,13 @@ def test_a_sweep_whose_search_had_finished_before_tells_of_that_ones_trials(trac
     searching.close(timeout=30)
     start_sweep(tracker, "confirming", at=2_000)
     tracker.log(SWEEP_RUN, tags={"pipeline.cached.search": searched})
-    assert told(tracker, 5) == ["trial 5 of confirming was stopped by ASHA"]
+    assert explained(tracker, 5) == ["trial 5 of confirming was stopped by ASHA"]
 
 
 def test_without_a_sweep_it_is_refused(tracker: Tracker) -> None:
     tracker.start_run("train", "train-x", tags={"pipeline.kind": "train"})
     with pytest.raises(UsageError, match=rf"^--why is 3, but experiment {tracker.experiment} holds no sweep$"):
-        told(tracker, 3)
+        explained(tracker, 3)
     with pytest.raises(UsageError, match=r"^--why is 3, but experiment vit-nowhere holds no sweep$"):
         explain(tracker.client, "vit-nowhere", 3)
 
@@ -150,7 +150,7 @@ def test_without_a_sweep_it_is_refused(tracker: Tracker) -> None:
 def test_a_trial_that_has_not_begun_is_refused(tracker: Tracker) -> None:
     tell(start_sweep(tracker, "sweep-x"), record(1, "asha"))
     with pytest.raises(UsageError, match=r"^--why is 99, but sweep-x, of 32 trials, has not begun such a trial$"):
-        told(tracker, 99)
+        explained(tracker, 99)
 
 
 def test_all_decisions_stand_in_a_table(tracker: Tracker, tmp_path: Path) -> None:

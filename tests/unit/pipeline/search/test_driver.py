@@ -1,4 +1,4 @@
-"""What the search makes of Tune's news: the trials' ledgers, their records, and what observers are told."""
+"""What the search makes of Tune's news: the trials' ledgers, their records, and what observers hear."""
 
 import errno
 from pathlib import Path

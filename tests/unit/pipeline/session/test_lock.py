@@ -45,9 +45,11 @@ def test_a_second_process_is_refused_and_told_who_holds_the_folder(tmp_path: Pat
         for _ in range(2):  # being refused does not disturb the record
             with pytest.raises(UsageError) as refused, locked(str(folder)):
                 pytest.fail("locked twice")
-            told = str(refused.value)
-            assert told.startswith(f"{folder} is in use (process {process.pid} on {socket.gethostname()}: -c {folder})")
-            assert told.endswith("wait for it, or name another --storage")
+            message = str(refused.value)
+            assert message.startswith(
+                f"{folder} is in use (process {process.pid} on {socket.gethostname()}: -c {folder})"
+            )
+            assert message.endswith("wait for it, or name another --storage")
         with locked(str(tmp_path / "another")):
             pass
 

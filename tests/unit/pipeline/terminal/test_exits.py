@@ -105,7 +105,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device", "/data/latest.pt")
 
 
 @pytest.mark.parametrize("error", [FULL, raised_from(FULL), WrappedByRayError(raised_from(WrappedByRayError(FULL)))])
-def test_a_full_disk_is_told_with_its_path_whatever_is_around_it(error: Exception) -> None:
+def test_a_full_disk_is_reported_with_its_path_whatever_is_around_it(error: Exception) -> None:
     assert disk_full(error) == "no space left: /data/latest.pt: make room, and run the same command again"
 
 

@@ -61,27 +61,27 @@ with interrupt.handled():
 
 @SIGNALS
 def test_the_first_signal_asks_and_the_work_goes_on(number: signal.Signals) -> None:
-    with program(DEFERRING) as told:
-        assert told.hear() == "undisturbed"
-        told.process.send_signal(number)
-        assert told.hear() == "stopping at the end of the epoch (once more: at once)"
-        told.go_on()
-        assert told.hear() == "requested"
-        told.go_on()
-        assert told.hear() == "orderly end"
-        assert told.process.wait(timeout=30) == 0
+    with program(DEFERRING) as running:
+        assert running.hear() == "undisturbed"
+        running.process.send_signal(number)
+        assert running.hear() == "stopping at the end of the epoch (once more: at once)"
+        running.go_on()
+        assert running.hear() == "requested"
+        running.go_on()
+        assert running.hear() == "orderly end"
+        assert running.process.wait(timeout=30) == 0
 
 
 @SIGNALS
 def test_the_second_signal_ends_the_work_at_once(number: signal.Signals) -> None:
-    with program(DEFERRING) as told:
-        told.hear()
-        told.process.send_signal(number)
-        assert told.hear() == "stopping at the end of the epoch (once more: at once)"
-        told.go_on()
-        assert told.hear() == "requested"
-        told.process.send_signal(number)
-        assert told.hear() == "raised"  # while it was waiting to be told
+    with program(DEFERRING) as running:
+        running.hear()
+        running.process.send_signal(number)
+        assert running.hear() == "stopping at the end of the epoch (once more: at once)"
+        running.go_on()
+        assert running.hear() == "requested"
+        running.process.send_signal(number)
+        assert running.hear() == "raised"  # while it was waiting to be told
 
 
 @SIGNALS
@@ -95,10 +95,10 @@ with interrupt.handled():
     except KeyboardInterrupt:
         print("raised", interrupt.requested, flush=True)
 """
-    with program(body) as told:
-        assert told.hear() == "undisturbed"
-        told.process.send_signal(number)
-        assert told.hear() == "raised True"
+    with program(body) as running:
+        assert running.hear() == "undisturbed"
+        running.process.send_signal(number)
+        assert running.hear() == "raised True"
 
 
 def test_the_handlers_of_before_come_back() -> None:
@@ -109,5 +109,5 @@ with interrupt.handled():
 after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 print(before == after, set(before) & set(during) == set())
 """
-    with program(body) as told:
-        assert told.hear() == "True True"
+    with program(body) as running:
+        assert running.hear() == "True True"

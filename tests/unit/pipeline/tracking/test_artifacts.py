@@ -55,36 +55,36 @@ def maker() -> Iterator[ArtifactMaker]:
 
 def test_jobs_run_in_a_process_of_low_priority_and_folders_of_their_own(jobs: ModuleType) -> None:
     maker = ArtifactMaker()
-    told: list[tuple[Path, dict[str, object]]] = []
+    made: list[tuple[Path, dict[str, object]]] = []
 
     def read(folder: Path) -> None:
-        told.append((folder, json.loads((folder / "about.json").read_text())))
+        made.append((folder, json.loads((folder / "about.json").read_text())))
 
     for number in range(3):
         maker.submit(jobs.look, number, "x", then=read)
     maker.finish()
-    assert [about["arguments"] for _, about in told] == [[0, "x"], [1, "x"], [2, "x"]]
-    assert {about["nice"] for _, about in told} == {19} != {os.nice(0)}
-    [worker] = {about["pid"] for _, about in told}
+    assert [about["arguments"] for _, about in made] == [[0, "x"], [1, "x"], [2, "x"]]
+    assert {about["nice"] for _, about in made} == {19} != {os.nice(0)}
+    [worker] = {about["pid"] for _, about in made}
     assert worker != os.getpid()
-    assert all(about["empty"] for _, about in told)
-    folders = {folder for folder, _ in told}
+    assert all(about["empty"] for _, about in made)
+    folders = {folder for folder, _ in made}
     assert len(folders) == 3
     maker.close()
     assert not any(folder.exists() or folder.parent.exists() for folder in folders)
 
 
-def test_a_job_that_fails_is_told_at_the_end_and_holds_up_no_other(jobs: ModuleType) -> None:
+def test_a_job_that_fails_is_reported_at_the_end_and_holds_up_no_other(jobs: ModuleType) -> None:
     maker = ArtifactMaker()
-    told: list[Path] = []
+    made: list[Path] = []
     try:
-        maker.submit(jobs.fail, "disk full", then=told.append)
-        maker.submit(jobs.look, then=told.append)
+        maker.submit(jobs.fail, "disk full", then=made.append)
+        maker.submit(jobs.look, then=made.append)
         with pytest.raises(OSError, match="disk full"):
             maker.finish()
     finally:
         maker.close()
-    assert len(told) == 1
+    assert len(made) == 1
 
 
 DRIVER = """

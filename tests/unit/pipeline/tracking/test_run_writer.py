@@ -84,7 +84,7 @@ def test_who_takes_over_goes_on_with_the_owners_runs(
     assert owner("one").earlier("trial/1") == EarlierRun(ids["trial/1"], "FINISHED", {})
 
 
-def test_what_is_told_again_counts_once(owner: Callable[[str], Tracker]) -> None:
+def test_what_is_written_again_counts_once(owner: Callable[[str], Tracker]) -> None:
     def tell(tracker: Tracker, epochs: range) -> None:
         begin(tracker, depth=3)
         for epoch in epochs:

@@ -1,4 +1,4 @@
-"""What a tracker is told ends up in MLflow, however the store behaves."""
+"""What a tracker is given ends up in MLflow, however the store behaves."""
 
 import itertools
 import logging
@@ -99,7 +99,7 @@ def test_files_stay_until_they_are_written(tracker: Tracker, tmp_path: Path, mon
     monkeypatch.setattr(tracker.client, "log_artifacts", write_at_the_second_try)
     tracker.start_run("t", "trial")
     tracker.log("t", files=files)
-    tracker.log("t", files=files)  # told again: they are there
+    tracker.log("t", files=files)  # given again: they are there
     run_id = tracker.run_id("t")
     assert seen == [["curves.png"], ["curves.png"]]
     assert [file.path for file in MlflowClient(tracker.uri).list_artifacts(run_id, "figures")] == ["figures/curves.png"]

@@ -82,16 +82,16 @@ class Driver:
     def run(self, index: int = SPEC.index) -> Run:
         return MlflowClient(self.tracker.uri).get_run(self.tracker.run_id(trial_key(index)))
 
-    def told(self, index: int = SPEC.index) -> dict[str, Any]:
+    def recorded(self, index: int = SPEC.index) -> dict[str, Any]:
         """All that a reader finds in the trial's run, but for its id and its end."""
         run, client = self.run(index), MlflowClient(self.tracker.uri)
         tags = {name: value for name, value in run.data.tags.items() if name.startswith("pipeline.")}
         files = [file.path for file in client.list_artifacts(run.info.run_id)]
-        told = {"status": run.info.status, "params": run.data.params, "tags": tags, "files": files}
+        recorded = {"status": run.info.status, "params": run.data.params, "tags": tags, "files": files}
         for name in run.data.metrics:
             history = client.get_metric_history(run.info.run_id, name)
-            told[name] = sorted((each.step, each.timestamp, each.value) for each in history)
-        return told
+            recorded[name] = sorted((each.step, each.timestamp, each.value) for each in history)
+        return recorded
 
 
 @pytest.fixture(scope="module")
@@ -135,16 +135,16 @@ def test_a_trial_becomes_a_run(
 ) -> None:
     driver = start()
     driver.tell(record(outcome))
-    told, run = driver.told(), driver.run()
-    assert (told.pop("status"), told.pop("files")) == (status, [ARTIFACTS, "curves.png"])
+    recorded, run = driver.recorded(), driver.run()
+    assert (recorded.pop("status"), recorded.pop("files")) == (status, [ARTIFACTS, "curves.png"])
     params = {name: str(value) for name, value in SPEC.params.items()}
-    assert told.pop("params") == {**params, "num_parameters": str(count_parameters(SPEC.model))}
+    assert recorded.pop("params") == {**params, "num_parameters": str(count_parameters(SPEC.model))}
     expected = {"pipeline.kind": "trial", "pipeline.trial": "1", "pipeline.data_digest": DATA.digest, **tags}
-    assert told.pop("tags") == {**expected, "pipeline.record": "owner/trial/1"}
-    assert told.pop("val/loss") == [(epoch.number, epoch.at, epoch.loss) for epoch in EPOCHS]
-    assert told.pop("val/accuracy") == [(epoch.number, epoch.at, epoch.accuracy) for epoch in EPOCHS]
+    assert recorded.pop("tags") == {**expected, "pipeline.record": "owner/trial/1"}
+    assert recorded.pop("val/loss") == [(epoch.number, epoch.at, epoch.loss) for epoch in EPOCHS]
+    assert recorded.pop("val/accuracy") == [(epoch.number, epoch.at, epoch.accuracy) for epoch in EPOCHS]
     best = {"best/epoch": 2.0, "best/val_accuracy": 0.6, "best/val_loss": 0.5}
-    assert told == {name: [(2, EPOCHS[1].at, value)] for name, value in best.items()}
+    assert recorded == {name: [(2, EPOCHS[1].at, value)] for name, value in best.items()}
     assert run.info.run_name == "trial-01"
     assert run.data.tags["mlflow.parentRunId"] == driver.tracker.run_id(SWEEP_RUN)
 
@@ -152,7 +152,7 @@ def test_a_trial_becomes_a_run(
 def test_a_trial_without_an_epoch_has_no_figures(start: Callable[[], Driver]) -> None:
     driver = start()
     driver.tell(record("diverged", ()))
-    assert driver.told()["files"] == driver.artifacts.made == []
+    assert driver.recorded()["files"] == driver.artifacts.made == []
     assert driver.run().info.status == "KILLED"
     assert driver.run().data.metrics == {}
 
@@ -169,7 +169,7 @@ def test_what_a_trial_could_go_on_from_goes_when_it_is_over(
 
 
 @pytest.mark.parametrize("outcome", ENDINGS)
-def test_a_run_that_is_whole_is_not_told_again(start: Callable[[], Driver], outcome: Outcome) -> None:
+def test_a_run_that_is_whole_is_not_recorded_again(start: Callable[[], Driver], outcome: Outcome) -> None:
     first, trial = start(), record(outcome)
     if trial.error is not None:
         trial = replace(trial, error="e" * 10_000)  # more than a tag holds
@@ -182,15 +182,15 @@ def test_a_run_that_is_whole_is_not_told_again(start: Callable[[], Driver], outc
 
 
 @pytest.mark.parametrize("name", [WEIGHTS_FILE, CONFIG_FILE])
-def test_a_run_that_has_lost_its_weights_is_told_again(start: Callable[[], Driver], name: str) -> None:
+def test_a_run_that_has_lost_its_weights_is_recorded_again(start: Callable[[], Driver], name: str) -> None:
     first = start()
     first.tell(record("asha"))
-    before, run = first.told(), first.run()
+    before, run = first.recorded(), first.run()
     Path(run.info.artifact_uri.removeprefix("file://"), ARTIFACTS, name).unlink()
     assert lost_weights(first.tracker.client, run.info.run_id) == f"{ARTIFACTS}/{name} of run {run.info.run_id[:8]}"
     second = start()
     second.runs.trial_restored(record("asha"))
-    assert second.told() == before
+    assert second.recorded() == before
     assert second.run().info.run_id == run.info.run_id
     assert lost_weights(first.tracker.client, run.info.run_id) is None
 
@@ -208,9 +208,9 @@ def test_a_run_whose_trial_did_no_epoch_needs_no_weights(start: Callable[[], Dri
 def test_the_decisions_of_a_trial_are_a_tag_of_its_run(start: Callable[[], Driver], outcome: Outcome) -> None:
     driver = start()
     driver.tell(replace(record(outcome), decisions=DECISIONS))
-    told = json.loads(driver.told()["tags"]["pipeline.decisions"])
-    assert told == [asdict(decision) for decision in DECISIONS]
-    assert tuple(Decision(**each) for each in told) == DECISIONS
+    recorded = json.loads(driver.recorded()["tags"]["pipeline.decisions"])
+    assert recorded == [asdict(decision) for decision in DECISIONS]
+    assert tuple(Decision(**each) for each in recorded) == DECISIONS
 
 
 def test_finalists_and_audited_trials_have_runs_of_their_own(start: Callable[[], Driver]) -> None:
@@ -234,7 +234,7 @@ def test_finalists_and_audited_trials_have_runs_of_their_own(start: Callable[[],
 
 
 def nothing(driver: Driver, trial: TrialRecord) -> None:
-    """The process died before it told of the trial."""
+    """The process died before it recorded the trial."""
 
 
 def a_start(driver: Driver, trial: TrialRecord) -> None:
@@ -266,7 +266,7 @@ PARTS = (nothing, a_start, some_epochs, all_but_figures, an_interrupt_before_fig
 
 
 @pytest.mark.parametrize("outcome", ENDINGS)
-def test_runs_that_are_not_whole_are_told_again(start: Callable[[], Driver], database: str, outcome: Outcome) -> None:
+def test_incomplete_runs_are_recorded_again(start: Callable[[], Driver], database: str, outcome: Outcome) -> None:
     first = start()
     trials = [replace(record(outcome), spec=replace(SPEC, index=index)) for index in range(1, len(PARTS) + 1)]
     for tell_part, trial in zip(PARTS, trials, strict=True):
@@ -279,7 +279,7 @@ def test_runs_that_are_not_whole_are_told_again(start: Callable[[], Driver], dat
         for trial in trials:
             undisturbed.tell(trial)
         for tell_part, trial in zip(PARTS, trials, strict=True):
-            assert second.told(trial.index) == undisturbed.told(trial.index), tell_part.__name__
+            assert second.recorded(trial.index) == undisturbed.recorded(trial.index), tell_part.__name__
     assert len(second.artifacts.made) == len(PARTS)
 
 

@@ -16,9 +16,9 @@ NAMES = (WEIGHTS_FILE, CONFIG_FILE)
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
     """Of a store with the experiment `vit-x`."""
-    place = tmp_path_factory.mktemp("weights")
-    client = MlflowClient(f"sqlite:///{place}/mlflow.db")
-    client.create_experiment("vit-x", artifact_location=(place / "artifacts").as_uri())
+    folder = tmp_path_factory.mktemp("weights")
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    client.create_experiment("vit-x", artifact_location=(folder / "artifacts").as_uri())
     return client
 
 

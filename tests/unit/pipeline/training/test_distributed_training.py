@@ -37,7 +37,7 @@ def test_workers_that_came_up_again_have_used_up_failures_of_the_next_training(
     assert not workers.is_sound
 
 
-def test_an_epoch_that_is_written_between_two_looks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_epoch_written_between_two_looks_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last one above all: without it, a training that has finished would count as interrupted."""
     ended = threading.Event()
     monkeypatch.setattr(TorchTrainer, "fit", lambda trainer: ended.wait())

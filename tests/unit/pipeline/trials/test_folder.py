@@ -20,11 +20,11 @@ from pipeline.trials.folder import (
 
 def test_the_best_epoch_is_the_earliest_of_equals() -> None:
     history = TrialHistory()
-    told = [
+    is_best = [
         history.add(number, 1000 + number, {"val/accuracy": accuracy})
         for number, accuracy in enumerate([0.0, 0.3, 0.2, 0.3, 0.4, 0.1], start=1)
     ]
-    assert told == [True, True, False, False, True, False]
+    assert is_best == [True, True, False, False, True, False]
     assert (history.best_epoch, history.best_accuracy) == (5, 0.4)
     assert [(each["epoch"], each["at"]) for each in history.epochs] == [
         (number, 1000 + number) for number in range(1, 7)

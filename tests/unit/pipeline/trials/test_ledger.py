@@ -62,15 +62,15 @@ def test_ended_trials_come_back_as_they_were(base: str) -> None:
     outcomes = [outcome for outcome in get_args(Outcome) if outcome != "interrupted"]
     trials = specs(len(outcomes))
     ledger = Ledger(base, trials)
-    told = {}
+    recorded = {}
     for spec, outcome in zip(trials, outcomes, strict=True):
         ledger.started(spec)
         if spec.index:
             train(base, spec.index, spec.index)
-        told[spec.index] = record(spec, outcome, spec.index, "out of memory" if outcome == "failed" else None)
-        ledger.end(told[spec.index])
+        recorded[spec.index] = record(spec, outcome, spec.index, "out of memory" if outcome == "failed" else None)
+        ledger.end(recorded[spec.index])
     again = Ledger(base, trials)
-    assert again.ended == told
+    assert again.ended == recorded
     assert list(again.ended) == again.begun == list(range(len(trials)))
 
 
@@ -93,9 +93,9 @@ def test_decisions_survive(base: str) -> None:
     trials = specs(2)
     ledger = Ledger(base, trials)
     ledger.started(trials[1])
-    for told in ((FIRST,), (FIRST, SECOND)):
-        ledger.decided(1, told[-1])
-        assert ledger.decisions(1) == Ledger(base, trials).decisions(1) == told
+    for decided in ((FIRST,), (FIRST, SECOND)):
+        ledger.decided(1, decided[-1])
+        assert ledger.decisions(1) == Ledger(base, trials).decisions(1) == decided
     again = Ledger(base, trials)
     again.started(trials[1])  # it goes on
     again.end(record(trials[1], "asha", 0))
