@@ -8,6 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pipeline.report.accuracy_texts import points_text, spread_text
+
 TEMPLATE = "page.html.jinja"
 SHOWN_ROWS = 20
 """Trials of the leaderboard; the rest is folded."""
@@ -39,7 +41,7 @@ def render_report(summary: Mapping[str, Any], figures: Mapping[str, Path]) -> st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "points": _points, "duration": _duration, "spread": _spread}
+    environment.filters |= {"percent": _percent, "points": _points, "duration": _duration, "spread": spread_text}
     images = {name: _data_uri(path) for name, path in figures.items()}
     ended = Counter(row["ended"] for row in summary["leaderboard"])
     ends = [f"{ended[outcome]} {words}" for outcome, words in ENDS.items() if ended[outcome]]
@@ -56,13 +58,7 @@ def _percent(fraction: float | None) -> str:
 
 
 def _points(difference: float | None) -> str:
-    """A difference of two accuracies, in percentage points."""
-    return MISSING if difference is None else f"{100 * difference:+.2f}"
-
-
-def _spread(mean: float, deviation: float | None) -> str:
-    """A mean with its standard deviation, where there is one."""
-    return f"{mean:.2%}" if deviation is None else f"{100 * mean:.2f} ± {100 * deviation:.2f}%"
+    return MISSING if difference is None else points_text(difference)
 
 
 def _duration(seconds: float | None) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.report.accuracy_texts import points_text, spread_text
+
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     """The result in words."""
@@ -16,14 +18,14 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     if winner["shrinkage"] is not None:
         lines.append(
             f"in the search it had {winner['search_accuracy']:.2%} on validation; confirmed: "
-            f"{_points(-winner['shrinkage'])} points"
+            f"{points_text(-winner['shrinkage'])} points"
         )
     if winner["published"]:
         lines.append("no finalist was better than the published configuration")
     else:
         lines.append(
             f"published configuration: validation {_spread(baseline, 'val')}, test {_spread(baseline, 'test')}; gain "
-            f"{_points(gain['val_accuracy'])} and {_points(gain['test_accuracy'])} points"
+            f"{points_text(gain['val_accuracy'])} and {points_text(gain['test_accuracy'])} points"
         )
     lines += [f"not eligible: {model['error']}" for model in summary["confirm"]["models"] if model["error"]]
     lines.append(f"ASHA: {asha['epochs']} of {asha['full_grid_epochs']} epochs of the full grid ({asha['share']:.1%})")
@@ -45,11 +47,5 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _points(difference: float) -> str:
-    """A difference of two accuracies, in percentage points."""
-    return f"{100 * difference:+.2f}"
-
-
 def _spread(model: Mapping[str, Any], split: str) -> str:
-    deviation = model[f"{split}_spread"]
-    return f"{model[f'{split}_mean']:.2%}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
+    return spread_text(model[f"{split}_mean"], model[f"{split}_spread"])

@@ -146,7 +146,7 @@ def test_the_whole_page(summary: dict[str, Any], figures: dict[str, Path]) -> No
     ]  # fmt: skip
     for words in (
         "winner: trial 7, validation 98.80%",
-        "trial 7 99.65% 98.80 ± 0.42% +0.85 98.00%",
+        "trial 7 99.65% 98.80% ± 0.42 +0.85 98.00%",
         "published 99.65% 97.00% +2.65 98.00%",
         "read 4 times",
         "+1.23 on validation, -0.40 on test",
