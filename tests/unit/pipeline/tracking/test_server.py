@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import PipelineError, UsageError
-from pipeline.tracking.server import refuse_missing_database, refuse_unreachable
+from pipeline.tracking.server import open_client, refuse_missing_database, refuse_unreachable
 
 
 @pytest.fixture
@@ -129,3 +129,26 @@ def test_processes_that_open_a_new_database_at_once_all_succeed(tmp_path: Path) 
     started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     ended = [(process.communicate(timeout=120)[1], process.returncode) for process in started]
     assert [status for _, status in ended] == [0, 0], ended
+
+
+def test_unusable_tracking_uris(tmp_path: Path) -> None:
+    text = tmp_path / "notes.db"
+    text.write_text("not a database, but text")
+    broken = tmp_path / "broken.db"
+    broken.write_bytes(b"SQLite format 3\0" + bytes(4096))
+    with pytest.raises(PipelineError, match="MLflow cannot open sqlite"):
+        open_client(f"sqlite:///{broken}")
+    for uri, rule in (
+        (f"sqlite:///{tmp_path}/none/mlflow.db", "does not exist"),
+        (f"sqlite:///{tmp_path}", "is a folder"),
+        (f"sqlite:///{text}", "is not a SQLite database"),
+        ("mlruns", "must be sqlite:///FILE"),
+    ):
+        with pytest.raises(UsageError, match=f"--tracking-uri .*{rule}"):
+            refuse_unreachable(uri)
+    with pytest.raises(UsageError, match="does not answer"):
+        refuse_unreachable("http://127.0.0.1:9")
+    new = f"sqlite:///{tmp_path}/new.db"
+    refuse_unreachable(new)
+    with pytest.raises(UsageError, match="no such database"):
+        refuse_missing_database(new)
