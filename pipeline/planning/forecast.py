@@ -62,14 +62,14 @@ def forecast_lines(session: SweepSession, planned: GraphPlan, forecast: Forecast
     each = f"{allotment.cpus:g} CPU" + (f" and {allotment.gpus:g} GPU" if allotment.gpus else "")
     workers = "" if allotment.workers == 1 else f"{allotment.workers} workers of "
     rows = mlflow_rows(plan, search.expected_epochs, session.dataset.num_classes)
-    times = ", ".join(f"{name} {_clock(span.expected)}" for name, span in forecast.spans.items())
+    times = ", ".join(f"{name} {_to_the_second(span.expected)}" for name, span in forecast.spans.items())
     total = forecast.total
     return [
         *stages,
         f"rungs (epoch: trials expected to reach it): {reaching}",
         f"epochs: {search.expected_epochs:.0f} expected in the search, {search.worst_epochs} if nothing is stopped; "
         f"{others} of {kinds}",
-        f"time: about {_clock(total.expected)}, {_clock(total.worst)} if nothing is stopped ({times})",
+        f"time: about {_to_the_second(total.expected)}, {_to_the_second(total.worst)} if nothing is stopped ({times})",
         f"at once: {allotment.concurrent} trials, each {workers}{each}, {session.precision}",
         f"disk: at most {disk_bytes(plan) / MEGABYTE:,.0f} MB for weights and states",
         f"MLflow: about {rows:,.0f} rows",
@@ -80,7 +80,7 @@ def _boxes(planned: GraphPlan) -> list[Box]:
     return [Box(stage.name, stage.inputs, None, planned.decisions[stage.name].reason) for stage in planned.graph]
 
 
-def _clock(seconds: float) -> str:
+def _to_the_second(seconds: float) -> str:
     return duration_text(round(seconds))
 
 

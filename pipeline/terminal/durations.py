@@ -25,3 +25,10 @@ def duration_text(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
     return "".join(f"{value:g}{unit}" for value, unit in parts if value) or "0s"
+
+
+def clock_text(seconds: float) -> str:
+    """To the second, as a clock shows it: `2:30:00`, `1:05`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

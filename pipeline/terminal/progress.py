@@ -8,6 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.terminal.durations import clock_text
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from pipeline.trials.rungs import Rungs
@@ -87,7 +88,7 @@ class Progress(Observer):
             f"{len(self._running)} running",
             f"rung:reached {rungs}",
             best,
-            f"{_clock(time.monotonic() - self._started)} elapsed, {self._left()}",
+            f"{clock_text(time.monotonic() - self._started)} elapsed, {self._left()}",
         ]
         return " | ".join(parts)
 
@@ -102,7 +103,7 @@ class Progress(Observer):
             expected = sum(self._ended_epochs) / len(self._ended_epochs)
         waiting = self._trials - len(self._ended_epochs) - len(self._running)
         epochs_left = expected * (waiting + len(self._running) / 2)
-        return f"about {_clock((time.monotonic() - self._started) * epochs_left / self._epochs)} left"
+        return f"about {clock_text((time.monotonic() - self._started) * epochs_left / self._epochs)} left"
 
     def _view(self) -> Table:
         table = Table(box=None, padding=(0, 2), title=Text(self._status(), style="bold"), title_justify="left")
@@ -118,9 +119,3 @@ class Progress(Observer):
         if len(running) > ROWS:
             table.add_row("...", f"and {len(running) - ROWS} more", "", "")
         return table
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

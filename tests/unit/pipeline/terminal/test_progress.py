@@ -7,7 +7,6 @@ import time
 import pytest
 from rich.console import Console
 
-from pipeline.terminal import progress
 from pipeline.terminal.progress import Progress
 from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from pipeline.trials.rungs import Rungs
@@ -106,11 +105,6 @@ def test_a_terminal_gets_a_row_for_each_running_trial() -> None:
     assert ["1", "starting"] in rows
     assert ["2", "4/9", "62.50%", "1.2500"] in rows
     assert text.splitlines()[-1].startswith("1/3 trials ended (1 asha) | 2 running")
-
-
-@pytest.mark.parametrize(("seconds", "clock"), [(0.4, "0:00"), (59.6, "1:00"), (61, "1:01"), (3661, "1:01:01")])
-def test_clock(seconds: float, clock: str) -> None:
-    assert progress._clock(seconds) == clock
 
 
 def test_of_many_running_trials_the_first_are_shown_and_the_rest_counted() -> None:
