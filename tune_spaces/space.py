@@ -99,7 +99,7 @@ def bounds(domain: Domain) -> tuple[float, float] | None:
 
 
 def describe_domain(domain: Domain) -> str:
-    """A domain in one short_text text: `3e-4..5e-3 (log)`, `2..6` (both ends within it), `2, 4, 8`.
+    """A domain in one short text: `3e-4..5e-3 (log)`, `2..6` (both ends within it), `2, 4, 8`.
 
     What is neither a range nor a choice (normal, quantised) is described by how it draws, in Ray's names:
     `Float(0, 1), Quantized(q=0.1, sampler=Uniform())`. Domains that draw differently have different descriptions.

@@ -1,4 +1,4 @@
-"""Which graphs there are, in which order they stand, and what rests on what."""
+"""Which graphs there are, in which order they come, and what depends on what."""
 
 from dataclasses import replace
 
