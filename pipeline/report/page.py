@@ -41,7 +41,7 @@ def render_report(summary: Mapping[str, Any], figures: Mapping[str, Path]) -> st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "points": _points, "duration": _duration, "spread": spread_text}
+    environment.filters |= {"percent": _percent, "points": _points, "duration": _duration, "spread": _spread}
     images = {name: _data_uri(path) for name, path in figures.items()}
     ended = Counter(row["ended"] for row in summary["leaderboard"])
     ends = [f"{ended[outcome]} {words}" for outcome, words in ENDS.items() if ended[outcome]]
@@ -59,6 +59,10 @@ def _percent(fraction: float | None) -> str:
 
 def _points(difference: float | None) -> str:
     return MISSING if difference is None else points_text(difference)
+
+
+def _spread(mean: float | None, deviation: float | None) -> str:
+    return MISSING if mean is None else spread_text(mean, deviation)
 
 
 def _duration(seconds: float | None) -> str:

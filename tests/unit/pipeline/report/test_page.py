@@ -203,6 +203,14 @@ def test_what_does_not_apply_has_no_section(
     assert "None" not in less.text
 
 
+def test_a_finalist_that_failed_with_every_seed_has_no_figures(summary: dict[str, Any]) -> None:
+    failed = dict.fromkeys(("val_mean", "val_spread", "shrinkage", "test_mean", "test_spread"))
+    summary["confirm"]["models"].append({**finalist(9, 0.5, None), **failed, "val_accuracies": []})
+    page = Page(render_report(summary, {}))
+    assert "trial 9 99.65% - - -" in page.text
+    assert "None" not in page.text
+
+
 def test_a_trial_without_a_result_leaves_no_hole(summary: dict[str, Any]) -> None:
     summary["leaderboard"][-1].update(val_accuracy=None, ended="failed", decisions=[])
     page = Page(render_report(summary, {}))
