@@ -1,10 +1,9 @@
-"""Lengths of time, and what is given up for a budget, against costs made by hand."""
+"""What is given up for a budget, against costs made by hand."""
 
 import pytest
 
 from pipeline.errors import UsageError
 from pipeline.planning.budget import SweepSize, fit_budget
-from pipeline.terminal.durations import duration_text, parse_duration
 
 MOST = SweepSize(trials=32, max_epochs=30, train_images=4000)
 
@@ -12,32 +11,6 @@ MOST = SweepSize(trials=32, max_epochs=30, train_images=4000)
 def cost(size: SweepSize) -> float:
     """A second for each trial, epoch and thousand images of it: 3840 s for `MOST`."""
     return size.trials * size.max_epochs * size.train_images / 1000
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90s", 90), ("30m", 1800), ("1.5h", 5400), ("2h30m", 9000), ("1h0m5.5s", 3605.5), ("0h1s", 1)],
-)
-def test_lengths_of_time(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "0s", "30", "m", "-5m", "5 m", "30m2h", "1e3s", "inf", "nan", ".5h", "1.h", "9" * 400 + "h", "1d", "5m\n"],
-)
-def test_what_is_no_length_of_time_is_refused(text: str) -> None:
-    with pytest.raises(UsageError) as refusal:
-        parse_duration(text)
-    rule = "must be a time above 0 such as 90s, 30m, 1.5h or 2h30m"
-    assert str(refusal.value) == f"--budget is {text!r}, but {rule}"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(9000, "2h30m"), (1800, "30m"), (48, "48s"), (3605, "1h5s"), (0.5, "0.5s"), (0, "0s")]
-)
-def test_a_length_of_time_reads_as_it_is_typed(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text
 
 
 @pytest.mark.parametrize(
