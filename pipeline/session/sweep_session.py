@@ -26,8 +26,8 @@ from vit.data.dataset import Dataset
 from vit.training.precision import Precision, torch_version
 from vit.training.recipes import published
 
-SEARCH_CODE = "pipeline.search.tuner"
-"""With all that it imports, what decides a trial's numbers and its end."""
+TRAINING_STAGES = tuple(f"pipeline.stages.{name}" for name in ("prepare", "search", "audit", "baseline", "confirm"))
+"""With all that they import, what decides the trials and trainings that the folder keeps."""
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
@@ -57,10 +57,10 @@ class SweepSession(Session[SweepConfig]):
 
     @classmethod
     def identity(cls, config: SweepConfig, dataset: Dataset) -> dict[str, Any]:
-        """What the search computes; the number of trials is not in it: a longer list begins with the shorter one."""
+        """What decides its trainings; the number of trials is not in it: a longer list begins with the shorter one."""
         reads = search_reads(replace(config, budget=None), dataset)
         del reads["trials"]
-        return {"reads": reads, "code": code_digests(SEARCH_CODE)}
+        return {"reads": reads, "code": code_digests(*TRAINING_STAGES)}
 
     @property
     def allotment(self) -> Allotment:

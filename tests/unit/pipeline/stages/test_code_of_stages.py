@@ -10,10 +10,10 @@ from rich.console import Console
 from pipeline.config import SweepConfig
 from pipeline.graph import code_digest
 from pipeline.graph.code_digest import code_digests
-from pipeline.session.lifecycle import open_session
+from pipeline.session.lifecycle import folder_of, open_session
 from pipeline.session.sweep_session import SweepSession
 from pipeline.stages import SHARED_CODE, sweep_graph
-from vit.data.dataset import DataConfig
+from vit.data.dataset import DataConfig, Dataset, load_dataset
 
 ROOT = Path(__file__).parents[4]
 FINALS = (
@@ -72,6 +72,11 @@ def copy_of_the_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return load_dataset(DataConfig("digits"))
+
+
 @pytest.fixture
 def change(copy_of_the_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Changes a file of the copy, for the length of a test."""
@@ -89,6 +94,13 @@ def change(copy_of_the_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     for path, text in before.items():
         path.write_text(text)
     code_digest._read.cache_clear()
+
+
+@pytest.fixture
+def folder_now(tmp_path: Path, dataset: Dataset) -> Callable[[], str]:
+    """Names the folder in which a sweep would go on."""
+    config = SweepConfig(data=DataConfig("digits"), storage=str(tmp_path))
+    return lambda: folder_of(SweepSession, config, dataset)
 
 
 def code_of(stage: str) -> dict[str, str]:
@@ -109,6 +121,26 @@ def test_what_changes_no_result_makes_no_stage_run_again(change: Callable[[str],
     before = {stage: code_of(stage) for stage in RUN_BY}
     change(name)
     assert {stage: code_of(stage) for stage in RUN_BY} == before
+
+
+@pytest.mark.parametrize(
+    "name", sorted({name for stage in ("prepare", "search", "baseline", "confirm", "audit") for name in RUN_BY[stage]})
+)
+def test_changed_code_does_not_go_on_in_the_folder_with_the_old_trainings(
+    change: Callable[[str], None], folder_now: Callable[[], str], name: str
+) -> None:
+    before = folder_now()
+    change(name)
+    assert folder_now() != before
+
+
+@pytest.mark.parametrize("name", ["pipeline/stages/report.py", "pipeline/report/page.html.jinja", *CHANGES_NO_RESULT])
+def test_what_decides_no_training_leaves_the_folder_to_go_on_in(
+    change: Callable[[str], None], folder_now: Callable[[], str], name: str
+) -> None:
+    before = folder_now()
+    change(name)
+    assert folder_now() == before
 
 
 def test_the_stages_of_a_sweep_stand_on_their_own_code(tmp_path: Path) -> None:
