@@ -1,4 +1,4 @@
-"""What full-length trainings with several seeds say of a model. Pure functions; validation figures only."""
+"""What full-length trainings with several seeds say of a model. Pure functions; they choose by validation only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +64,25 @@ class ConfirmedModel:
         return max(self.runs, key=lambda run: (run.best.accuracy, -run.best.loss))
 
 
+@dataclass(frozen=True)
+class TestScore:
+    """A model on the test images."""
+
+    __test__ = False  # not a test of pytest's
+
+    run_id: str
+    """The run that trained it."""
+    correct: int
+    total: int
+    loss: float
+    class_accuracy: tuple[float | None, ...]
+    """In the order of the class names; None for a class without test images."""
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.total
+
+
 def choose_finalists(trials: Sequence[TrialResult], count: int) -> list[TrialResult]:
     """The best of the trials that may be trained anew; the published configuration has its place beside them.
 
@@ -88,6 +107,11 @@ def ranked(models: list[ConfirmedModel]) -> list[ConfirmedModel]:
     Models with a failed seed come last.
     """
     return sorted(models, key=_rank_key)
+
+
+def winner_of(models: Sequence[ConfirmedModel]) -> ConfirmedModel:
+    """The one to register, of models that are ranked."""
+    return models[0]
 
 
 def _rank_key(model: ConfirmedModel) -> tuple[bool, float, float, int, int]:

@@ -26,7 +26,7 @@ from vit.data.dataset import Dataset
 from vit.training.precision import Precision, torch_version
 from vit.training.recipes import published
 
-TRAINING_STAGES = tuple(f"pipeline.stages.{name}" for name in ("prepare", "search", "audit", "baseline", "confirm"))
+SEARCH_CODE = tuple(f"pipeline.stages.{name}" for name in ("prepare", "search", "audit", "baseline", "confirm"))
 """With all that they import, what decides the trials and trainings that the folder keeps."""
 SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -60,7 +60,7 @@ class SweepSession(Session[SweepConfig]):
         """What decides its trainings; the number of trials is not in it: a longer list begins with the shorter one."""
         reads = search_reads(replace(config, budget=None), dataset)
         del reads["trials"]
-        return {"reads": reads, "code": code_digests(*TRAINING_STAGES)}
+        return {"reads": reads, "code": code_digests(*SEARCH_CODE)}
 
     @property
     def allotment(self) -> Allotment:

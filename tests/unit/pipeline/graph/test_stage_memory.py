@@ -17,8 +17,8 @@ from pipeline.graph.reuse import Remembered
 from pipeline.graph.stage import Identity, Stage
 from pipeline.graph.stage_memory import STAGE_FILE, StageMemory, write_stage
 from pipeline.results.audit_verdict import AuditedTrial, AuditVerdict, RungVerdict
-from pipeline.results.confirmation import ConfirmedModel, FinalRun
-from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Searched, TestScore
+from pipeline.results.confirmation import ConfirmedModel, FinalRun, TestScore
+from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Searched
 from pipeline.tracking.events import Status
 from pipeline.tracking.tracker import Tracker
 from pipeline.trials.records import BestEpoch, TrialResult

@@ -5,8 +5,15 @@ from itertools import permutations
 
 import pytest
 
-from pipeline.results.confirmation import ConfirmedModel, FinalRun, choose_finalists, ranked, spread
-from pipeline.results.stage_outputs import Confirmed
+from pipeline.results.confirmation import (
+    ConfirmedModel,
+    FinalRun,
+    TestScore,
+    choose_finalists,
+    ranked,
+    spread,
+    winner_of,
+)
 from pipeline.trials.records import BestEpoch, Outcome, TrialResult
 from tune_spaces.space import TrialSpec
 from vit.model.config import ViTConfig
@@ -110,7 +117,10 @@ def test_the_best_run_stands_for_the_model(accuracies: tuple[float, ...], losses
     assert confirmed(1, accuracies, losses).best_run.seed == best
 
 
-def test_winner_and_published_of_the_ranked_models() -> None:
+def test_the_winner_of_the_ranked_models() -> None:
     models = ranked([confirmed(0, (0.6, 0.6)), confirmed(5, (0.7, 0.7)), confirmed(3, (0.9,), error="failed")])
-    found = Confirmed(tuple(models))
-    assert (found.winner.index, found.published.index) == (5, 0)
+    assert winner_of(models).index == 5
+
+
+def test_the_accuracy_on_the_test_images_is_the_share_that_is_correct() -> None:
+    assert TestScore("run-0", 3, 8, 0.7, (1.0, None)).accuracy == 0.375

@@ -1,5 +1,6 @@
 """What code each stage of a sweep stands on: a change of any module that it runs makes it run again."""
 
+import ast
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,12 +40,13 @@ RUN_BY: dict[str, tuple[str, ...]] = {
     "confirm": ("pipeline/stages/confirm.py", *FINALS),
     "audit": ("pipeline/stages/audit.py", "pipeline/results/audit_verdict.py", *TRIALS),
     "evaluate": (
-        "pipeline/stages/evaluate.py", "pipeline/tracking/test_set_reads.py", "pipeline/tracking/weights.py",
-        "pipeline/training/evaluation.py", "vit/files/checkpoint.py", "vit/training/metrics.py",
+        "pipeline/stages/evaluate.py", "pipeline/results/confirmation.py", "pipeline/tracking/test_set_reads.py",
+        "pipeline/tracking/weights.py", "pipeline/training/evaluation.py", "vit/files/checkpoint.py",
+        "vit/training/metrics.py",
     ),
     "register": (
         "pipeline/stages/register.py", "pipeline/registry/served_model.py", "pipeline/registry/versions.py",
-        "pipeline/tracking/weights.py", "vit/files/serving.py",
+        "pipeline/results/confirmation.py", "pipeline/tracking/weights.py", "vit/files/serving.py",
     ),
     "report": (
         "pipeline/stages/report.py", "pipeline/figures/boxes.py", "pipeline/figures/canvas.py",
@@ -114,6 +116,13 @@ def test_a_change_of_what_a_stage_runs_is_seen(change: Callable[[str], None], st
     after = code_of(stage)
     module = name.removesuffix(".py").removesuffix(".html.jinja").replace("/", ".")
     assert [each for each in after if after[each] != before[each]] == [module]
+
+
+def test_what_the_stages_give_out_are_fields_and_no_code() -> None:
+    """No stage's digest has it, so that a new stage's output makes no other stage run again."""
+    text = (ROOT / "pipeline" / "results" / "stage_outputs.py").read_text()
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.Lambda)]
+    assert [ast.unparse(node) for node in functions] == []
 
 
 @pytest.mark.parametrize("name", CHANGES_NO_RESULT)
