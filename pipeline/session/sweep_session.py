@@ -26,7 +26,10 @@ from vit.data.dataset import Dataset
 from vit.training.precision import Precision, torch_version
 from vit.training.recipes import published
 
-SEARCH_CODE = tuple(f"pipeline.stages.{name}" for name in ("prepare", "search", "audit", "baseline", "confirm"))
+SEARCH_CODE = (
+    "pipeline.stages.prepare", "pipeline.stages.search", "pipeline.stages.audit", "pipeline.stages.baseline",
+    "pipeline.stages.confirm", "pipeline.training.precision",
+)  # fmt: skip
 """With all that they import, what decides the trials and trainings that the folder keeps."""
 SECONDS_BETWEEN_LOOKS = 0.2
 

@@ -28,7 +28,7 @@ from pipeline.stages.report import write_report
 from pipeline.stages.search import search_configurations
 from pipeline.tracking.weights import first_lost_weights
 
-SHARED_CODE = ("pipeline.tracking.weights",)
+SHARED_CODE = ("pipeline.tracking.weights", "pipeline.training.precision")
 """What the session does for several stages and what decides an output."""
 
 

@@ -34,7 +34,10 @@ TRIALS = (
     "vit/training/fit.py",
 )  # fmt: skip
 RUN_BY: dict[str, tuple[str, ...]] = {
-    "prepare": ("pipeline/stages/prepare.py", "vit/data/duplicates.py", "vit/data/normalisation.py"),
+    "prepare": (
+        "pipeline/stages/prepare.py", "pipeline/training/precision.py", "vit/data/duplicates.py",
+        "vit/data/normalisation.py", "vit/training/precision.py",
+    ),
     "search": ("pipeline/stages/search.py", "pipeline/results/leaderboard.py", *TRIALS),
     "baseline": ("pipeline/stages/baseline.py", *FINALS),
     "confirm": ("pipeline/stages/confirm.py", *FINALS),
@@ -61,9 +64,37 @@ RUN_BY: dict[str, tuple[str, ...]] = {
 """What each stage runs and what may change what it gives out, by hand."""
 CHANGES_NO_RESULT = (
     "pipeline/terminal/progress.py", "pipeline/cluster/watchdog.py", "pipeline/cluster/ray_tables.py",
-    "pipeline/tracking/tracker.py", "pipeline/tracking/server.py", "pipeline/graph/reuse.py",
+    "pipeline/tracking/tracker.py", "pipeline/tracking/server.py", "pipeline/tracking/trial_runs.py",
+    "pipeline/tracking/artifacts.py", "pipeline/figures/trial_figures.py", "pipeline/graph/reuse.py",
     "pipeline/diagnosis/storage.py", "pipeline/sweep.py",
 )  # fmt: skip
+
+APART = {
+    # Above the stages: it says which of them run, with which configuration, which is in their fingerprints.
+    "pipeline.sweep", "pipeline.sweep_actions", "pipeline.graph", "pipeline.config", "pipeline.errors",
+    # Decides which stages there are; what they read of the configuration is in their fingerprints.
+    "pipeline.stages",
+    # Other commands.
+    "pipeline.train", "pipeline.single_run", "pipeline.session.train_session", "pipeline.promote",
+    "pipeline.registry.gate", "pipeline.doctor", "pipeline.diagnosis", "pipeline.ui",
+    # Holds what the stages share. What it decides of them is among their settings, or measured by `SHARED_CODE`.
+    "pipeline.session",
+    # How much runs at once and where, which changes the speed only; what is shown of it meanwhile.
+    "pipeline.cluster", "pipeline.terminal", "pipeline.report.printing", "pipeline.figures.graph_text",
+    # Fits the number of trials to a time, and that number is among the settings.
+    "pipeline.planning", "vit.model.work", "vit.training.calibration",
+    # Records of what was trained: nothing is decided by them, and a training need not be repeated for another figure.
+    "pipeline.tracking", "pipeline.figures.trial_figures",
+    # Says whether an output still stands, not what it is.
+    "pipeline.registry.model_files",
+    # Fields only, as the test below holds.
+    "pipeline.results.stage_outputs",
+    # The images that it gives have a digest.
+    "vit.data.dataset", "vit.data.decode", "vit.data.image_files", "vit.data.sources", "vit.data.stratify",
+    # The trials that are drawn are among the settings.
+    "tune_spaces.natural", "tune_spaces.small",
+}  # fmt: skip
+"""Modules, and packages, that are in no stage's digest, or in some only as far as their modules are; and why."""
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +154,36 @@ def test_what_the_stages_give_out_are_fields_and_no_code() -> None:
     text = (ROOT / "pipeline" / "results" / "stage_outputs.py").read_text()
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.Lambda)]
     assert [ast.unparse(node) for node in functions] == []
+
+
+def test_every_module_is_code_of_a_stage_or_stands_apart_for_a_reason() -> None:
+    code = {module for stage in RUN_BY for module in code_of(stage)}
+    files = [path for package in ("pipeline", "vit", "tune_spaces") for path in (ROOT / package).rglob("*.py")]
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files if path.name != "__init__.py"
+    } | {"pipeline.stages"}
+    assert code <= modules
+    without_reason = [module for module in modules - code if not any(_is_in(module, each) for each in APART)]
+    assert sorted(without_reason) == []
+    assert sorted(each for each in APART if not any(_is_in(module, each) for module in modules - code)) == []
+
+
+def _is_in(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
+
+
+@pytest.mark.parametrize("name", ["pipeline/report/page.py.orig", "pipeline/report/page.html.jinja.swp"])
+def test_a_stray_file_beside_a_module_is_no_code(
+    copy_of_the_project: Path, change: Callable[[str], None], name: str
+) -> None:
+    before = code_of("report")
+    stray = copy_of_the_project / name
+    stray.write_text("left by an editor")
+    code_digest._read.cache_clear()
+    try:
+        assert code_of("report") == before
+    finally:
+        stray.unlink()
 
 
 @pytest.mark.parametrize("name", CHANGES_NO_RESULT)
