@@ -9,6 +9,9 @@ from pydantic import TypeAdapter
 from pipeline.graph.fingerprint import fingerprint
 from pipeline.graph.stage import Identity, Stage
 
+DIGEST_OF = "digest of "
+"""So begins the name of what follows from the rest of the configuration; it is told where nothing else changed."""
+
 
 @dataclass(frozen=True)
 class Remembered:
@@ -106,18 +109,19 @@ def _why(stage: Stage, identity: Identity, memory: Memory) -> str:
 
 def _difference(before: Identity, identity: Identity) -> str:
     """What is another than when it was computed last."""
-    reasons = [
-        f"{name} changed ({before.reads.get(name, 'unset')} -> {identity.reads.get(name, 'unset')})"
+    changes = {
+        name: f"{name} changed ({before.reads.get(name, 'unset')} -> {identity.reads.get(name, 'unset')})"
         for name in sorted({*before.reads, *identity.reads})
         if before.reads.get(name) != identity.reads.get(name)
-    ]
+    }
+    reasons = [text for name, text in changes.items() if not name.startswith(DIGEST_OF)]
     modules = sorted({*before.code.items()} ^ {*identity.code.items()})
     if modules:
         reasons.append(f"its code changed ({', '.join(dict(modules))})")
     reasons += [
         f"{name} is another" for name, fingerprint in identity.inputs.items() if before.inputs.get(name) != fingerprint
     ]
-    return " and ".join(reasons)
+    return " and ".join(reasons or changes.values())
 
 
 def _ago(seconds: float) -> str:

@@ -12,6 +12,8 @@ from pipeline.cluster.watchdog import Watchdog
 from pipeline.config import SweepConfig
 from pipeline.errors import UsageError
 from pipeline.graph.code_digest import code_digests
+from pipeline.graph.fingerprint import fingerprint
+from pipeline.graph.reuse import DIGEST_OF
 from pipeline.graph.runner import StageRecord
 from pipeline.graph.stage import Plain
 from pipeline.session.session import Session
@@ -31,6 +33,8 @@ SEARCH_CODE = (
     "pipeline.stages.confirm", "pipeline.training.precision",
 )  # fmt: skip
 """With all that they import, what decides the trials and trainings that the folder keeps."""
+NAMING_TRIALS = 32
+"""By so many first trials of its search a folder is named, however many the search has."""
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
@@ -61,7 +65,7 @@ class SweepSession(Session[SweepConfig]):
     @classmethod
     def identity(cls, config: SweepConfig, dataset: Dataset) -> dict[str, Any]:
         """What decides its trainings; the number of trials is not in it: a longer list begins with the shorter one."""
-        reads = search_reads(replace(config, budget=None), dataset)
+        reads = search_reads(replace(config, budget=None, trials=NAMING_TRIALS), dataset)
         del reads["trials"]
         return {"reads": reads, "code": code_digests(*SEARCH_CODE)}
 
@@ -170,6 +174,7 @@ def search_reads(config: SweepConfig, dataset: Dataset) -> dict[str, Plain]:
     ranges: dict[str, Plain] = {
         f"{name} range": describe(domain) for name, domain in sorted(space.domains(dataset.shape).items())
     }
+    specs = draw_trials(space, dataset.shape, config.trials, rungs.max_epochs, config.seed)
     # Within a budget, a search may have had no time for all of its trials.
     budget: dict[str, Plain] = {} if config.budget is None else {"budget": duration_text(config.budget.seconds)}
     return {
@@ -185,6 +190,8 @@ def search_reads(config: SweepConfig, dataset: Dataset) -> dict[str, Plain]:
         "mirrored": dataset.mirror_safe,
         "torch": torch_version(),
         **ranges,
+        # The ranges are for people, who read 0 and 0.0 alike, and a function by its name.
+        f"{DIGEST_OF}the trials": fingerprint([spec.to_dict() for spec in specs]),
     }
 
 
