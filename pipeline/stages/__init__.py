@@ -36,7 +36,7 @@ def sweep_graph(session: SweepSession) -> Graph:
     """All that a sweep consists of, and what each stage's output depends on."""
     config, data = session.config, session.dataset
     reads = search_reads(config, data)
-    shared = ("seed", "full length", "precision", "compile", "torch")
+    shared = ("seed", "full length", "precision", "compile", "mirrored", "torch")
     finals: dict[str, Plain] = {**{name: reads[name] for name in shared}, "seeds": config.seeds}
     audits = [
         _stage(session, "audit", ("prepare", "search"), audit_stops, AuditVerdict, {"audited trials": config.audit})

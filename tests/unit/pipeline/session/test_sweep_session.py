@@ -141,7 +141,7 @@ def test_searches_of_other_trials_have_other_settings(reads: Reads, one: Domain,
     assert {name for name in before if before[name] != after[name]} == {"digest of the trials"}
 
 
-def test_the_same_function_in_another_process_draws_the_same_search(reads: Reads) -> None:
+def test_a_search_is_known_by_what_its_function_draws_and_not_by_which_object_that_is(reads: Reads) -> None:
     assert reads({"weight_decay": tune.sample_from(lambda: 0.1)}) == reads(
         {"weight_decay": tune.sample_from(lambda: 0.1)}
     )

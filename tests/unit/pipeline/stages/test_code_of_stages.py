@@ -3,6 +3,7 @@
 import ast
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -220,3 +221,17 @@ def test_the_stages_of_a_sweep_stand_on_their_own_code(tmp_path: Path) -> None:
     with open_session(SweepSession, config, Console()) as session:
         assert {stage.name: stage.code for stage in sweep_graph(session)} == {name: code_of(name) for name in RUN_BY}
         session.tracker.close()
+
+
+def test_the_published_configuration_trains_again_where_images_may_be_mirrored(tmp_path: Path) -> None:
+    """Then its recipe mirrors them; the images are the same, and so is their digest."""
+    config = SweepConfig(
+        data=DataConfig("digits"), storage=f"{tmp_path}/sweeps", tracking_uri=f"sqlite:///{tmp_path}/mlflow.db"
+    )
+    with open_session(SweepSession, config, Console()) as session:
+        before = sweep_graph(session).identities()
+        session.dataset = replace(session.dataset, mirror_safe=not session.dataset.mirror_safe)
+        after = sweep_graph(session).identities()
+        session.tracker.close()
+    assert before["prepare"] == after["prepare"]
+    assert all(before[name].fingerprint != after[name].fingerprint for name in ("search", "baseline", "confirm"))
