@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from pipeline.trials.records import BestEpoch, TrialResult
+from pipeline.trials.records import BestEpoch
 from tune_spaces.space import TrialSpec
 from vit.model.vision_transformer import count_parameters
 
@@ -81,19 +81,6 @@ class TestScore:
     @property
     def accuracy(self) -> float:
         return self.correct / self.total
-
-
-def choose_finalists(trials: Sequence[TrialResult], count: int) -> list[TrialResult]:
-    """The best of the trials that may be trained anew; the published configuration has its place beside them.
-
-    What diverged or failed in the search would do so again with another seed, however good it was before.
-
-    Args:
-        trials: best first.
-        count: at most so many are chosen.
-    """
-    fit = [trial for trial in trials if trial.best is not None and trial.is_sound and trial.index != 0]
-    return fit[:count]
 
 
 def spread(values: list[float]) -> float | None:

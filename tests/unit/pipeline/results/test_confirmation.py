@@ -9,11 +9,11 @@ from pipeline.results.confirmation import (
     ConfirmedModel,
     FinalRun,
     TestScore,
-    choose_finalists,
     ranked,
     spread,
     winner_of,
 )
+from pipeline.results.leaderboard import choose_finalists
 from pipeline.trials.records import BestEpoch, Outcome, TrialResult
 from tune_spaces.space import TrialSpec
 from vit.model.config import ViTConfig

@@ -41,7 +41,7 @@ RUN_BY: dict[str, tuple[str, ...]] = {
     ),
     "search": ("pipeline/stages/search.py", "pipeline/results/leaderboard.py", *TRIALS),
     "baseline": ("pipeline/stages/baseline.py", *FINALS),
-    "confirm": ("pipeline/stages/confirm.py", *FINALS),
+    "confirm": ("pipeline/stages/confirm.py", "pipeline/results/leaderboard.py", *FINALS),
     "audit": ("pipeline/stages/audit.py", "pipeline/results/audit_verdict.py", *TRIALS),
     "evaluate": (
         "pipeline/stages/evaluate.py", "pipeline/results/confirmation.py", "pipeline/tracking/test_set_reads.py",
