@@ -39,7 +39,7 @@ class Memory(Protocol):
     """What has been computed before."""
 
     def find(self, stage: Stage, fingerprint: str, inputs: Mapping[str, str], own: bool) -> Remembered | None:
-        """The newest finished run of a stage with this fingerprint that read these very inputs.
+        """A finished run with this fingerprint that read these very inputs: the command's newest, else the newest.
 
         Two runs of a search with one fingerprint need not find the same: ASHA decides by who arrives first.
 
@@ -91,6 +91,9 @@ def stage_verdict(
     found = memory.find(stage, identity.fingerprint, inputs, own=forced is not None)
     if found is None:
         return Verdict(f"run, because {f'{forced} says so' if forced else _why(stage, identity, memory)}", begins=True)
+    misfit = stage.misfit(found.output)
+    if misfit is not None:
+        return Verdict(f"run, because {misfit}", begins=True)
     missing = stage.missing(found.output)
     if missing is not None:
         return Verdict(f"run, because {missing} is gone", begins=True)

@@ -139,8 +139,10 @@ class SweepSession(Session[SweepConfig]):
             return self._precision
 
     def use_precision(self, precision: Precision) -> None:
-        """Takes up what the sweep has trained in so far, maybe on another machine."""
+        """Takes up what the sweep has trained in so far, maybe on another machine; this folder then stays with it."""
         self._precision = precision
+        if self.config.precision == "auto":
+            self.memory.remember("precision", precision)
 
     def start_run(self) -> None:
         config, allotment = self.config, self.allotment

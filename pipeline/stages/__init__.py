@@ -43,7 +43,8 @@ def sweep_graph(session: SweepSession) -> Graph:
     ] if config.audit else []  # fmt: skip
     stages = [
         _stage(
-            session, "prepare", (), prepare_data, Prepared, {"images": data.digest, "precision": reads["precision"]}
+            session, "prepare", (), prepare_data, Prepared, {"images": data.digest, "precision": reads["precision"]},
+            misfit=_other_precision,
         ),
         _stage(session, "search", ("prepare",), search_configurations, Searched, reads, _lost_trials),
         _stage(session, "baseline", ("prepare",), train_baseline, ConfirmedModel, finals, _lost_runs),
@@ -76,10 +77,19 @@ def _stage(
     gives: type,
     reads: Mapping[str, Plain],
     missing: Callable[[SweepSession, Any], str | None] = lambda session, output: None,
+    misfit: Callable[[SweepSession, Any], str | None] = lambda session, output: None,
 ) -> Stage:
     """A stage of the session: `run` gets it first; the code that decides the output is that of `run` and below."""
     code = code_digests(run.__module__, *SHARED_CODE)
-    return Stage(name, inputs, partial(run, session), gives, reads, code, partial(missing, session))
+    checks = (partial(missing, session), partial(misfit, session))
+    return Stage(name, inputs, partial(run, session), gives, reads, code, *checks)
+
+
+def _other_precision(session: SweepSession, prepared: Prepared) -> str | None:
+    kept = session.kept_precision
+    if kept in (None, prepared.precision):
+        return None
+    return f"this folder trains in {kept}, not in {prepared.precision}"
 
 
 def _lost_trials(session: SweepSession, searched: Searched) -> str | None:

@@ -16,7 +16,7 @@ from vit.training.recipes import Recipe
 SHAPE = DataShape(32, 3, num_classes=10, mirror_safe=True)
 
 
-def a_tenth() -> float:
+def a_tenth(config: dict[str, Any]) -> float:
     return 0.1
 
 

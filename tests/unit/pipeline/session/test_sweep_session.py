@@ -133,7 +133,7 @@ def reads(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> Reads:
     [
         (tune.choice([0, 1]), tune.choice([0.0, 1.0])),
         (tune.uniform(0.1, 0.2), tune.uniform(0.1, 0.2 + 1e-9)),
-        (tune.sample_from(lambda: 0.1), tune.sample_from(lambda: 0.2)),
+        (tune.sample_from(lambda config: 0.1), tune.sample_from(lambda config: 0.2)),
     ],
 )
 def test_searches_of_other_trials_have_other_settings(reads: Reads, one: Domain, other: Domain) -> None:
@@ -142,8 +142,8 @@ def test_searches_of_other_trials_have_other_settings(reads: Reads, one: Domain,
 
 
 def test_a_search_is_known_by_what_its_function_draws_and_not_by_which_object_that_is(reads: Reads) -> None:
-    assert reads({"weight_decay": tune.sample_from(lambda: 0.1)}) == reads(
-        {"weight_decay": tune.sample_from(lambda: 0.1)}
+    assert reads({"weight_decay": tune.sample_from(lambda config: 0.1)}) == reads(
+        {"weight_decay": tune.sample_from(lambda config: 0.1)}
     )
 
 
