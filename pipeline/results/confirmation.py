@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from pipeline.trials.records import BestEpoch
+from pipeline.trials.records import BestEpoch, TrialRecord
 from tune_spaces.space import TrialSpec
 from vit.model.vision_transformer import count_parameters
 
@@ -23,6 +23,14 @@ class FinalRun:
     """Path or URI under which its trial's folder with the weights stands."""
     weights_digest: str
     """Of the weights with which it ended (`pipeline.tracking.weights`)."""
+
+    @staticmethod
+    def of(record: TrialRecord, seed: int, run_id: str, folder: str) -> "FinalRun":
+        """From the record of a training that has finished."""
+        best, digest = record.best, record.weights_digest
+        assert best is not None and digest is not None  # what has finished has both
+        kept = BestEpoch(best.number, best.accuracy, best.loss)
+        return FinalRun(seed, kept, record.seconds, run_id, folder, digest)
 
 
 @dataclass(frozen=True)
