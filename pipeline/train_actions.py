@@ -5,6 +5,7 @@ from typing import Any
 from pipeline.cluster.watchdog import Watchdog
 from pipeline.errors import InterruptedCommandError, PipelineError
 from pipeline.registry.versions import TestFigures, register
+from pipeline.results.confirmation import FullLengthRun
 from pipeline.session.train_session import TrainSession
 from pipeline.tracking.test_set_reads import record_test_set_read
 from pipeline.tracking.trial_runs import trial_key
@@ -13,7 +14,6 @@ from pipeline.training.driver_loop import run_trainings
 from pipeline.training.evaluation import evaluate_on_test, record_test
 from pipeline.training.training import TrainingContext, TrainingData
 from pipeline.training.worker_group import SharedData, WorkerGroupConfig
-from pipeline.trials.folder import trial_folder
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
@@ -40,7 +40,7 @@ def train_and_report(session: TrainSession) -> dict[str, Any]:
         "training_seconds": record.seconds,
     }
     if session.config.register:
-        registered = session.memory.remembered("registered") or _test_and_register(session, best)
+        registered = session.memory.remembered("registered") or _test_and_register(session, record)
         session.memory.remember("registered", registered)
         result |= registered
         session.say(
@@ -88,21 +88,23 @@ class _PrintsEpochs(Observer):
         self._session.say(f"warning: the training goes on from an earlier checkpoint: {reason}")
 
 
-def _test_and_register(session: TrainSession, best: EpochRecord) -> dict[str, Any]:
+def _test_and_register(session: TrainSession, record: TrialRecord) -> dict[str, Any]:
     data, run_id = session.dataset, session.tracker.run_id(trial_key(0))
+    run = FullLengthRun.of(record, session.spec.seed, run_id, session.trials_folder)
+    weights = session.find_weights(0, run)
     record_test_set_read(session.tracker, trial_key(0), data.test_digest)
     with Watchdog(session.config.stall_minutes, session.say):
-        (test,) = evaluate_on_test([trial_folder(session.trials_folder, 0)], data.test, session.allotment)
+        (test,) = evaluate_on_test([weights], data.test, session.allotment)
     record_test(session.tracker, session.artifacts, data, run_id, test, session.name)
     version = register(
         session.tracker.client,
         session.model_name,
         run_id,
-        trial_folder(session.trials_folder, 0),
+        weights,
         data.validation.images[:2],
-        TestFigures(data.test_digest, test.counts.correct, test.counts.total, best.accuracy),
+        TestFigures(data.test_digest, test.counts.correct, test.counts.total, run.best.accuracy),
         {"pipeline.dataset": data.name, "pipeline.data_digest": data.digest},
-        f"training {session.name}: validation {best.accuracy:.2%}, test {test.counts.accuracy:.2%}"
+        f"training {session.name}: validation {run.best.accuracy:.2%}, test {test.counts.accuracy:.2%}"
         f" ({test.counts.correct} of {test.counts.total})",
     )
     session.artifacts.finish()

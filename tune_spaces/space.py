@@ -102,10 +102,13 @@ def describe_domain(domain: Domain) -> str:
     """A domain in one short text: `3e-4..5e-3 (log)`, `2..6` (both ends within it), `2, 4, 8`.
 
     What is neither a range nor a choice (normal, quantised) is described by how it draws, in Ray's names:
-    `Float(0, 1), Quantized(q=0.1, sampler=Uniform())`. Domains that draw differently have different descriptions.
+    `Float(0, 1), Quantized(q=0.1, sampler=Uniform())`; a function by its name. For people: what names a search is the
+    trials that it draws.
     """
     if isinstance(domain, tune.search.sample.Categorical):
         return ", ".join(short_text(option) for option in domain.categories)
+    if isinstance(domain, tune.search.sample.Function):
+        return f"sample_from({getattr(domain.func, '__qualname__', type(domain.func).__name__)})"
     ends = bounds(domain)
     if ends is None:
         return f"{type(domain).__name__}{domain.domain_str}, {_sampler_text(domain.get_sampler())}"

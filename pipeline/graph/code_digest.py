@@ -12,12 +12,13 @@ FOLLOWED = (
     "pipeline.search", "pipeline.stages", "pipeline.training", "pipeline.trials", "pipeline.planning.deadline",
     "pipeline.tracking.pages", "pipeline.tracking.test_set_reads", "pipeline.tracking.weights",
 )  # fmt: skip
-"""Packages whose code can change a stage's output: followed through imports. The rest (progress, records, resources)
-cannot."""
+"""Packages whose code can change a stage's output: followed through imports. The rest cannot: it shows progress, holds
+resources, or keeps records (a run's metrics, figures and predictions: those of a training that has ended stay as they
+are)."""
 NOT_FOLLOWED = (
     # What these read has a digest of its own, of the images.
     "vit.data.dataset", "vit.data.decode", "vit.data.image_files", "vit.data.parquet", "vit.data.sources",
-    # Only the types of the stages' outputs: an output of another type cannot be read, and its stage runs again.
+    # Only fields of the stages' outputs: an output of other fields cannot be read, and its stage runs again.
     "pipeline.results.stage_outputs",
 )  # fmt: skip
 
@@ -25,7 +26,7 @@ NOT_FOLLOWED = (
 def code_digests(*modules: str) -> dict[str, str]:
     """A digest by module: of these, and of what they import from `FOLLOWED`, and so on.
 
-    Comments, docstrings and layout are not in it; files beside a module that begin with its name (templates) are.
+    Comments, docstrings and layout are not in it; templates beside a module that begin with its name are.
     """
     found: dict[str, str] = {}
     waiting = list(modules)
@@ -52,9 +53,8 @@ def _read(module: str) -> tuple[str, tuple[str, ...]]:
             node.body = [each for each in node.body if not _is_docstring(each)] or [ast.Pass()]
     # Not `ast.dump`, which differs from one minor version of Python to the next.
     digest = hashlib.sha256(ast.unparse(tree).encode())
-    for path in sorted(_file(module).parent.glob(f"{module.rpartition('.')[2]}.*")):
-        if path.suffix != ".py":
-            digest.update(path.read_bytes())
+    for path in sorted(_file(module).parent.glob(f"{module.rpartition('.')[2]}.*.jinja")):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16], imported
 
 

@@ -9,6 +9,9 @@ from pydantic import TypeAdapter
 from pipeline.graph.fingerprint import fingerprint
 from pipeline.graph.stage import Identity, Stage
 
+DIGEST_OF = "digest of "
+"""So begins the name of what follows from the rest of the configuration; it is told where nothing else changed."""
+
 
 @dataclass(frozen=True)
 class Remembered:
@@ -36,7 +39,7 @@ class Memory(Protocol):
     """What has been computed before."""
 
     def find(self, stage: Stage, fingerprint: str, inputs: Mapping[str, str], own: bool) -> Remembered | None:
-        """The newest finished run of a stage with this fingerprint that read these very inputs.
+        """A finished run with this fingerprint that read these very inputs: the command's newest, else the newest.
 
         Two runs of a search with one fingerprint need not find the same: ASHA decides by who arrives first.
 
@@ -89,6 +92,9 @@ def reuse_decision(
     if found is None:
         reason = f"{forced} says so" if forced else _why(stage, identity, memory)
         return ReuseDecision(f"run, because {reason}", has_own_reason=True)
+    misfit = stage.misfit(found.output)
+    if misfit is not None:
+        return ReuseDecision(f"run, because {misfit}", has_own_reason=True)
     missing = stage.missing(found.output)
     if missing is not None:
         return ReuseDecision(f"run, because {missing} is gone", has_own_reason=True)
@@ -107,11 +113,12 @@ def _why(stage: Stage, identity: Identity, memory: Memory) -> str:
 
 def _difference(before: Identity, identity: Identity) -> str:
     """What has changed since the last finished run."""
-    reasons = [
-        f"{name} changed ({before.settings.get(name, 'unset')} -> {identity.settings.get(name, 'unset')})"
+    changes = {
+        name: f"{name} changed ({before.settings.get(name, 'unset')} -> {identity.settings.get(name, 'unset')})"
         for name in sorted({*before.settings, *identity.settings})
         if before.settings.get(name) != identity.settings.get(name)
-    ]
+    }
+    reasons = [text for name, text in changes.items() if not name.startswith(DIGEST_OF)]
     modules = sorted({*before.code.items()} ^ {*identity.code.items()})
     if modules:
         reasons.append(f"its code changed ({', '.join(dict(modules))})")
@@ -120,7 +127,7 @@ def _difference(before: Identity, identity: Identity) -> str:
         for name, fingerprint in identity.inputs.items()
         if before.inputs.get(name) != fingerprint
     ]
-    return " and ".join(reasons)
+    return " and ".join(reasons or changes.values())
 
 
 def _ago(seconds: float) -> str:

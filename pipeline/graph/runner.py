@@ -2,16 +2,17 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InterruptedCommandError
 from pipeline.figures.boxes import StageOutcome
+from pipeline.graph.fingerprint import fingerprint
 from pipeline.graph.graph import GraphResults
 from pipeline.graph.plan import GraphPlan
-from pipeline.graph.reuse import ReuseDecision
+from pipeline.graph.reuse import ReuseDecision, output_digest
 from pipeline.graph.stage import Identity, Stage
 from pipeline.graph.stage_memory import write_stage
 from pipeline.tracking.tracker import Tracker
@@ -25,10 +26,10 @@ class StageRecord:
     inputs: tuple[str, ...]
     outcome: StageOutcome
     reason: str
-    key: str
-    """By which the tracker knows its run, where it runs."""
     cached_run_id: str | None
     """The earlier run whose output is used; None if the stage runs."""
+    key: str = ""
+    """By which the tracker knows its run; empty until it begins."""
     seconds: float | None = None
     """Wall time; None until it has run."""
 
@@ -70,10 +71,9 @@ class GraphRunner:
 
     def _announce(self, stage: Stage, decision: ReuseDecision) -> None:
         self._say(f"{stage.name}: {decision.reason}")
-        key = f"stage/{stage.name}/{self._identities[stage.name].fingerprint}"
         cached = decision.reused.run_id if decision.reused else None
         outcome: StageOutcome = "run" if cached is None else "cached"
-        self._records[stage.name] = StageRecord(stage.name, stage.inputs, outcome, decision.reason, key, cached)
+        self._records[stage.name] = StageRecord(stage.name, stage.inputs, outcome, decision.reason, cached)
         if cached is not None:
             self._tracker.log(self._parent, tags={f"pipeline.cached.{stage.name}": cached})
 
@@ -81,6 +81,7 @@ class GraphRunner:
         """Runs a stage, times it and writes its run."""
         self._stage_begins()
         record, identity, started = self._records[stage.name], self._identities[stage.name], time.time()
+        record.key = _run_key(stage, identity, inputs)
         self._tracker.start_run(record.key, stage.name, self._parent, _stage_tags(stage, identity))
         try:
             output = stage.run(**inputs)
@@ -104,6 +105,12 @@ class GraphRunner:
         interrupted = [error for error in failures.values() if isinstance(error, InterruptedCommandError)]
         for error in [*interrupted, *failures.values()]:
             raise error
+
+
+def _run_key(stage: Stage, identity: Identity, inputs: Mapping[str, Any]) -> str:
+    """The same when a command goes on with the stage, another where it runs on other outputs of the same inputs."""
+    given = fingerprint({name: output_digest(output) for name, output in inputs.items()})
+    return f"stage/{stage.name}/{identity.fingerprint}/{given}"
 
 
 def _stage_tags(stage: Stage, identity: Identity) -> dict[str, str]:

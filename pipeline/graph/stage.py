@@ -27,6 +27,8 @@ class Stage:
     """The code that decides its output: a digest by module."""
     missing: Callable[[Any], str | None] = lambda output: None
     """Names what the output refers to and no longer exists; None if all of it exists."""
+    misfit: Callable[[Any], str | None] = lambda output: None
+    """Says why an output, maybe of another command, does not go with what this one has already."""
 
 
 @dataclass(frozen=True)

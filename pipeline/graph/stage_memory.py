@@ -36,7 +36,11 @@ class StageMemory:
         self._experiments = [found.experiment_id] if found else []
 
     def find(self, stage: Stage, fingerprint: str, inputs: Mapping[str, str], own: bool) -> Remembered | None:
-        more = f" AND tags.`{RECORD_TAG}` LIKE '{self._owner}/%'" if own else ""
+        mine = f" AND tags.`{RECORD_TAG}` LIKE '{self._owner}/%'"
+        found = self._find(stage, fingerprint, inputs, mine)
+        return found if own or found is not None else self._find(stage, fingerprint, inputs, "")
+
+    def _find(self, stage: Stage, fingerprint: str, inputs: Mapping[str, str], more: str) -> Remembered | None:
         for run in self._finished(stage, {"pipeline.fingerprint": fingerprint}, more):
             kept = self._kept(run)
             if kept is None or kept.inputs != dict(inputs):

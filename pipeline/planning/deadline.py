@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.config import Budget
-from pipeline.results.leaderboard import leaderboard
+from pipeline.results.leaderboard import choose_finalists, leaderboard
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
@@ -66,8 +66,8 @@ class Deadline(Observer):
         budget, final = self._budget, self._final
         if len(self._ended) < budget.trials:  # nobody knows yet what the finalists will be like
             return budget.fixed_seconds + budget.finalists_seconds
-        found = [trial for trial in leaderboard(list(self._ended.values())) if trial.epochs and trial.index != 0]
-        work = final.seeds * sum(_full_length(trial) for trial in found[: final.finalists])
+        finalists = choose_finalists(leaderboard(list(self._ended.values())), final.finalists)
+        work = final.seeds * sum(_full_length(trial) for trial in finalists)
         return budget.fixed_seconds + work / min(final.at_once, final.finalists * final.seeds)
 
 

@@ -2,6 +2,6 @@
 
 Pure values and functions of them, without Ray and MLflow.
 
-Imported by: `session`, `planning`, `report`, `stages`.
+Imported by: `session`, `planning`, `report`, `stages`, `train_actions`.
 Imports: `vit`, `tune_spaces`, `trials`.
 """

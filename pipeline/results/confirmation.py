@@ -1,10 +1,10 @@
-"""What full-length trainings with several seeds say of a model. Pure functions; validation figures only."""
+"""What full-length trainings with several seeds say of a model. Pure functions; they choose by validation only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from pipeline.trials.records import BestEpoch, TrialResult
+from pipeline.trials.records import BestEpoch, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
 from vit.model.vision_transformer import count_parameters
 
@@ -21,6 +21,14 @@ class FullLengthRun:
     """Path or URI under which its trial's folder with the weights is."""
     weights_digest: str
     """Of the weights with which it ended (`pipeline.tracking.weights`)."""
+
+    @staticmethod
+    def of(record: TrialRecord, seed: int, run_id: str, folder: str) -> "FullLengthRun":
+        """From the record of a training that has finished."""
+        best, digest = record.best, record.weights_digest
+        assert best is not None and digest is not None  # what has finished has both
+        kept = BestEpoch(best.number, best.accuracy, best.loss)
+        return FullLengthRun(seed, kept, run_id, folder, digest)
 
 
 @dataclass(frozen=True)
@@ -62,17 +70,20 @@ class ConfirmedModel:
         return max(self.runs, key=lambda run: (run.best.accuracy, -run.best.loss))
 
 
-def choose_finalists(trials: Sequence[TrialResult], count: int) -> list[TrialResult]:
-    """The best of the trials that may be trained anew; the published configuration has its place beside them.
+@dataclass(frozen=True)
+class TestScore:
+    """A model on the test images."""
 
-    What diverged or failed in the search would do so again with another seed, however good it was before.
+    __test__ = False  # not a test of pytest's
 
-    Args:
-        trials: best first.
-        count: at most so many are chosen.
-    """
-    fit = [trial for trial in trials if trial.best is not None and trial.is_sound and trial.index != 0]
-    return fit[:count]
+    correct: int
+    total: int
+    class_accuracy: tuple[float | None, ...]
+    """In the order of the class names; None for a class without test images."""
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.total
 
 
 def spread(values: list[float]) -> float | None:
@@ -86,6 +97,11 @@ def ranked(models: list[ConfirmedModel]) -> list[ConfirmedModel]:
     Models with a failed seed come last.
     """
     return sorted(models, key=_rank_key)
+
+
+def winner_of(models: Sequence[ConfirmedModel]) -> ConfirmedModel:
+    """The one to register, of models that are ranked."""
+    return models[0]
 
 
 def _rank_key(model: ConfirmedModel) -> tuple[bool, float, float, int, int]:

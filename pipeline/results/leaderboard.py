@@ -1,8 +1,11 @@
 """Trials in their order, best first; selection sees validation figures only."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from pipeline.trials.records import TrialRecord, TrialResult
+
+Trial = TypeVar("Trial", TrialRecord, TrialResult)
 
 
 def leaderboard(trials: list[TrialRecord]) -> list[TrialRecord]:
@@ -19,6 +22,19 @@ def _rank_key(trial: TrialRecord) -> tuple[int, float, float, int, int]:
     if best is None:
         return (2, 0.0, 0.0, trial.num_parameters, trial.index)
     return (int(not trial.is_sound), -best.accuracy, best.loss, trial.num_parameters, trial.index)
+
+
+def choose_finalists(trials: Sequence[Trial], count: int) -> list[Trial]:
+    """The best of the trials that may be trained anew; the published configuration has its place beside them.
+
+    What diverged or failed in the search would do so again with another seed, however good it was before.
+
+    Args:
+        trials: best first.
+        count: at most so many are chosen.
+    """
+    fit = [trial for trial in trials if trial.best is not None and trial.is_sound and trial.index != 0]
+    return fit[:count]
 
 
 def epochs_share(trials: Sequence[TrialResult], max_epochs: int) -> float:

@@ -1,8 +1,11 @@
-"""What the stages of a sweep give each other: small, and kept as JSON; what is big is referred to."""
+"""What the stages of a sweep give each other: small, and kept as JSON; what is big is referred to.
+
+Fields only: these classes are in no stage's digest of its code, so what reckons with them stands elsewhere.
+"""
 
 from dataclasses import dataclass
 
-from pipeline.results.confirmation import ConfirmedModel
+from pipeline.results.confirmation import ConfirmedModel, TestScore
 from pipeline.trials.records import TrialResult
 from vit.data.normalisation import Normalisation
 from vit.training.precision import Precision
@@ -32,26 +35,6 @@ class Confirmed:
     """The finalists and the published configuration at full length, best first."""
 
     models: tuple[ConfirmedModel, ...]
-
-    @property
-    def winner(self) -> ConfirmedModel:
-        return self.models[0]
-
-
-@dataclass(frozen=True)
-class TestScore:
-    """A model on the test images."""
-
-    __test__ = False  # not a test of pytest's
-
-    correct: int
-    total: int
-    class_accuracy: tuple[float | None, ...]
-    """In the order of the class names; None for a class without test images."""
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.total
 
 
 @dataclass(frozen=True)

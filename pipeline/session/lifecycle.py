@@ -23,7 +23,7 @@ from pipeline.session.lock import locked
 from pipeline.session.session import S, Session
 from pipeline.tracking.events import TrackingError
 from pipeline.tracking.server import refuse_unreachable
-from vit.data.dataset import load_dataset
+from vit.data.dataset import Dataset, load_dataset
 from vit.files.storage import Folder
 
 
@@ -36,8 +36,7 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
     """
     refuse_unreachable(resolve_tracking_uri(config.tracking_uri))
     dataset = load_dataset(config.data)
-    identity = {**kind.identity(config, dataset), "digest": dataset.digest}
-    folder = f"{absolute_storage(config.storage)}/{kind.kind}-{dataset.name}-{fingerprint(identity, digits=8)}"
+    folder = folder_of(kind, config, dataset)
     with storage_errors(folder):
         folder = folder_to_use(folder, config.forced)
     with locked(folder):
@@ -50,6 +49,16 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
             raise
         finally:
             session.artifacts.close()
+
+
+def folder_of(kind: type[Session[Any]], config: Any, dataset: Dataset) -> str:
+    """The first of the folders for what is computed, whose name tells what that is.
+
+    Raises:
+        UsageError: the configuration does not fit the data set.
+    """
+    identity = {**kind.identity(config, dataset), "digest": dataset.digest}
+    return f"{absolute_storage(config.storage)}/{kind.kind}-{dataset.name}-{fingerprint(identity, digits=8)}"
 
 
 @contextmanager

@@ -114,6 +114,12 @@ class Session(ABC, Generic[C]):
         fetched = Folder(self.folder) / FETCHED_FOLDER
         return find_weights(self.tracker.client, run.run_id, run.folder, index, run.weights_digest, fetched)
 
+    @property
+    def kept_precision(self) -> Precision | None:
+        """In which this folder's trainings are, where it was found and not named; None where there are none yet."""
+        kept: Precision | None = self.memory.remembered("precision")
+        return kept
+
     def precision_for(self, model: ViTConfig, recipe: Recipe, allotment: Allotment) -> Precision:
         """What the user named, else what is faster where the training runs; it stays so when the command is run again.
 
@@ -121,7 +127,7 @@ class Session(ABC, Generic[C]):
         """
         if self.config.precision != "auto":
             return self.config.precision
-        choice: Precision | None = self.memory.remembered("precision")
+        choice = self.kept_precision
         if choice is None:
             choice = measure_faster_precision(model, recipe.batch_size, allotment, self.config.address is not None)
             self.memory.remember("precision", choice)

@@ -12,6 +12,8 @@ from pipeline.cluster.watchdog import Watchdog
 from pipeline.config import SweepConfig
 from pipeline.errors import UsageError
 from pipeline.graph.code_digest import code_digests
+from pipeline.graph.fingerprint import fingerprint
+from pipeline.graph.reuse import DIGEST_OF
 from pipeline.graph.runner import StageRecord
 from pipeline.graph.stage import PlainValue
 from pipeline.session.session import Session
@@ -26,8 +28,13 @@ from vit.data.dataset import Dataset
 from vit.training.precision import Precision, torch_version
 from vit.training.recipes import published
 
-SEARCH_CODE = ("tune_spaces.space", "pipeline.search.tuner")
-"""With all that they import, what draws the trials, and what decides their numbers and ends."""
+SEARCH_CODE = (
+    "pipeline.stages.prepare", "pipeline.stages.search", "pipeline.stages.audit", "pipeline.stages.baseline",
+    "pipeline.stages.confirm", "pipeline.training.precision", "tune_spaces.space",
+)  # fmt: skip
+"""With all that they import, what decides the trials and trainings that the folder keeps."""
+NAMING_TRIALS = 32
+"""By so many first trials of its search a folder is named, however many the search has."""
 POLL_SECONDS = 0.2
 
 
@@ -57,9 +64,9 @@ class SweepSession(Session[SweepConfig]):
 
     @classmethod
     def identity(cls, config: SweepConfig, dataset: Dataset) -> dict[str, Any]:
-        """What the search computes; the number of trials is not in it: a longer list begins with the shorter one."""
-        space = space_of(config, dataset)
-        settings = search_settings(replace(config, budget=None), dataset, space, rungs_of(config, space))
+        """What decides its trainings; the number of trials is not in it: a longer list begins with the shorter one."""
+        space, of_the_first = space_of(config, dataset), replace(config, budget=None, trials=NAMING_TRIALS)
+        settings = search_settings(of_the_first, dataset, space, rungs_of(config, space))
         del settings["trials"]
         return {"settings": settings, "code": code_digests(*SEARCH_CODE)}
 
@@ -138,8 +145,10 @@ class SweepSession(Session[SweepConfig]):
             return self._precision
 
     def use_precision(self, precision: Precision) -> None:
-        """Takes up what the sweep has trained in so far, maybe on another machine."""
+        """Takes up what the sweep has trained in so far, maybe on another machine; this folder then stays with it."""
         self._precision = precision
+        if self.config.precision == "auto":
+            self.memory.remember("precision", precision)
 
     def start_run(self) -> None:
         config, allotment = self.config, self.allotment
@@ -167,6 +176,7 @@ def search_settings(config: SweepConfig, dataset: Dataset, space: Space, rungs: 
     ranges: dict[str, PlainValue] = {
         f"{name} range": describe_domain(domain) for name, domain in sorted(space.domains(dataset.shape).items())
     }
+    specs = draw_trials(space, dataset.shape, config.trials, rungs.max_epochs, config.seed)
     # Within a budget, a search may have had no time for all of its trials.
     budget: dict[str, PlainValue] = {} if config.budget is None else {"budget": duration_text(config.budget.seconds)}
     return {
@@ -182,6 +192,8 @@ def search_settings(config: SweepConfig, dataset: Dataset, space: Space, rungs: 
         "mirrored": dataset.mirror_safe,
         "torch": torch_version(),
         **ranges,
+        # The ranges are for people, who read 0 and 0.0 alike, and a function by its name.
+        f"{DIGEST_OF}the trials": fingerprint([spec.to_dict() for spec in specs]),
     }
 
 

@@ -33,7 +33,7 @@ from pipeline.stages.report import write_report
 from pipeline.stages.search import search_configurations
 from pipeline.tracking.weights import first_lost_weights
 
-SHARED_CODE = ("pipeline.tracking.weights", "tune_spaces.space")
+SHARED_CODE = ("pipeline.tracking.weights", "pipeline.training.precision", "tune_spaces.space")
 """What the session does for several stages and what decides an output."""
 
 
@@ -41,14 +41,15 @@ def sweep_graph(session: SweepSession) -> Graph:
     """All that a sweep consists of, and what each stage's output depends on."""
     config, data = session.config, session.dataset
     settings = session.search_settings
-    shared = ("seed", "full length", "precision", "compile", "torch")
+    shared = ("seed", "full length", "precision", "compile", "mirrored", "torch")
     finals: dict[str, PlainValue] = {**{name: settings[name] for name in shared}, "seeds": config.seeds}
     audits = [
         _stage(session, "audit", ("prepare", "search"), audit_stops, AuditVerdict, {"audited trials": config.audit})
     ] if config.audit else []  # fmt: skip
     stages = [
         _stage(
-            session, "prepare", (), prepare_data, Prepared, {"images": data.digest, "precision": settings["precision"]}
+            session, "prepare", (), prepare_data, Prepared, {"images": data.digest, "precision": settings["precision"]},
+            misfit=_other_precision,
         ),
         _stage(session, "search", ("prepare",), search_configurations, Searched, settings, _lost_trials),
         _stage(session, "baseline", ("prepare",), train_baseline, ConfirmedModel, finals, _lost_runs),
@@ -81,10 +82,19 @@ def _stage(
     output_type: type,
     settings: Mapping[str, PlainValue],
     missing: Callable[[SweepSession, Any], str | None] = lambda session, output: None,
+    misfit: Callable[[SweepSession, Any], str | None] = lambda session, output: None,
 ) -> Stage:
     """A stage of the session: `run` gets it first; the code that decides the output is that of `run` and below."""
     code = code_digests(run.__module__, *SHARED_CODE)
-    return Stage(name, inputs, partial(run, session), output_type, settings, code, partial(missing, session))
+    checks = (partial(missing, session), partial(misfit, session))
+    return Stage(name, inputs, partial(run, session), output_type, settings, code, *checks)
+
+
+def _other_precision(session: SweepSession, prepared: Prepared) -> str | None:
+    kept = session.kept_precision
+    if kept in (None, prepared.precision):
+        return None
+    return f"this folder trains in {kept}, not in {prepared.precision}"
 
 
 def _lost_trials(session: SweepSession, searched: Searched) -> str | None:

@@ -1,6 +1,7 @@
 """Stage `confirm`: the best trials, trained anew with several seeds, before one of them is believed."""
 
-from pipeline.results.confirmation import ConfirmedModel, choose_finalists, ranked
+from pipeline.results.confirmation import ConfirmedModel, ranked
+from pipeline.results.leaderboard import choose_finalists
 from pipeline.results.stage_outputs import Confirmed, Prepared, Searched
 from pipeline.session.sweep_session import SweepSession
 from pipeline.stages.full_length_trainings import Configuration, train_to_full_length

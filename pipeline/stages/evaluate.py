@@ -1,6 +1,7 @@
 """Stage `evaluate`: the one that reads the test images."""
 
-from pipeline.results.stage_outputs import Confirmed, Evaluated, TestScore
+from pipeline.results.confirmation import TestScore
+from pipeline.results.stage_outputs import Confirmed, Evaluated
 from pipeline.session.sweep_session import SweepSession
 from pipeline.tracking.test_set_reads import count_test_set_reads, record_test_set_read
 from pipeline.training.evaluation import evaluate_on_test, record_test

@@ -12,14 +12,12 @@ from pipeline.results.confirmation import ConfirmedModel, FullLengthRun
 from pipeline.session.folder import FINALISTS_FOLDER
 from pipeline.session.sweep_session import SweepSession
 from pipeline.tracking.trial_runs import FinalistRuns
-from pipeline.tracking.weights import weights_digest
 from pipeline.training.distributed_training import Assignment
 from pipeline.training.driver_loop import run_trainings
 from pipeline.training.training import TrainingContext
 from pipeline.training.worker_group import SharedData, WorkerGroupConfig
-from pipeline.trials.folder import trial_folder
 from pipeline.trials.observers import Observer
-from pipeline.trials.records import BestEpoch, TrialRecord
+from pipeline.trials.records import TrialRecord
 from tune_spaces.trial_spec import TrialSpec
 from vit.training.precision import Precision
 
@@ -127,12 +125,8 @@ class _FullLengthTraining:
         )
 
     def outcome(self, record: TrialRecord) -> FullLengthRun:
-        best = record.best
-        assert best is not None  # what has finished has epochs
-        kept = BestEpoch(best.number, best.accuracy, best.loss)
         run_id = self.session.tracker.run_id(self.runs.key(self.spec))
-        digest = weights_digest(trial_folder(self.folder, self.spec.index))
-        return FullLengthRun(self.seed, kept, run_id, self.folder, digest)
+        return FullLengthRun.of(record, self.seed, run_id, self.folder)
 
 
 def _training_seed(seed: int, number: int) -> int:

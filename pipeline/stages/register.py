@@ -1,6 +1,7 @@
 """Stage `register`: the winner becomes the challenger in the registry."""
 
 from pipeline.registry.versions import TestFigures, register
+from pipeline.results.confirmation import winner_of
 from pipeline.results.stage_outputs import Confirmed, Evaluated
 from pipeline.session.sweep_session import SweepSession
 from pipeline.tracking.trial_runs import SWEEP_RUN
@@ -8,7 +9,8 @@ from pipeline.tracking.trial_runs import SWEEP_RUN
 
 def register_winner(session: SweepSession, confirm: Confirmed, evaluate: Evaluated) -> int:
     """Registers the winner's best training as the challenger; gives the version."""
-    winner, run = confirm.winner, confirm.winner.best_run
+    winner = winner_of(confirm.models)
+    run = winner.best_run
     score = evaluate.scores[run.run_id]
     measured = TestFigures(session.dataset.test_digest, score.correct, score.total, run.best.accuracy)
     tags = {

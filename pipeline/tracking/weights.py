@@ -48,6 +48,7 @@ def find_weights(client: MlflowClient, run_id: str, folder: str, index: int, dig
         PipelineError: neither holds them.
     """
     own, copy = trial_folder(folder, index), fetched / run_id
+    train_again = f"delete the run in MLflow, remove {own.uri}, and give the same command again, which trains them anew"
     if _holds(own, digest):
         return own
     with tempfile.TemporaryDirectory() as scratch:
@@ -57,12 +58,12 @@ def find_weights(client: MlflowClient, run_id: str, folder: str, index: int, dig
                 copy.write(name, (path / name).read_bytes())
         except (MlflowException, FileNotFoundError) as error:
             raise PipelineError(
-                f"the weights of run {run_id} are neither in {own.uri} nor in MLflow: {error}"
+                f"the weights of run {run_id} are neither in {own.uri} nor in MLflow ({error}): {train_again}"
             ) from error
     if not _holds(copy, digest):
         raise PipelineError(
             f"the weights of run {run_id} are not those that its training ended with, neither in {own.uri} nor in "
-            "MLflow: delete the run in MLflow, and give the same command again"
+            f"MLflow: {train_again}"
         )
     return copy
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.errors import PipelineError, disk_full
+from pipeline.tracking.weights import weights_digest
 from pipeline.training.distributed_training import Assignment, DistributedTraining
 from pipeline.training.instruction import POLL_SECONDS
 from pipeline.training.worker_group import SharedData, WorkerGroup, WorkerGroupConfig
@@ -65,9 +66,12 @@ def _follow(assignment: Assignment, workers: WorkerGroup, interrupted: Callable[
     ledger.started(spec)
     for observer in observers:
         observer.trial_started(spec)
+    digest: str | None = None
     try:
         epochs = list(_followed(training, observers, interrupted))
         outcome, error = _end_of(training, epochs)
+        if outcome == "finished":
+            digest = weights_digest(assignment.folder)  # now: later, something may have become of them
     except Exception as reason:
         full = disk_full(reason)
         if full is not None:
@@ -76,7 +80,7 @@ def _follow(assignment: Assignment, workers: WorkerGroup, interrupted: Callable[
         outcome, error = "failed", str(reason).strip().splitlines()[-1]
     if outcome == "interrupted":
         workers.stop(leaving=True)  # whatever ends it, its epochs are whole before they are reported
-    record = TrialRecord(spec, outcome, tuple(epochs), error)
+    record = TrialRecord(spec, outcome, tuple(epochs), error, weights_digest=digest)
     if outcome != "failed":
         ledger.end(record)
     for observer in observers:

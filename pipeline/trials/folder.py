@@ -71,6 +71,8 @@ class TrialLedger:
     outcome: str | None = None
     """None while it is not over; an interrupted trial is not."""
     error: str | None = None
+    weights_digest: str | None = None
+    """Of the weights with which a training to its full length ended (`pipeline.tracking.weights`)."""
 
     def write(self, folder: Folder) -> None:
         folder.write(LEDGER_FILE, json.dumps(asdict(self)).encode(), durable=True)

@@ -50,7 +50,8 @@ class Ledger:
                 "run again"
             )
         epochs = tuple(EpochRecord.of(entry) for entry in history.epochs)
-        return TrialRecord(spec, cast(Outcome, ledger.outcome), epochs, ledger.error, self.decisions(spec.index))
+        outcome, decisions = cast(Outcome, ledger.outcome), self.decisions(spec.index)
+        return TrialRecord(spec, outcome, epochs, ledger.error, decisions, ledger.weights_digest)
 
     def decisions(self, index: int) -> tuple[Decision, ...]:
         """ASHA's decisions of a trial, in order."""
@@ -76,7 +77,7 @@ class Ledger:
         if record.outcome == "interrupted":
             return
         ledger = self._trials[record.index]
-        ledger.outcome, ledger.error = record.outcome, record.error
+        ledger.outcome, ledger.error, ledger.weights_digest = record.outcome, record.error, record.weights_digest
         self._write(record.index)
 
     def _write(self, index: int) -> None:

@@ -46,6 +46,8 @@ class TrialRecord:
     error: str | None = None
     decisions: tuple[Decision, ...] = ()
     """ASHA's, lowest rung first."""
+    weights_digest: str | None = None
+    """Of the weights with which a training to its full length ended; None for the others."""
 
     @property
     def index(self) -> int:

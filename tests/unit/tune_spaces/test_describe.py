@@ -1,5 +1,6 @@
 """Domains as people and the checks after a search read them."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,10 @@ from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 
 SHAPE = DataShape(32, 3, num_classes=10, mirror_safe=True)
+
+
+def a_tenth(config: dict[str, Any]) -> float:
+    return 0.1
 
 
 @pytest.mark.parametrize(
@@ -31,6 +36,8 @@ SHAPE = DataShape(32, 3, num_classes=10, mirror_safe=True)
         (tune.choice([4]), "4"),
         (tune.quniform(0.0, 1.0, 0.25), "Float(0.0, 1.0), Quantized(q=0.25, sampler=Uniform())"),
         (tune.randn(), "Float(-inf, inf), Normal(mean=0, sd=1)"),
+        (tune.sample_from(a_tenth), "sample_from(a_tenth)"),
+        (tune.sample_from(partial(a_tenth)), "sample_from(partial)"),
     ],
 )
 def test_a_domain_in_words(domain: Domain, text: str) -> None:
@@ -38,7 +45,6 @@ def test_a_domain_in_words(domain: Domain, text: str) -> None:
 
 
 def test_domains_that_draw_differently_are_described_differently() -> None:
-    """By its description a finished search is found again."""
     domains = [
         tune.quniform(0, 1, 0.1), tune.quniform(0, 1, 0.25), tune.qloguniform(0.1, 1, 0.1), tune.quniform(0.1, 1, 0.1),
         tune.qrandint(2, 16, 2), tune.qrandint(2, 16, 4), tune.qlograndint(2, 16, 2), tune.randn(0, 1),

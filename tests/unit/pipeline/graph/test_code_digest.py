@@ -88,6 +88,11 @@ def test_what_the_code_does_is(write: Write, old: str, new: str) -> None:
     assert after["core.parts"] == before["core.parts"]
 
 
+def test_a_digest_is_what_it_was_under_every_version_of_python(write: Write) -> None:
+    """It stands in the stores of those who changed to another one since."""
+    assert code_digests("core.wheel") == {"core.parts": "d74ff0ee8da3b980", "core.wheel": "e4f6bf6217d1108c"}
+
+
 def test_a_function_of_nothing_but_words_is_still_a_function(write: Write) -> None:
     write("core.parts", 'def nothing() -> None:\n    """Does nothing."""\n')
     words = code_digests("core.parts")

@@ -100,6 +100,14 @@ def test_ages_in_words(seconds: float, age: str) -> None:
         ),
         ({"code": {"vit.fit": "1", "vit.m": "3"}}, "its code changed (vit.m)"),
         ({"code": {"vit.fit": "1"}}, "its code changed (vit.m)"),
+        (
+            {"settings": {"learning-rate range": "1e-4..1e-2", "trials": 8, "digest of the trials": "3f2a"}},
+            "trials changed (32 -> 8)",
+        ),
+        (
+            {"settings": {"learning-rate range": "1e-4..1e-2", "trials": 32, "digest of the trials": "3f2a"}},
+            "digest of the trials changed (unset -> 3f2a)",
+        ),
         ({"code": {"vit.fit": "9", "vit.m": "9", "vit.new": "9"}}, "its code changed (vit.fit, vit.m, vit.new)"),
         (
             {"settings": {"learning-rate range": "1e-4..1e-2", "trials": 8}, "code": {"vit.fit": "9", "vit.m": "2"}},

@@ -17,8 +17,8 @@ from pipeline.graph.reuse import Remembered
 from pipeline.graph.stage import Identity, Stage
 from pipeline.graph.stage_memory import STAGE_FILE, StageMemory, write_stage
 from pipeline.results.audit_verdict import AuditedTrial, AuditVerdict, RungVerdict
-from pipeline.results.confirmation import ConfirmedModel, FullLengthRun
-from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Searched, TestScore
+from pipeline.results.confirmation import ConfirmedModel, FullLengthRun, TestScore
+from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Searched
 from pipeline.tracking.events import Status
 from pipeline.tracking.tracker import Tracker
 from pipeline.trials.records import BestEpoch, TrialResult
@@ -138,19 +138,29 @@ def test_another_experiment_is_no_hit(tracker: Tracker) -> None:
     assert found(tracker) is None
 
 
-def test_the_newest_of_two_counts_whoever_wrote_it(tracker: Tracker) -> None:
+def test_of_two_others_the_newest_counts(tracker: Tracker) -> None:
     with closing(Tracker(tracker.uri, tracker.experiment, "other")) as other:
         newer = keep(other, replace(OUTPUT, duplicates=2), at=2_000)
         older = keep(tracker, replace(OUTPUT, duplicates=1), at=1_000)
         keep(other, identity=OTHER, at=500)
-    remembered = found(tracker)
+    remembered = found(tracker, owner="a third")
     assert remembered is not None
     assert (remembered.run_id, remembered.output.duplicates) == (newer, 2)
     assert memory(tracker).latest(STAGE) == IDENTITY
     tracker.client.delete_run(newer)
-    remembered = found(tracker)
+    remembered = found(tracker, owner="a third")
     assert remembered is not None
     assert remembered.run_id == older
+
+
+def test_the_commands_own_run_counts_before_anothers_newer_one(tracker: Tracker) -> None:
+    """Its folder holds what belongs to the one, and nothing of the other."""
+    mine = keep(tracker, at=1_000)
+    with closing(Tracker(tracker.uri, tracker.experiment, "other")) as other:
+        keep(other, replace(OUTPUT, precision="fp32"), at=2_000)
+    remembered = found(tracker)
+    assert remembered is not None
+    assert (remembered.run_id, remembered.output.precision) == (mine, "bf16")
 
 
 def test_where_only_its_own_work_counts_anothers_does_not(tracker: Tracker) -> None:
@@ -247,16 +257,16 @@ def test_what_rests_on_another_run_of_an_input_is_no_hit(tracker: Tracker) -> No
     identities = graph.identities()
     keep(tracker, 1, first, identities["prepare"])
     of_the_first = keep(tracker, "of 1", second, identities["confirm"], inputs={"prepare": 1})
-    assert graph.plan(memory(tracker), {}, now=0)["confirm"].reused is not None
+    assert graph.plan(memory(tracker, "somebody"), {}, now=0)["confirm"].reused is not None
     with closing(Tracker(tracker.uri, tracker.experiment, "another")) as other:
         keep(other, 2, first, identities["prepare"])
-    plan = graph.plan(memory(tracker), {}, now=0)
+    plan = graph.plan(memory(tracker, "somebody"), {}, now=0)
     assert plan["prepare"].reused is not None and plan["prepare"].reused.output == 2
     assert plan["confirm"].reused is None
     assert plan["confirm"].reason == "run, because it was computed from another run of prepare"
     with closing(Tracker(tracker.uri, tracker.experiment, "a third")) as third:
         keep(third, 1, first, identities["prepare"])
-    reused = graph.plan(memory(tracker), {}, now=0)["confirm"].reused
+    reused = graph.plan(memory(tracker, "somebody"), {}, now=0)["confirm"].reused
     assert reused is not None and reused.run_id == of_the_first
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.config import Budget
 from pipeline.planning.deadline import Deadline, FullLengthTrainings
-from pipeline.trials.records import EpochRecord, TrialRecord
+from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
@@ -22,11 +22,13 @@ class Clock:
         return self.now
 
 
-def record(index: int, accuracy: float, epoch_seconds: float, epochs: int = 2) -> TrialRecord:
-    """A trial of ten epochs that was stopped after some."""
+def record(
+    index: int, accuracy: float, epoch_seconds: float, epochs: int = 2, outcome: Outcome = "asha"
+) -> TrialRecord:
+    """A trial of ten epochs that ended after some."""
     metrics = {"val/accuracy": accuracy, "val/loss": 1.0, "epoch_seconds": epoch_seconds}
     spec = TrialSpec(index, ViTConfig(), Recipe(epochs=10), seed=0)
-    return TrialRecord(spec, "asha", tuple(EpochRecord(number + 1, metrics) for number in range(epochs)))
+    return TrialRecord(spec, outcome, tuple(EpochRecord(number + 1, metrics) for number in range(epochs)))
 
 
 def run(deadline: Deadline, clock: Clock, trial: TrialRecord, seconds: float) -> None:
@@ -69,6 +71,16 @@ def test_the_finalists_of_the_moment_decide_what_is_still_to_come() -> None:
     run(deadline, clock, record(3, 0.7, epoch_seconds=2.0), seconds=10)
     # 10 s of a further trial; trials 3 and 1 three times each, ten epochs of 2 s and 4 s, on two slots.
     assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 3 * (20 + 40) / 2
+
+
+@pytest.mark.parametrize("outcome", ["diverged", "failed"])
+def test_what_cannot_be_a_finalist_takes_none_of_the_time(outcome: Outcome) -> None:
+    clock = Clock()
+    deadline = Deadline(UNPLANNED, FINAL_TRAININGS, clock)
+    run(deadline, clock, record(1, 0.5, epoch_seconds=4.0), seconds=10)
+    run(deadline, clock, record(2, 0.9, epoch_seconds=50.0, outcome=outcome), seconds=10)
+    # 10 s of a further trial; trial 1 alone three times, ten epochs of 4 s, on two places.
+    assert latest_beginning(deadline, clock) == 1000 - 10 - 3 * 40 / 2
 
 
 def test_a_further_trial_is_taken_for_one_of_the_longer_ones() -> None:

@@ -5,8 +5,15 @@ from itertools import permutations
 
 import pytest
 
-from pipeline.results.confirmation import ConfirmedModel, FullLengthRun, choose_finalists, ranked, spread
-from pipeline.results.stage_outputs import Confirmed
+from pipeline.results.confirmation import (
+    ConfirmedModel,
+    FullLengthRun,
+    TestScore,
+    ranked,
+    spread,
+    winner_of,
+)
+from pipeline.results.leaderboard import choose_finalists
 from pipeline.trials.records import BestEpoch, Outcome, TrialResult
 from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
@@ -110,7 +117,10 @@ def test_the_best_run_stands_for_the_model(accuracies: tuple[float, ...], losses
     assert confirmed(1, accuracies, losses).best_run.seed == best
 
 
-def test_winner_and_published_of_the_ranked_models() -> None:
+def test_the_winner_of_the_ranked_models() -> None:
     models = ranked([confirmed(0, (0.6, 0.6)), confirmed(5, (0.7, 0.7)), confirmed(3, (0.9,), error="failed")])
-    found = Confirmed(tuple(models))
-    assert found.winner.index == 5
+    assert winner_of(models).index == 5
+
+
+def test_the_accuracy_on_the_test_images_is_the_share_that_is_correct() -> None:
+    assert TestScore(3, 8, (1.0, None)).accuracy == 0.375

@@ -1,18 +1,23 @@
-"""Which slots a search has beside the baseline, where trials share GPUs and where they do not."""
+"""What a sweep's session settles: which slots a search has beside the baseline, and what names its search."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from ray import tune
+from ray.tune.search.sample import Domain
 from rich.console import Console
 
 from pipeline.cluster.allotment import Allotment
 from pipeline.cluster.connection import connected
 from pipeline.config import SweepConfig
 from pipeline.session.lifecycle import open_session
-from pipeline.session.sweep_session import SweepSession
+from pipeline.session.sweep_session import SweepSession, rungs_of, search_settings
 from pipeline.training.training import TrainingData
-from vit.data.dataset import DataConfig
+from tune_spaces.catalogue import SPACES
+from tune_spaces.space import Domains, Space
+from vit.data.dataset import DataConfig, Dataset, load_dataset
 from vit.data.normalisation import measure_normalisation
 
 
@@ -98,3 +103,56 @@ def test_the_images_go_into_the_object_store_once(session: SweepSession) -> None
         read = shared.get()
         assert (read.train.images == data.train.images).all()
         assert not read.train.images.flags.writeable  # the store's own memory, and no copy
+
+
+# What names a search
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset(DataConfig("digits", train_limit=50))
+
+
+Settings = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def settings(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings of a search over these domains beside the number of blocks."""
+
+    def settings_of(domains: Domains, **options: Any) -> dict[str, Any]:
+        space = Space("x", "?", 3, lambda shape: {"depth": tune.randint(1, 3), **domains})
+        monkeypatch.setitem(SPACES, "x", space)
+        config = SweepConfig(data=DataConfig("digits"), space="x", **options)
+        return search_settings(config, digits, space, rungs_of(config, space))
+
+    return settings_of
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (tune.choice([0, 1]), tune.choice([0.0, 1.0])),
+        (tune.uniform(0.1, 0.2), tune.uniform(0.1, 0.2 + 1e-9)),
+        (tune.sample_from(lambda config: 0.1), tune.sample_from(lambda config: 0.2)),
+    ],
+)
+def test_searches_of_other_trials_have_other_settings(settings: Settings, one: Domain, other: Domain) -> None:
+    before, after = settings({"weight_decay": one}), settings({"weight_decay": other})
+    assert {name for name in before if before[name] != after[name]} == {"digest of the trials"}
+
+
+def test_a_search_is_known_by_what_its_function_draws_and_not_by_which_object_that_is(settings: Settings) -> None:
+    assert settings({"weight_decay": tune.sample_from(lambda config: 0.1)}) == settings(
+        {"weight_decay": tune.sample_from(lambda config: 0.1)}
+    )
+
+
+@pytest.mark.parametrize(("fewer", "more"), [(2, 3), (40, 90)])
+def test_more_trials_of_the_same_search_go_on_in_its_folder(digits: Dataset, fewer: int, more: int) -> None:
+    one, other = (SweepConfig(data=DataConfig("digits"), trials=count) for count in (fewer, more))
+    assert SweepSession.identity(one, digits) == SweepSession.identity(other, digits)
+    ours, others = (
+        search_settings(each, digits, SPACES["small"], rungs_of(each, SPACES["small"])) for each in (one, other)
+    )
+    assert ours != others

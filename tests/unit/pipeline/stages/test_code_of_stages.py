@@ -1,7 +1,9 @@
 """What code each stage of a sweep stands on: a change of any module that it runs makes it run again."""
 
+import ast
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,10 @@ from rich.console import Console
 from pipeline.config import SweepConfig
 from pipeline.graph import code_digest
 from pipeline.graph.code_digest import code_digests
-from pipeline.session.lifecycle import open_session
+from pipeline.session.lifecycle import folder_of, open_session
 from pipeline.session.sweep_session import SweepSession
 from pipeline.stages import SHARED_CODE, sweep_graph
-from vit.data.dataset import DataConfig
+from vit.data.dataset import DataConfig, Dataset, load_dataset
 
 ROOT = Path(__file__).parents[4]
 FINALS = (
@@ -33,19 +35,22 @@ TRIALS = (
     "vit/training/augment.py", "vit/training/fit.py",
 )  # fmt: skip
 RUN_BY: dict[str, tuple[str, ...]] = {
-    "prepare": ("pipeline/stages/prepare.py", "vit/data/duplicates.py", "vit/data/normalisation.py"),
+    "prepare": (
+        "pipeline/stages/prepare.py", "pipeline/training/precision.py", "vit/data/duplicates.py",
+        "vit/data/normalisation.py", "vit/training/precision.py",
+    ),
     "search": ("pipeline/stages/search.py", "pipeline/results/leaderboard.py", *TRIALS),
     "baseline": ("pipeline/stages/baseline.py", *FINALS),
-    "confirm": ("pipeline/stages/confirm.py", *FINALS),
+    "confirm": ("pipeline/stages/confirm.py", "pipeline/results/leaderboard.py", *FINALS),
     "audit": ("pipeline/stages/audit.py", "pipeline/results/audit_verdict.py", *TRIALS),
     "evaluate": (
-        "pipeline/stages/evaluate.py", "pipeline/tracking/pages.py", "pipeline/tracking/test_set_reads.py",
-        "pipeline/tracking/weights.py", "pipeline/training/evaluation.py", "vit/files/checkpoint.py",
-        "vit/training/metrics.py",
+        "pipeline/stages/evaluate.py", "pipeline/results/confirmation.py", "pipeline/tracking/pages.py",
+        "pipeline/tracking/test_set_reads.py", "pipeline/tracking/weights.py", "pipeline/training/evaluation.py",
+        "vit/files/checkpoint.py", "vit/training/metrics.py",
     ),
     "register": (
         "pipeline/stages/register.py", "pipeline/registry/served_model.py", "pipeline/registry/versions.py",
-        "pipeline/tracking/weights.py", "vit/files/serving.py",
+        "pipeline/results/confirmation.py", "pipeline/tracking/weights.py", "vit/files/serving.py",
     ),
     "report": (
         "pipeline/stages/report.py", "pipeline/figures/boxes.py", "pipeline/figures/canvas.py",
@@ -61,9 +66,38 @@ RUN_BY: dict[str, tuple[str, ...]] = {
 """What each stage runs and what may change what it gives out, by hand."""
 CHANGES_NO_RESULT = (
     "pipeline/terminal/progress.py", "pipeline/cluster/watchdog.py", "pipeline/cluster/ray_tables.py",
-    "pipeline/tracking/tracker.py", "pipeline/tracking/server.py", "pipeline/graph/reuse.py",
+    "pipeline/tracking/tracker.py", "pipeline/tracking/server.py", "pipeline/tracking/trial_runs.py",
+    "pipeline/tracking/artifacts.py", "pipeline/figures/trial_figures.py", "pipeline/graph/reuse.py",
     "pipeline/diagnosis/storage.py", "pipeline/sweep.py",
 )  # fmt: skip
+
+APART = {
+    # Above the stages: it says which of them run, with which configuration, which is in their fingerprints.
+    "pipeline.sweep", "pipeline.sweep_actions", "pipeline.graph", "pipeline.config", "pipeline.errors",
+    # Decides which stages there are; what they read of the configuration is in their fingerprints.
+    "pipeline.stages",
+    # Other commands.
+    "pipeline.train", "pipeline.train_actions", "pipeline.session.train_session", "pipeline.promote",
+    "pipeline.registry.gate", "pipeline.doctor", "pipeline.diagnosis", "pipeline.ui",
+    # Holds what the stages share. What it decides of them is among their settings, or measured by `SHARED_CODE`.
+    "pipeline.session",
+    # How much runs at once and where, which changes the speed only; what is shown of it meanwhile.
+    "pipeline.cluster", "pipeline.terminal", "pipeline.report.printing", "pipeline.figures.graph_text",
+    # Fits the number of trials to a time, and that number is among the settings.
+    "pipeline.planning", "vit.model.work", "vit.training.calibration",
+    # Records of what was trained: nothing is decided by them, and a training need not be repeated for another figure.
+    "pipeline.tracking", "pipeline.figures.trial_figures",
+    # Says whether an output still stands, not what it is.
+    "pipeline.registry.model_files",
+    # Fields only, as the test below holds.
+    "pipeline.results.stage_outputs",
+    # The images that it gives have a digest.
+    "vit.data.dataset", "vit.data.decode", "vit.data.image_files", "vit.data.parquet", "vit.data.sources",
+    "vit.data.stratify",
+    # The trials that are drawn are among the settings.
+    "tune_spaces.catalogue", "tune_spaces.natural", "tune_spaces.small",
+}  # fmt: skip
+"""Modules, and packages, that are in no stage's digest, or in some only as far as their modules are; and why."""
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +106,11 @@ def copy_of_the_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for package in ("pipeline", "vit", "tune_spaces"):
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
     return copy
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return load_dataset(DataConfig("digits"))
 
 
 @pytest.fixture
@@ -93,6 +132,13 @@ def change(copy_of_the_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     code_digest._read.cache_clear()
 
 
+@pytest.fixture
+def folder_now(tmp_path: Path, dataset: Dataset) -> Callable[[], str]:
+    """Names the folder in which a sweep would go on."""
+    config = SweepConfig(data=DataConfig("digits"), storage=str(tmp_path))
+    return lambda: folder_of(SweepSession, config, dataset)
+
+
 def code_of(stage: str) -> dict[str, str]:
     return code_digests(f"pipeline.stages.{stage}", *SHARED_CODE)
 
@@ -106,11 +152,68 @@ def test_a_change_of_what_a_stage_runs_is_seen(change: Callable[[str], None], st
     assert [each for each in after if after[each] != before[each]] == [module]
 
 
+def test_what_the_stages_give_out_are_fields_and_no_code() -> None:
+    """No stage's digest has it, so that a new stage's output makes no other stage run again."""
+    text = (ROOT / "pipeline" / "results" / "stage_outputs.py").read_text()
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.Lambda)]
+    assert [ast.unparse(node) for node in functions] == []
+
+
+def test_every_module_is_code_of_a_stage_or_stands_apart_for_a_reason() -> None:
+    code = {module for stage in RUN_BY for module in code_of(stage)}
+    files = [path for package in ("pipeline", "vit", "tune_spaces") for path in (ROOT / package).rglob("*.py")]
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files if path.name != "__init__.py"
+    } | {"pipeline.stages"}
+    assert code <= modules
+    without_reason = [module for module in modules - code if not any(_is_in(module, each) for each in APART)]
+    assert sorted(without_reason) == []
+    assert sorted(each for each in APART if not any(_is_in(module, each) for module in modules - code)) == []
+
+
+def _is_in(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
+
+
+@pytest.mark.parametrize("name", ["pipeline/report/page.py.orig", "pipeline/report/page.html.jinja.swp"])
+def test_a_stray_file_beside_a_module_is_no_code(
+    copy_of_the_project: Path, change: Callable[[str], None], name: str
+) -> None:
+    before = code_of("report")
+    stray = copy_of_the_project / name
+    stray.write_text("left by an editor")
+    code_digest._read.cache_clear()
+    try:
+        assert code_of("report") == before
+    finally:
+        stray.unlink()
+
+
 @pytest.mark.parametrize("name", CHANGES_NO_RESULT)
 def test_what_changes_no_result_makes_no_stage_run_again(change: Callable[[str], None], name: str) -> None:
     before = {stage: code_of(stage) for stage in RUN_BY}
     change(name)
     assert {stage: code_of(stage) for stage in RUN_BY} == before
+
+
+@pytest.mark.parametrize(
+    "name", sorted({name for stage in ("prepare", "search", "baseline", "confirm", "audit") for name in RUN_BY[stage]})
+)
+def test_changed_code_does_not_go_on_in_the_folder_with_the_old_trainings(
+    change: Callable[[str], None], folder_now: Callable[[], str], name: str
+) -> None:
+    before = folder_now()
+    change(name)
+    assert folder_now() != before
+
+
+@pytest.mark.parametrize("name", ["pipeline/stages/report.py", "pipeline/report/page.html.jinja", *CHANGES_NO_RESULT])
+def test_what_decides_no_training_leaves_the_folder_to_go_on_in(
+    change: Callable[[str], None], folder_now: Callable[[], str], name: str
+) -> None:
+    before = folder_now()
+    change(name)
+    assert folder_now() == before
 
 
 def test_the_stages_of_a_sweep_stand_on_their_own_code(tmp_path: Path) -> None:
@@ -120,3 +223,17 @@ def test_the_stages_of_a_sweep_stand_on_their_own_code(tmp_path: Path) -> None:
     with open_session(SweepSession, config, Console()) as session:
         assert {stage.name: stage.code for stage in sweep_graph(session)} == {name: code_of(name) for name in RUN_BY}
         session.tracker.close()
+
+
+def test_the_published_configuration_trains_again_where_images_may_be_mirrored(tmp_path: Path) -> None:
+    """Then its recipe mirrors them; the images are the same, and so is their digest."""
+    config = SweepConfig(
+        data=DataConfig("digits"), storage=f"{tmp_path}/sweeps", tracking_uri=f"sqlite:///{tmp_path}/mlflow.db"
+    )
+    with open_session(SweepSession, config, Console()) as session:
+        before = sweep_graph(session).identities()
+        session.dataset = replace(session.dataset, mirror_safe=not session.dataset.mirror_safe)
+        after = sweep_graph(session).identities()
+        session.tracker.close()
+    assert before["prepare"] == after["prepare"]
+    assert all(before[name].fingerprint != after[name].fingerprint for name in ("search", "baseline", "confirm"))

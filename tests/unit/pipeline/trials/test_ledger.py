@@ -74,6 +74,15 @@ def test_ended_trials_come_back_as_they_were(base: str) -> None:
     assert list(again.ended) == again.begun == list(range(len(trials)))
 
 
+def test_the_digest_of_the_weights_is_kept(base: str) -> None:
+    trials = specs(1)
+    ledger = Ledger(base, trials)
+    ledger.started(trials[0])
+    train(base, 0, 2)
+    ledger.end(replace(record(trials[0], "finished", 2), weights_digest="3f2a"))
+    assert Ledger(base, trials).ended[0].weights_digest == "3f2a"
+
+
 def test_an_interrupted_trial_has_begun_and_not_ended(base: str) -> None:
     trials = specs(3)
     ledger = Ledger(base, trials)

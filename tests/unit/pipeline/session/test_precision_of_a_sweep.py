@@ -1,0 +1,105 @@
+"""In which precision a sweep goes on: in its folder's own, whatever others have found; real stores, real folders."""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipeline.cluster.allotment import Allotment
+from pipeline.config import PrecisionChoice, SweepConfig
+from pipeline.graph.reuse import ReuseDecision
+from pipeline.graph.stage_memory import write_stage
+from pipeline.results.stage_outputs import Prepared
+from pipeline.session.lifecycle import open_session
+from pipeline.session.sweep_session import SweepSession
+from pipeline.stages import sweep_graph
+from pipeline.sweep_actions import _plan
+from vit.data.dataset import DataConfig
+from vit.data.normalisation import Normalisation
+from vit.training.precision import Precision
+
+Open = Callable[..., AbstractContextManager[SweepSession]]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Open:
+    """Opens the same command on one of several machines, with one of several tracking stores."""
+
+    def opened(
+        machine: str, store: str = "store", precision: PrecisionChoice = "auto"
+    ) -> AbstractContextManager[SweepSession]:
+        config = SweepConfig(
+            data=DataConfig("digits", train_limit=50), storage=f"{tmp_path}/{machine}", precision=precision,
+            tracking_uri=f"sqlite:///{tmp_path}/{store}.db",
+        )  # fmt: skip
+        return open_session(SweepSession, config, Console())
+
+    return opened
+
+
+def finish_prepare(session: SweepSession, precision: Precision, at: int) -> None:
+    """As a command does that has measured this precision, at milliseconds since 1970; without Ray."""
+    session.memory.remember("precision", precision)
+    session.memory.remember("finished", False)
+    graph = sweep_graph(session)
+    identity, folder = graph.identities()["prepare"], Path(tempfile.mkdtemp())
+    write_stage(folder, graph["prepare"], identity, {}, Prepared(Normalisation((0.5,), (0.5,)), precision, 0))
+    tags = {
+        "pipeline.kind": "stage", "pipeline.stage": "prepare", "pipeline.fingerprint": identity.fingerprint,
+    }  # fmt: skip
+    session.tracker.start_run("stage/prepare", "prepare", tags=tags)
+    session.tracker.log("stage/prepare", files=folder)
+    session.tracker.end_run("stage/prepare", "FINISHED", at=at)
+    session.tracker.close()
+
+
+def go_on(session: SweepSession) -> tuple[ReuseDecision, Precision]:
+    """What becomes of `prepare`, and in which precision the session trains."""
+    session._allotment = Allotment(1, 0, concurrent=1)  # what a cluster of this one process would give
+    verdict = _plan(session).decisions["prepare"]
+    precision = session.precision
+    session.memory.remember("finished", False)
+    session.tracker.close()
+    return verdict, precision
+
+
+@pytest.mark.parametrize("machine", ["one", "other"])
+def test_each_of_two_machines_goes_on_in_what_it_has_trained_in(command: Open, machine: str) -> None:
+    with command("one") as one, command("other") as other:
+        finish_prepare(one, "bf16", at=1_000)
+        finish_prepare(other, "fp32", at=2_000)
+    with command(machine) as again:
+        verdict, precision = go_on(again)
+    assert verdict.reused is not None
+    assert verdict.reused.output.precision == precision == {"one": "bf16", "other": "fp32"}[machine]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_precision_that_was_taken_up_stays_the_folders_in_another_store(command: Open, precision: Precision) -> None:
+    with command("one") as one:
+        finish_prepare(one, precision, at=1_000)
+    with command("two") as two:
+        assert go_on(two)[1] == precision
+    with command("two", store="another") as two:
+        verdict, kept = go_on(two)
+    assert (verdict.reason, kept) == ("run, because it has not finished before", precision)
+
+
+def test_what_another_machine_found_does_not_change_the_precision_of_a_folder(command: Open) -> None:
+    with command("one") as one:
+        finish_prepare(one, "bf16", at=1_000)
+    with command("other", store="another") as other:
+        finish_prepare(other, "fp32", at=2_000)
+    with command("one", store="another") as again:
+        verdict, precision = go_on(again)
+    assert precision == "bf16"
+    assert verdict.reason == "run, because this folder trains in bf16, not in fp32"
+
+
+def test_a_precision_that_the_user_names_is_no_finding_of_the_folders(command: Open) -> None:
+    with command("one", precision="fp32") as session:
+        assert go_on(session)[1] == "fp32"
+        assert session.memory.remembered("precision") is None
