@@ -55,10 +55,33 @@ class TrialHistory:
 
         So, too, where the file is broken: whoever goes on with the training writes it again, from the state.
         """
-        if folder.exists(HISTORY_FILE):
-            with suppress(ValueError, TypeError):
-                return TrialHistory(**json.loads(folder.read(HISTORY_FILE)))
+        with suppress(ValueError, TypeError):
+            return TrialHistory._parsed(folder)
         return TrialHistory()
+
+    @staticmethod
+    def read_ended(folder: Folder) -> "TrialHistory":
+        """The history of a trial that has ended, whose state is gone: nobody would write a broken one again.
+
+        Raises:
+            PipelineError: the file is broken.
+        """
+        try:
+            return TrialHistory._parsed(folder)
+        except (ValueError, TypeError) as error:
+            raise PipelineError(
+                f"{folder.uri}/{HISTORY_FILE} is broken, and its trial has ended: remove its folder, and the trial is "
+                "run again"
+            ) from error
+
+    @staticmethod
+    def _parsed(folder: Folder) -> "TrialHistory":
+        """Raises ValueError or TypeError where the file is broken."""
+        try:
+            content = folder.read(HISTORY_FILE)
+        except FileNotFoundError:
+            return TrialHistory()
+        return TrialHistory(**json.loads(content))
 
 
 @dataclass
