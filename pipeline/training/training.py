@@ -5,7 +5,7 @@ The same under a trial in its Tune actor and under each worker of Ray Train; kno
 
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -121,7 +121,7 @@ class Training:
         best = self.history.add(epoch.number, at, metrics)
         if self._writes:
             confusion = epoch.validation.confusion.int() if best else None
-            state = {"fit": self._fit.state_dict(), "history": asdict(self.history), "confusion": confusion}
+            state = {"fit": self._fit.state_dict(), "history": vars(self.history), "confusion": confusion}
             save_state(self._folder, state)  # first: from it the others can be written again
             self._write_what_follows(confusion)
         return self.history.epochs[-1]

@@ -47,7 +47,8 @@ class TrialHistory:
         return len(self.epochs) >= epochs or self.diverged is not None
 
     def write(self, folder: Folder) -> None:
-        folder.write(HISTORY_FILE, json.dumps(asdict(self)).encode())
+        # Once the trial has ended there is no state to write it from again. `asdict` would copy it, number by number.
+        folder.write(HISTORY_FILE, json.dumps(vars(self)).encode(), durable=True)
 
     @staticmethod
     def read(folder: Folder) -> "TrialHistory":
@@ -119,7 +120,7 @@ def write_confusion(folder: Folder, confusion: NDArray[np.integer[Any]]) -> None
     """Writes a confusion matrix (classes, classes): a file of its own, as it grows with the square of the classes."""
     buffer = io.BytesIO()
     np.save(buffer, confusion.astype(np.int32), allow_pickle=False)
-    folder.write(CONFUSION_FILE, buffer.getvalue())
+    folder.write(CONFUSION_FILE, buffer.getbuffer(), durable=True)
 
 
 def read_confusion(folder: Folder) -> NDArray[np.int32]:
