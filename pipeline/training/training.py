@@ -43,12 +43,17 @@ class TrainingContext:
     """Path or URI under which each training has its own folder."""
     precision: Precision
     compile: bool
-    on_gpu: bool = False
-    """Whether the trainings were given GPUs: a process may see some that are others'."""
+    gpus: float = 0
+    """That each training was given: a process may see some that are others'. Below 1 it is a share of one."""
 
     @property
     def device(self) -> torch.device:
-        return torch.device("cuda" if self.on_gpu else "cpu")
+        return torch.device("cuda" if self.gpus else "cpu")
+
+    @property
+    def shares_gpu(self) -> bool:
+        """Whether others train on the same GPU."""
+        return 0 < self.gpus < 1
 
 
 @dataclass(frozen=True)
