@@ -15,7 +15,7 @@ from pipeline.graph.graph import Graph
 from pipeline.graph.stage import Plain, Stage
 from pipeline.registry.model_files import missing_files
 from pipeline.results.audit_verdict import AuditVerdict
-from pipeline.results.confirmation import ConfirmedModel
+from pipeline.results.confirmation import ConfirmedModel, choose_finalists
 from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Searched
 from pipeline.session.sweep_session import SweepSession, search_reads
 from pipeline.stages.audit import audit_stops
@@ -83,8 +83,8 @@ def _stage(
 
 
 def _lost_trials(session: SweepSession, searched: Searched) -> str | None:
-    with_weights = [trial.run_id for trial in searched.ranked if trial.best is not None]
-    return first_lost_weights(session.tracker.client, with_weights)
+    finalists = choose_finalists(searched.ranked, session.config.finalists)  # the others are only told of
+    return first_lost_weights(session.tracker.client, [trial.run_id for trial in finalists])
 
 
 def _lost_runs(session: SweepSession, model: ConfirmedModel) -> str | None:

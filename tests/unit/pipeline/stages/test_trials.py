@@ -1,16 +1,12 @@
 """What the stages that run trials hand over to the search, of the GPUs above all."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from pipeline.cluster.allotment import Allotment
-from pipeline.config import SweepConfig
 from pipeline.search.tuner import Search
-from pipeline.session.lifecycle import open_session
 from pipeline.session.sweep_session import SweepSession
 from pipeline.stages import trials as trials_stage
 from pipeline.stages.trials import run_trials
@@ -20,18 +16,6 @@ from pipeline.training.worker_group import SharedData
 from pipeline.trials.folder import trial_folder
 from pipeline.trials.records import TrialRecord
 from tests.unit.pipeline.training.test_training import DATA, SPECS, open_training
-from vit.data.dataset import DataConfig
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[SweepSession]:
-    config = SweepConfig(
-        data=DataConfig("digits", train_limit=50), storage=str(tmp_path), tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
-        precision="fp32",
-    )  # fmt: skip
-    with open_session(SweepSession, config, Console(quiet=True)) as session:
-        yield session
-        session.tracker.close()
 
 
 @pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (0.5, "cuda"), (1, "cuda")])
