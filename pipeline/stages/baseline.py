@@ -7,14 +7,13 @@ from pipeline.session.sweep_session import SweepSession
 from pipeline.stages.finalists import Candidate, train_finalists
 from pipeline.stages.prepare import training_data
 from pipeline.trials.observers import Observer
-from pipeline.trials.records import EpochRecord
 from tune_spaces.space import TrialSpec
 
 
 def train_baseline(session: SweepSession, prepare: Prepared) -> ConfirmedModel:
     """Leaves the search all slots but one, and that one too once it is done."""
-    candidate, data = Candidate(session.specs[0], None), training_data(session, prepare)
     try:
+        candidate, data = Candidate(session.specs[0], None), training_data(session, prepare)
         observer = _HasItsWorkers(session)
         (model,) = train_finalists(session, [candidate], data, session.precision, at_once=1, observers=[observer])
     finally:
@@ -30,5 +29,5 @@ class _HasItsWorkers(Observer):
     def __init__(self, session: SweepSession) -> None:
         self._session = session
 
-    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+    def workers_started(self, spec: TrialSpec) -> None:
         self._session.baseline_trains.set()

@@ -90,11 +90,14 @@ def _followed(
     """The epochs, those of earlier drivers too, as they stand in the folder."""
     training.permit(training.spec.recipe.epochs)
     refused: set[str] = set()
-    stopping = False
+    stopping = trains = False
     while True:
-        over = training.over  # asked first: where it is, all epochs stand in the folder already
-        entry = training.next_epoch(0 if over else SECONDS_BETWEEN_LOOKS)
-        if entry is None and over:
+        entry = training.next_epoch(SECONDS_BETWEEN_LOOKS)
+        if not trains and training.workers.starts > 0:
+            trains = True
+            for observer in observers:
+                observer.workers_started(training.spec)
+        if entry is None and training.over:
             return
         if interrupted() and not stopping:
             stopping = True
