@@ -20,8 +20,6 @@ class Trial(tune.Trainable):
         self._context, self._runtime = context, Runtime(context.device, context.precision, context.compile)
         self._shared = data
         self._data: LoadedData | None = None
-        if context.shares_gpu:  # or one trial's hunger would be another's end
-            torch.cuda.set_per_process_memory_fraction(context.gpus)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -52,13 +50,18 @@ class Trial(tune.Trainable):
 
     def _next_epoch(self) -> dict[str, Any]:
         if self._data is None:  # not in `setup`, whose errors count as a death of the process
-            self._data = LoadedData.of(self._shared.get(), self._context.device)
+            self._data = self._load_data()
         if self._training is None:
             self._training = Training(self._spec, self._data, self._context, self._runtime, Workers())
             # The driver may not have heard of an earlier process's epochs: it gets them all and skips what it knows.
             self._unreported = list(self._training.history.epochs)
         entry = self._unreported.pop(0) if self._unreported else self._training.run_epoch()
         return epoch_report(entry, self._spec.recipe.epochs, self._training.history.refused)
+
+    def _load_data(self) -> LoadedData:
+        if self._context.shares_gpu:  # or one trial's hunger would be another's end
+            torch.cuda.set_per_process_memory_fraction(self._context.gpus)
+        return LoadedData.of(self._shared.get(), self._context.device)
 
 
 def _give_back_gpu_memory() -> None:

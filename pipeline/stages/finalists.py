@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from pipeline.errors import InterruptedCommandError
+from pipeline.errors import InterruptedCommandError, PipelineError
 from pipeline.graph.jobs import Jobs
 from pipeline.results.confirmation import ConfirmedModel, FinalRun
 from pipeline.session.folder import FINALISTS_FOLDER
@@ -126,8 +126,17 @@ class _FinalTraining:
         assert best is not None  # what has finished has epochs
         kept = BestEpoch(best.number, best.accuracy, best.loss)
         run_id = self.session.tracker.run_id(self.runs.key(self.spec))
-        digest = weights_digest(trial_folder(self.folder, self.spec.index))
-        return FinalRun(self.seed, kept, record.seconds, run_id, self.folder, digest)
+        return FinalRun(self.seed, kept, record.seconds, run_id, self.folder, self._weights_digest())
+
+    def _weights_digest(self) -> str:
+        folder = trial_folder(self.folder, self.spec.index)
+        try:
+            return weights_digest(folder)
+        except FileNotFoundError as error:
+            raise PipelineError(
+                f"{folder.uri} has lost its weights, and its training has ended: remove the folder, and {self.name} is "
+                "trained again"
+            ) from error
 
 
 def _training_seed(seed: int, number: int) -> int:

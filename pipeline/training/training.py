@@ -179,4 +179,5 @@ def counts_metrics(split: str, counts: Counts, class_names: tuple[str, ...]) -> 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the model was too large for the device or the machine, which trying again does not change."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    said = ("can't allocate memory", "CUDA error: out of memory")  # of the machine's; where CUDA itself finds none
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in said)

@@ -118,7 +118,7 @@ def test_another_try_goes_on_from_the_last_epoch(
 def test_trials_that_share_a_gpu_share_its_memory(
     tmp_path: Path, cpu_for_gpu: list[float], gpus: float, shares: list[float]
 ) -> None:
-    started(tmp_path, gpus)
+    started(tmp_path, gpus).step()
     assert cpu_for_gpu == shares
 
 

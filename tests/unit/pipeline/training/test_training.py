@@ -386,6 +386,7 @@ def fail_with(error: Exception) -> Callable[[], None]:
         (too_large_a_tensor, True),
         (fail_with(MemoryError()), True),
         (fail_with(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")), True),
+        (fail_with(RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`")), True),
         (fail_with(RuntimeError("mat1 and mat2 shapes cannot be multiplied")), False),
         (fail_with(NonFiniteLossError("the training loss is not finite in epoch 1")), False),
         (fail_with(OSError(errno.ENOSPC, "No space left on device")), False),
