@@ -88,6 +88,8 @@ def _run(session: SweepSession, plan: GraphPlan) -> dict[str, Any]:
     with running_command(session, dashboard=several_workers), session.interrupt.deferred(), session.watchdog:
         if {"search", "baseline"} <= plan.running:
             session.hold_slots_for_baseline()
+        if {"audit", "confirm"} <= plan.running:
+            session.audit_ended.clear()
         return runner.run(lambda: session.interrupt.requested)
 
 

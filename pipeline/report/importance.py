@@ -36,7 +36,8 @@ def importance(domains: Domains, trials: Sequence[TrialResult]) -> Importance | 
 
     A random forest learns the validation accuracy at the first rung from the drawn values: a trial that ASHA stopped
     is compared there with one that trained to the end at the same age. Without rungs it learns the best accuracy.
-    Trial 0 was not drawn and is left out, as are trials that ended before the first rung.
+    Trial 0 was not drawn and is left out, as are trials that ended before the first rung: one that diverged stands
+    there as the worst, but nobody has measured what its values are worth.
 
     A share is a hyperparameter's part of the out-of-bag permutation importances (Breiman 2001,
     https://doi.org/10.1023/A:1010933404324). Impurity would favour the hyperparameters with many values and, measured
@@ -64,13 +65,18 @@ def importance(domains: Domains, trials: Sequence[TrialResult]) -> Importance | 
 
 def _target(trials: Sequence[TrialResult]) -> tuple[str, dict[int, float]]:
     """What is predicted, and its value by trial index."""
-    firsts = {trial.index: trial.decisions[0] for trial in trials if trial.decisions}
+    firsts = {trial.index: trial.decisions[0] for trial in trials if trial.decisions and not _died_before_rungs(trial)}
     if not firsts:
         bests = {trial.index: trial.best.accuracy for trial in trials if trial.best is not None}
         return "best validation accuracy", bests
     rung = min(decision.epoch for decision in firsts.values())
     accuracies = {index: decision.accuracy for index, decision in firsts.items() if decision.epoch == rung}
     return f"validation accuracy at epoch {rung}", accuracies
+
+
+def _died_before_rungs(trial: TrialResult) -> bool:
+    """Whether it diverged before the first rung, where it stands without an accuracy of its own."""
+    return trial.outcome == "diverged" and not trial.decisions[0].go_on
 
 
 def _column(trials: Sequence[TrialResult], name: str, log: bool) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ exception: trial 0, the published configuration, runs to its full length.
 """
 
 from bisect import bisect_right, insort
+from dataclasses import replace
 
 from pipeline.trials.rungs import Decision, Rungs
 
@@ -72,6 +73,16 @@ class Asha:
         passes = rung.passes(accuracy)
         go_on = self._decided[index, epoch] = passes or index == 0
         return Decision(epoch, accuracy, cutoff, rank=rung.num_better(accuracy) + 1, of=len(rung), go_on=go_on)
+
+    def next_rung(self, epoch: int) -> int | None:
+        """The first rung that stands at this epoch or above it."""
+        return next((rung for rung in self._rungs if rung >= epoch), None)
+
+    def decide_diverged(self, index: int, rung: int) -> Decision:
+        """Puts a trial that diverged before it had come to a rung there as the worst; it goes nowhere."""
+        decision = replace(self.decide(index, rung, 0.0), go_on=False)
+        self._decided[index, rung] = False
+        return decision
 
     def replay(self, index: int, decision: Decision) -> None:
         """Puts an earlier process's result on its rung, and keeps to its decision."""

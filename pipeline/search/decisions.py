@@ -47,7 +47,9 @@ def explain(client: MlflowClient, experiment: str, trial: int) -> list[str]:
         count = sweep.data.tags.get("pipeline.trials", sweep.data.params.get("trials", "?"))
         raise UsageError(f"--why is {trial}, but {sweep.info.run_name}, of {count} trials, has not begun such a trial")
     decisions = [Decision(**each) for each in json.loads(run.data.tags.get(DECISIONS_TAG, "[]"))]
-    return [f"trial {trial} of {sweep.info.run_name} {_ending(run)}", *map(_line, decisions)]
+    diverged = run.data.tags.get("pipeline.stopped") == "diverged"
+    lines = [_line(decision, diverged and not decision.go_on) for decision in decisions]
+    return [f"trial {trial} of {sweep.info.run_name} {_ending(run)}", *lines]
 
 
 def _searched_by(client: MlflowClient, sweep: Run) -> str:
@@ -73,12 +75,15 @@ def _ending(run: Run) -> str:
     return names.get(run.info.status, "has not ended") + reason
 
 
-def _line(decision: Decision) -> str:
+def _line(decision: Decision, diverged: bool) -> str:
+    """A decision in words; or that the trial `diverged` before it came to the rung."""
+    standing = f"rank {decision.rank} of {decision.of} so far"
+    if diverged:
+        return f"  epoch {decision.epoch}: diverged before, and stands there as the worst: {standing}"
     asked = "the first there, which goes on"
     if decision.cutoff is not None:
         asked = f"cut-off {decision.cutoff:.2%}"
     verdict = "went on" if decision.go_on else "stopped"
     if decision.go_on and decision.cutoff is not None and decision.accuracy < decision.cutoff:
         verdict = "went on below it, being the published configuration"
-    standing = f"rank {decision.rank} of {decision.of} so far"
     return f"  epoch {decision.epoch}: validation {decision.accuracy:.2%}, {standing}, {asked}: {verdict}"

@@ -8,7 +8,6 @@ from pipeline.search.reports import early_end_report, epoch_report, error_report
 from pipeline.training.distributed_training import Assignment, DistributedTraining
 from pipeline.training.training import TrainingContext
 from pipeline.training.worker_group import SharedData, WorkerGroup, WorkerGroupConfig
-from pipeline.trials.folder import TrialHistory, trial_folder
 from pipeline.trials.rungs import Rungs
 from tune_spaces.trial_spec import TrialSpec
 
@@ -30,9 +29,9 @@ class DistributedTrial(tune.Trainable):
             self._workers.stop()
             self._workers = WorkerGroup(self._data, self._group)
         self._spec = TrialSpec.from_dict(new_config["trial"])
-        # Reported first, without workers: ASHA may have stopped the trial before a process died.
-        self._unreported = TrialHistory.read(trial_folder(self._context.folder, self._spec.index)).epochs
         self._training = DistributedTraining(Assignment(self._spec, self._context), self._workers)
+        # Reported first, without workers: ASHA may have stopped the trial before a process died.
+        self._unreported = list(self._training.history.epochs)
         self._training.num_delivered = len(self._unreported)
         return True
 
@@ -42,10 +41,9 @@ class DistributedTrial(tune.Trainable):
             return epoch_report(self._unreported.pop(0), epochs, training.history.refused)
         try:
             training.permit(next((rung for rung in self._rungs.epochs if rung > training.num_delivered), epochs))
-            entry = None
+            entry = training.next_epoch(LONGEST_POLL_SECONDS)
             while entry is None and not training.is_over:
                 entry = training.next_epoch(LONGEST_POLL_SECONDS)
-            entry = entry or training.next_epoch(0)
         except Exception as error:
             return error_report(error, training.num_delivered)
         if entry is None:

@@ -119,14 +119,22 @@ class SearchDriver:
         self._write(lambda: self._ledger.decided(index, decision))
         return decision.go_on
 
+    def _stand_as_worst(self, index: int, epoch: int) -> None:
+        """A trial that diverged in an epoch takes the lowest place on the rung that it would have come to next."""
+        rung = self._asha.next_rung(epoch)
+        if rung is None or self._asha.decided(index, rung) is not None:
+            return
+        decision = self._asha.decide_diverged(index, rung)
+        self._write(lambda: self._ledger.decided(index, decision))
+
     def note_report(self, index: int, report: dict[str, Any]) -> None:
         """Tells the observers of an epoch, once however often it is reported."""
         spec = self._specs[index]
         if "ended" in report:
             outcome = report["ended"]["outcome"]
             self._outcomes[index] = (outcome, report["ended"]["error"])
-            if outcome == "diverged":  # it counts on its rung as the worst; Tune asks nobody about a trial that is over
-                self._passes(index, report["epoch"], report[ACCURACY])
+            if outcome == "diverged":  # Tune asks nobody about a trial that is over
+                self._stand_as_worst(index, report["epoch"])
             return
         for reason in report["refused"]:
             if reason not in self._refused:

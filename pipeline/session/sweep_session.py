@@ -54,8 +54,10 @@ class SweepSession(Session[SweepConfig]):
         """Slots that the baseline uses and trials cannot."""
         self.baseline_trains, self.baseline_ended = threading.Event(), threading.Event()
         """Set once the baseline has its workers, and once it has released them; both are set if it does not run."""
-        self.baseline_trains.set()
-        self.baseline_ended.set()
+        self.audit_ended = threading.Event()
+        """Set once the audit is over, whatever came of it; or where it need not run."""
+        for event in (self.baseline_trains, self.baseline_ended, self.audit_ended):
+            event.set()
         self.stage_records: dict[str, StageRecord] = {}
         """What becomes of each stage, as far as it is known; the graph's runner fills it."""
         self._allotment: Allotment | None = None
@@ -122,8 +124,18 @@ class SweepSession(Session[SweepConfig]):
         if not self.shared_gpus:
             return
         has_slots = self.allotment.concurrent > self.slots_held
-        awaited = self.baseline_trains if has_slots else self.baseline_ended
-        while not awaited.wait(POLL_SECONDS) and not self.interrupt.requested:
+        self._wait_for(self.baseline_trains if has_slots else self.baseline_ended)
+
+    def wait_for_audit(self) -> None:
+        """Before the finalists, where trials share GPUs: the audit's fractions would leave no whole ones for them.
+
+        Returns once the audit is over, or where the user wants to stop.
+        """
+        if self.shared_gpus:
+            self._wait_for(self.audit_ended)
+
+    def _wait_for(self, event: threading.Event) -> None:
+        while not event.wait(POLL_SECONDS) and not self.interrupt.requested:
             pass
 
     @property

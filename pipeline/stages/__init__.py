@@ -21,6 +21,7 @@ from pipeline.graph.stage import PlainValue, Stage
 from pipeline.registry.model_files import missing_files
 from pipeline.results.audit_verdict import AuditVerdict
 from pipeline.results.confirmation import ConfirmedModel
+from pipeline.results.leaderboard import choose_finalists
 from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Searched
 from pipeline.session.sweep_session import SweepSession
 from pipeline.stages.audit import audit_stops
@@ -98,8 +99,8 @@ def _other_precision(session: SweepSession, prepared: Prepared) -> str | None:
 
 
 def _lost_trials(session: SweepSession, searched: Searched) -> str | None:
-    with_weights = [trial.run_id for trial in searched.ranked if trial.best is not None]
-    return first_lost_weights(session.tracker.client, with_weights)
+    finalists = choose_finalists(searched.ranked, session.config.finalists)  # the others are only told of
+    return first_lost_weights(session.tracker.client, [trial.run_id for trial in finalists])
 
 
 def _lost_runs(session: SweepSession, model: ConfirmedModel) -> str | None:

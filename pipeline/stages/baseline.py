@@ -7,15 +7,14 @@ from pipeline.session.sweep_session import SweepSession
 from pipeline.stages.full_length_trainings import Configuration, train_to_full_length
 from pipeline.stages.prepare import training_data
 from pipeline.trials.observers import Observer
-from pipeline.trials.records import EpochRecord
 from tune_spaces.trial_spec import TrialSpec
 
 
 def train_baseline(session: SweepSession, prepare: Prepared) -> ConfirmedModel:
     """Leaves the search all slots but one, and that one too once it is done."""
-    published, data = [Configuration(session.specs[0], None)], training_data(session, prepare)
-    observers = [_SignalsBaselineStart(session)]
     try:
+        published, data = [Configuration(session.specs[0], None)], training_data(session, prepare)
+        observers = [_SignalsBaselineStart(session)]
         (model,) = train_to_full_length(session, published, data, session.precision, at_once=1, observers=observers)
     finally:
         session.release_baseline_slots()
@@ -30,5 +29,5 @@ class _SignalsBaselineStart(Observer):
     def __init__(self, session: SweepSession) -> None:
         self._session = session
 
-    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+    def workers_started(self, spec: TrialSpec) -> None:
         self._session.baseline_trains.set()

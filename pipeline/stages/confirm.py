@@ -15,6 +15,7 @@ def confirm_finalists(
     """The best of many is lucky: here it has to win once more, against the published configuration as well."""
     finalists = choose_finalists(search.ranked, session.config.finalists)
     configurations = [Configuration(trial.spec, _accuracy(trial)) for trial in finalists]
+    session.wait_for_audit()
     at_once = session.final_allotment.concurrent
     seeds = "1 seed" if session.config.seeds == 1 else f"{session.config.seeds} seeds"
     session.say(

@@ -33,7 +33,7 @@ def run_trials(
     search = Search(
         specs,
         data,
-        TrainingContext(folder, session.precision, session.config.compile, session.allotment.gpus > 0),
+        TrainingContext(folder, session.precision, session.config.compile, session.allotment.gpus),
         rungs,
         session.allotment,
         session.tune_folder,

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipeline.trials.folder import TrialHistory, read_confusion
+from pipeline.errors import PipelineError
+from pipeline.trials.folder import CONFUSION_FILE, TrialHistory, read_confusion
 from vit.files.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
 
 
@@ -84,14 +85,23 @@ def _end_with_the_driver() -> None:
 
 
 def make_trial_artifacts(out: Path, folder_uri: str, title: str, class_names: tuple[str, ...]) -> None:
-    """A trial's `checkpoint/` (its best weights) and `figures/`."""
+    """A trial's `checkpoint/` (its best weights, with their confusion matrix) and `figures/`.
+
+    Raises:
+        PipelineError: the folder is not whole.
+    """
     from pipeline.figures.trial_figures import draw_curves  # slow to import, and needed in the jobs' process alone
 
     folder = Folder(folder_uri)
     history = TrialHistory.read(folder)
     (out / "checkpoint").mkdir()
-    for name in (WEIGHTS_FILE, CONFIG_FILE):
-        (out / "checkpoint" / name).write_bytes(folder.read(name))
+    for name in (WEIGHTS_FILE, CONFIG_FILE, CONFUSION_FILE):
+        try:
+            (out / "checkpoint" / name).write_bytes(folder.read(name))
+        except FileNotFoundError as error:
+            raise PipelineError(
+                f"{folder.uri}/{name} is gone, and its trial has ended: remove its folder, and the trial is run again"
+            ) from error
     figures = out / "figures"
     figures.mkdir()
     epochs = [{"epoch": entry["epoch"], **entry["metrics"]} for entry in history.epochs]
@@ -104,7 +114,7 @@ def make_test_artifacts(
     out: Path,
     title: str,
     class_names: tuple[str, ...],
-    confusion: list[list[int]],
+    confusion: ArrayLike,
     labels: list[int],
     predicted: list[int],
 ) -> None:

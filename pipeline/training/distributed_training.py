@@ -13,6 +13,9 @@ from pipeline.trials.observers import Observer
 from tune_spaces.trial_spec import TrialSpec
 from vit.files.storage import Folder
 
+LONGEST_PAUSE_SECONDS = 2.0
+"""The longer an epoch takes, the later it may be heard of."""
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -28,17 +31,20 @@ class Assignment:
 
 
 class DistributedTraining:
-    """Goes on from the folder's last epoch."""
+    """Goes on from the folder's last epoch.
+
+    What it says of the training is of its last look at the folder, which may be far away and take long to answer.
+    """
 
     def __init__(self, assignment: Assignment, workers: WorkerGroup) -> None:
         self.spec, self.workers = assignment.spec, workers
         self._assignment = assignment
         self.num_delivered = 0
         """Epochs already returned by `next_epoch`, or known to the caller before."""
-
-    @property
-    def history(self) -> TrialHistory:
-        return TrialHistory.read(self._assignment.folder)
+        self.history = TrialHistory.read(assignment.folder)
+        self.is_over = False
+        """No worker trains it, and none will: all of its epochs are in `history`."""
+        self._pause, self._next_look = POLL_SECONDS, time.monotonic()
 
     def permit(self, until: int) -> None:
         """Lets the workers train to the end of epoch `until`; there they wait."""
@@ -51,20 +57,30 @@ class DistributedTraining:
             Exception: what ended the workers, once all epochs before it have been returned.
         """
         deadline = time.monotonic() + wait
-        while True:
-            none_trains, history = self.workers.is_over, self.history
-            if len(history.epochs) > self.num_delivered:
-                self.num_delivered += 1
-                return history.epochs[self.num_delivered - 1]
-            if history.is_complete(self.spec.recipe.epochs):
-                return None
-            if none_trains and self.workers.error is not None:
+        while not self._has_news():
+            if self.is_over and self.workers.error is not None and not self._is_complete:
                 raise self.workers.error
-            if none_trains or time.monotonic() > deadline:
+            if self.is_over or time.monotonic() > deadline:
                 return None
             time.sleep(POLL_SECONDS)
+        self.num_delivered += 1
+        return self.history.epochs[self.num_delivered - 1]
+
+    def _has_news(self) -> bool:
+        """Whether the folder has an epoch that was not returned yet; looks there once that is due."""
+        known = len(self.history.epochs) > self.num_delivered
+        if not known and not self.is_over and (self.workers.is_over or time.monotonic() >= self._next_look):
+            self._look()
+        return len(self.history.epochs) > self.num_delivered
+
+    def _look(self) -> None:
+        none_trains = self.workers.is_over  # asked first: where it is, all epochs are in the folder already
+        self.history = TrialHistory.read(self._assignment.folder)
+        self.is_over = none_trains or self._is_complete
+        news = len(self.history.epochs) > self.num_delivered
+        self._pause = POLL_SECONDS if news else min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        self._next_look = time.monotonic() + self._pause
 
     @property
-    def is_over(self) -> bool:
-        """No worker trains it, and none will."""
-        return self.workers.is_over or self.history.is_complete(self.spec.recipe.epochs)
+    def _is_complete(self) -> bool:
+        return self.history.is_complete(self.spec.recipe.epochs)

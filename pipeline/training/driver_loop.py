@@ -94,11 +94,14 @@ def _followed(
     """The epochs, those of earlier drivers too, as they are in the folder."""
     training.permit(training.spec.recipe.epochs)
     refused: set[str] = set()
-    stopping = False
+    stopping = trains = False
     while True:
-        over = training.is_over  # asked first: where it is, all epochs are in the folder already
-        entry = training.next_epoch(0 if over else POLL_SECONDS)
-        if entry is None and over:
+        entry = training.next_epoch(POLL_SECONDS)
+        if not trains and training.workers.starts > 0:
+            trains = True
+            for observer in observers:
+                observer.workers_started(training.spec)
+        if entry is None and training.is_over:
             return
         if interrupted() and not stopping:
             stopping = True

@@ -56,6 +56,6 @@ def record_test(
     key, names, labels = tracker.adopt(run_id), dataset.class_names, dataset.test.labels
     tracker.log(key, counts_metrics("test", result.counts, names))  # a later evaluation corrects an earlier one
     artifacts.submit(
-        make_test_artifacts, title, names, result.counts.confusion.tolist(), labels.tolist(), result.predicted,
+        make_test_artifacts, title, names, result.counts.confusion.numpy(), labels.tolist(), result.predicted,
         then=lambda files: tracker.log(key, files=files),
     )  # fmt: skip

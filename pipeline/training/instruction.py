@@ -49,7 +49,10 @@ class Instruction:
 
 def count_starts(group_folder: Folder) -> int:
     """How often a group's workers have come up."""
-    return int(json.loads(group_folder.read(STARTS_FILE))) if group_folder.exists(STARTS_FILE) else 0
+    try:
+        return int(json.loads(group_folder.read(STARTS_FILE)))
+    except FileNotFoundError:
+        return 0
 
 
 def add_start(group_folder: Folder) -> None:

@@ -5,7 +5,7 @@ The same under a trial in its Tune actor and under each worker of Ray Train; kno
 
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -43,12 +43,17 @@ class TrainingContext:
     """Path or URI under which each training has its own folder."""
     precision: Precision
     compile: bool
-    on_gpu: bool = False
-    """Whether the trainings were given GPUs: a process may see some that are others'."""
+    gpus: float = 0
+    """That each training was given: a process may see some that are others'. Below 1 it is a share of one."""
 
     @property
     def device(self) -> torch.device:
-        return torch.device("cuda" if self.on_gpu else "cpu")
+        return torch.device("cuda" if self.gpus else "cpu")
+
+    @property
+    def shares_gpu(self) -> bool:
+        """Whether others train on the same GPU."""
+        return 0 < self.gpus < 1
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ class Training:
         best = self.history.add(epoch.number, at, metrics)
         if self._writes:
             confusion = epoch.validation.confusion.int() if best else None
-            state = {"fit": self._fit.state_dict(), "history": asdict(self.history), "confusion": confusion}
+            state = {"fit": self._fit.state_dict(), "history": vars(self.history), "confusion": confusion}
             save_state(self._folder, state)  # first: from it the others can be written again
             self._write_derived_files(confusion)
         return self.history.epochs[-1]
@@ -177,4 +182,5 @@ def counts_metrics(split: str, counts: Counts, class_names: tuple[str, ...]) -> 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the model was too large for the device or the machine, which trying again does not change."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    said = ("can't allocate memory", "CUDA error: out of memory")  # of the machine's; where CUDA itself finds none
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in said)

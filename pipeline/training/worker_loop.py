@@ -26,7 +26,7 @@ def train_as_instructed(config: dict[str, Any]) -> None:
         if training is None or training.folder.uri != instruction.folder.uri:
             training = _InstructedTraining(instruction, data, device, workers)
         if training.goes_on(instruction.until):
-            training.run_epoch()
+            training.run_epoch(instruction.until)
         else:
             time.sleep(POLL_SECONDS)
 
@@ -56,10 +56,12 @@ class _InstructedTraining:
         history = self._history if self._training is None else self._training.history
         return len(history.epochs) < until and not history.is_complete(self._spec.recipe.epochs)
 
-    def run_epoch(self) -> None:
+    def run_epoch(self, until: int) -> None:
         if self._training is None:
             runtime = Runtime(self._device, self._context.precision, self._context.compile)
             self._training = Training(self._spec, self._data, self._context, runtime, self._workers)
+            if not self.goes_on(until):  # the state was ahead of the history that said so
+                return
         try:
             self._training.run_epoch()
         except NonFiniteLossError as error:  # on all of them at once

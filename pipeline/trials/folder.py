@@ -47,7 +47,8 @@ class TrialHistory:
         return len(self.epochs) >= epochs or self.diverged is not None
 
     def write(self, folder: Folder) -> None:
-        folder.write(HISTORY_FILE, json.dumps(asdict(self)).encode())
+        # Once the trial has ended there is no state to write it from again. `asdict` would copy it, number by number.
+        folder.write(HISTORY_FILE, json.dumps(vars(self)).encode(), durable=True)
 
     @staticmethod
     def read(folder: Folder) -> "TrialHistory":
@@ -55,10 +56,33 @@ class TrialHistory:
 
         So, too, where the file is broken: whoever goes on with the training writes it again, from the state.
         """
-        if folder.exists(HISTORY_FILE):
-            with suppress(ValueError, TypeError):
-                return TrialHistory(**json.loads(folder.read(HISTORY_FILE)))
+        with suppress(ValueError, TypeError):
+            return TrialHistory._parsed(folder)
         return TrialHistory()
+
+    @staticmethod
+    def read_ended(folder: Folder) -> "TrialHistory":
+        """The history of a trial that has ended, whose state is gone: nobody would write a broken one again.
+
+        Raises:
+            PipelineError: the file is broken.
+        """
+        try:
+            return TrialHistory._parsed(folder)
+        except (ValueError, TypeError) as error:
+            raise PipelineError(
+                f"{folder.uri}/{HISTORY_FILE} is broken, and its trial has ended: remove its folder, and the trial is "
+                "run again"
+            ) from error
+
+    @staticmethod
+    def _parsed(folder: Folder) -> "TrialHistory":
+        """Raises ValueError or TypeError where the file is broken."""
+        try:
+            content = folder.read(HISTORY_FILE)
+        except FileNotFoundError:
+            return TrialHistory()
+        return TrialHistory(**json.loads(content))
 
 
 @dataclass
@@ -98,7 +122,7 @@ def write_confusion(folder: Folder, confusion: NDArray[np.integer[Any]]) -> None
     """Writes a confusion matrix (classes, classes): a file of its own, as it grows with the square of the classes."""
     buffer = io.BytesIO()
     np.save(buffer, confusion.astype(np.int32), allow_pickle=False)
-    folder.write(CONFUSION_FILE, buffer.getvalue())
+    folder.write(CONFUSION_FILE, buffer.getbuffer(), durable=True)
 
 
 def read_confusion(folder: Folder) -> NDArray[np.int32]:

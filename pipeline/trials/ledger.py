@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import cast
 
 from pipeline.errors import PipelineError
-from pipeline.trials.folder import HISTORY_FILE, TrialHistory, TrialLedger, trial_folder
+from pipeline.trials.folder import TrialHistory, TrialLedger, trial_folder
 from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from pipeline.trials.rungs import Decision
 from tune_spaces.trial_spec import TrialSpec
@@ -42,13 +42,7 @@ class Ledger:
         return ledger
 
     def _record(self, spec: TrialSpec) -> TrialRecord:
-        ledger, history = self._trials[spec.index], TrialHistory.read(trial_folder(self._folder, spec.index))
-        folder = trial_folder(self._folder, spec.index)
-        if not history.epochs and folder.exists(HISTORY_FILE):
-            raise PipelineError(
-                f"{folder.uri}/{HISTORY_FILE} is broken, and its trial has ended: remove its folder, and the trial is "
-                "run again"
-            )
+        ledger, history = self._trials[spec.index], TrialHistory.read_ended(trial_folder(self._folder, spec.index))
         epochs = tuple(EpochRecord.of(entry) for entry in history.epochs)
         outcome, decisions = cast(Outcome, ledger.outcome), self.decisions(spec.index)
         return TrialRecord(spec, outcome, epochs, ledger.error, decisions, ledger.weights_digest)

@@ -13,6 +13,9 @@ class Observer:
     def trial_started(self, spec: TrialSpec) -> None:
         """Its first process is on its way."""
 
+    def workers_started(self, spec: TrialSpec) -> None:
+        """Ray Train's workers have come up for it, each with what it takes of its node; not told within a search."""
+
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         """It is in the trial's folder."""
 

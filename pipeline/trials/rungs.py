@@ -12,14 +12,14 @@ class Decision:
     epoch: int
     """The rung."""
     accuracy: float
-    """Of the trial there, on the validation images: a fraction."""
+    """Of the trial there, on the validation images: a fraction. 0 where it diverged before it came there."""
     cutoff: float | None
     """What it had to reach; None for the first trial at a rung, which always goes on."""
     rank: int
     """Its place among the `of` trials that had reached the rung by then, itself included; 1 is the best."""
     of: int
     go_on: bool
-    """The published configuration goes on whatever its accuracy."""
+    """The published configuration goes on whatever its accuracy, and what diverged does not."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from vit.files.storage import Folder
 
 SEARCH_STAGES = ("prepare", "search")
 """Of a sweep with `--until search`."""
-KEPT = ("config.json", "history.json", "model.safetensors", "trial.json")
+KEPT = ("config.json", "confusion.npy", "history.json", "model.safetensors", "trial.json")
 
 
 def trial_path(storage: Path, trial: int) -> Path:

@@ -88,18 +88,20 @@ def test_trials_that_diverge_find_no_memory_or_lose_their_process(tmp_path: Path
         assert [(entry.step, entry.value) for entry in history] == [(number, loss) for number, loss, _ in epochs[2]]
 
 
-def test_a_trial_that_diverges_stands_on_its_rung_as_the_worst(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rungs", [Rungs(1, 3, 3), Rungs(2, 3, 6)], ids=["in the rung's epoch", "before the rung"])
+def test_a_trial_that_diverges_stands_on_its_rung_as_the_worst(tmp_path: Path, rungs: Rungs) -> None:
     """Through Ray Tune, which asks no scheduler about a report that ends a trial."""
     model = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=1, num_heads=2)
-    recipe = Recipe(epochs=3, batch_size=32, flip=False)
+    recipe = Recipe(epochs=rungs.max_epochs, batch_size=32, flip=False)
     diverging = replace(recipe, learning_rate=1e30)
     recipes = [recipe, diverging, diverging, diverging, recipe]
     specs = [TrialSpec(index, model, each, seed=7) for index, each in enumerate(recipes)]
     with connected(None):
-        records = _search(specs, tmp_path, [], Rungs(1, 3, 3))
+        records = _search(specs, tmp_path, [], rungs)
     assert [record.outcome for record in records] == ["finished", "diverged", "diverged", "diverged", "finished"]
     assert [[decision.of for decision in record.decisions] for record in records] == [[1], [2], [3], [4], [5]]
     assert [record.decisions[0].accuracy for record in records[1:4]] == [0.0] * 3
+    assert [record.decisions[0].go_on for record in records] == [True, False, False, False, True]
 
 
 class _NotingObserver(Observer):

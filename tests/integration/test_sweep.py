@@ -449,7 +449,7 @@ def test_nothing_is_left_behind(sweep: Sweep) -> None:
     assert {path.name for path in folder.iterdir()} == {".lock", "session.json", "trials", "finalists", "audit"}
     trials = folder / "trials"
     assert sorted(path.name for path in trials.iterdir()) == [f"{index:05d}" for index in range(TRIALS)]
-    kept = {"config.json", "history.json", "model.safetensors", "trial.json"}
+    kept = {"config.json", "confusion.npy", "history.json", "model.safetensors", "trial.json"}
     for trained in (*trials.iterdir(), *(folder / "audit").iterdir(), *folder.glob("finalists/*/*")):
         assert {path.name for path in trained.iterdir()} == kept, trained
     assert not list(sweep.temporary.glob("vit-artifacts-*"))

@@ -63,13 +63,14 @@ def remove_state(folder: Folder) -> None:
 
 
 def save_card(folder: Folder, card: ModelCard) -> None:
-    folder.write(CONFIG_FILE, json.dumps(asdict(card), indent=2).encode())
+    folder.write(CONFIG_FILE, json.dumps(asdict(card), indent=2).encode(), durable=True)
 
 
 def save_weights(folder: Folder, model: VisionTransformer, epoch: int) -> None:
     """Writes the weights with the epoch that they come from, as one file."""
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    folder.write(WEIGHTS_FILE, save_safetensors(tensors, metadata={"epoch": str(epoch)}))
+    # A later state has them no more.
+    folder.write(WEIGHTS_FILE, save_safetensors(tensors, metadata={"epoch": str(epoch)}), durable=True)
 
 
 def load_model(folder: Folder) -> tuple[VisionTransformer, ModelCard]:

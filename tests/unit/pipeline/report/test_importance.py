@@ -1,5 +1,6 @@
 """What mattered in a search, where the answer is known because the accuracies were made from it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ DOMAINS: Domains = {
     "flip": tune.choice([True, False]),
 }
 IN_MODEL = ("depth", "global_pool")
+DIED = Decision(3, 0.0, cutoff=0.5, rank=9, of=9, go_on=False)
+"""Of a trial that diverged before the rung."""
 
 
 def draws(count: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -117,6 +120,20 @@ def test_trials_that_did_not_stand_on_the_first_rung_are_left_out() -> None:
     later = [result(index, drawn, 0.0, {9: 0.0}) for index, drawn in enumerate(draws(10, seed=2), start=31)]
     assert found_in(reached + others + later) == found_in(reached)
     assert found_in(reached).trials == 20
+
+
+def test_a_trial_that_diverged_counts_where_it_was_measured() -> None:
+    """Its 0 on the first rung would be its place, and no accuracy; later on, it has one there."""
+    reached = [result(index, drawn, 0.5, {3: by_rate(drawn)}) for index, drawn in enumerate(draws(20), start=1)]
+    before, after = (
+        [result(index, drawn, 0.5, {3: by_rate(drawn)}) for index, drawn in enumerate(draws(10, seed), start=30 * seed)]
+        for seed in (1, 2)
+    )
+    nowhere = [replace(trial, outcome="diverged", decisions=(DIED,)) for trial in before]
+    died = replace(DIED, epoch=9)
+    later = [replace(trial, outcome="diverged", decisions=(*trial.decisions, died)) for trial in after]
+    assert found_in(reached + nowhere) == found_in(reached)
+    assert found_in(reached + later) == found_in(reached + after)
 
 
 def test_trial_0_was_not_drawn() -> None:

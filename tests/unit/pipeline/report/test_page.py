@@ -218,6 +218,13 @@ def test_a_trial_without_a_result_leaves_no_hole(summary: dict[str, Any]) -> Non
     assert "1 failed" in page.text
 
 
+@pytest.mark.parametrize(("ended", "verdict"), [("asha", "stopped"), ("diverged", "diverged")])
+def test_a_decision_says_what_became_of_the_trial(summary: dict[str, Any], ended: str, verdict: str) -> None:
+    (decision,) = row(rank=4, trial=9)["decisions"]
+    summary["leaderboard"] = [{**row(rank=4, trial=9), "ended": ended, "decisions": [{**decision, "accuracy": 0.0}]}]
+    assert f'<td class="text">{verdict}</td></tr>' in render_report(summary, {})
+
+
 @pytest.mark.parametrize(("trials", "folded"), [(1, 0), (20, 0), (21, 1), (1000, 980)])
 def test_twenty_trials_are_shown_and_the_rest_folded(
     summary: dict[str, Any], trials: int, folded: int, count_rows: Callable[[str], int]

@@ -296,6 +296,19 @@ def test_a_trial_that_diverged_stands_on_the_rung_as_the_worst() -> None:
     assert search.reason(2) == "diverged"  # it ended by itself
 
 
+@pytest.mark.parametrize(("epoch", "rungs"), [(1, [1]), (2, [3]), (3, [3]), (4, []), (9, [])])
+def test_a_trial_that_diverged_stands_on_the_next_rung_that_it_would_have_come_to(epoch: int, rungs: list[int]) -> None:
+    """Whether others have stood there or not, and also if it is trial 0: it goes nowhere."""
+    search = Search(3)
+    for index in (0, 2):
+        search.report_end(index, epoch, "diverged")
+        search.report_end(index, epoch, "diverged")  # heard again after a restart
+        decided = [(each.epoch, each.accuracy, each.go_on) for each in search.decided[index]]
+        assert decided == [(rung, 0.0, False) for rung in rungs]
+    assert [each.of for each in search.decided[2]] == [2 for _ in rungs]
+    assert Search(3, search.folder).entered == search.entered
+
+
 def test_a_full_disk_ends_the_search_in_good_order(monkeypatch: pytest.MonkeyPatch) -> None:
     search = Search(3)
 

@@ -87,6 +87,13 @@ def explained(tracker: Tracker, trial: int) -> list[str]:
                 "  epoch 1: validation 61.23%, rank 2 of 7 so far, cut-off 50.00%: went on",
             ],
         ),
+        (
+            record(11, "diverged", Decision(3, 0.0, None, rank=1, of=1, go_on=False), error="the loss is nan"),
+            [
+                "trial 11 of sweep-x diverged: the loss is nan",
+                "  epoch 3: diverged before, and stands there as the worst: rank 1 of 1 so far",
+            ],
+        ),
         (record(10, "interrupted"), ["trial 10 of sweep-x was interrupted"]),
         (
             record(0, "finished", Decision(1, 0.1, 0.5, rank=4, of=4, go_on=True), PASSED),

@@ -36,11 +36,12 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SweepSession]:
 def session(opened: SweepSession) -> Iterator[SweepSession]:
     yield opened
     opened.release_baseline_slots()
+    opened.audit_ended.set()
     opened.interrupt.requested = False
 
 
-def waits(session: SweepSession) -> threading.Thread:
-    thread = threading.Thread(target=session.wait_for_baseline, daemon=True)
+def waits(wait: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     return thread
 
@@ -63,7 +64,7 @@ def test_where_trials_share_gpus_the_baseline_has_a_whole_one_before_they_begin(
     session._allotment = Allotment(1, gpus, concurrent)
     session.hold_slots_for_baseline()
     assert session.free_slots == free
-    waiting = waits(session)
+    waiting = waits(session.wait_for_baseline)
     waiting.join(0.5)
     assert waiting.is_alive()
     session.baseline_trains.set()
@@ -75,7 +76,7 @@ def test_on_a_single_shared_gpu_the_search_begins_when_the_baseline_is_over(sess
     session._allotment = Allotment(1, 0.5, concurrent=2)
     session.hold_slots_for_baseline()
     session.baseline_trains.set()
-    waiting = waits(session)
+    waiting = waits(session.wait_for_baseline)
     waiting.join(0.5)
     assert waiting.is_alive()
     session.release_baseline_slots()
@@ -87,10 +88,33 @@ def test_on_a_single_shared_gpu_the_search_begins_when_the_baseline_is_over(sess
 def test_who_wants_to_stop_does_not_wait(session: SweepSession) -> None:
     session._allotment = Allotment(1, 0.5, concurrent=2)
     session.hold_slots_for_baseline()
-    waiting = waits(session)
+    waiting = waits(session.wait_for_baseline)
     session.interrupt.requested = True
     waiting.join(10)
     assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize("ended", ["over", "interrupted"])
+def test_where_trials_share_gpus_the_finalists_wait_for_the_audit(session: SweepSession, ended: str) -> None:
+    """Its fractions would leave them no whole ones, and nor would they leave one to the evaluation."""
+    session._allotment = Allotment(1, 0.5, concurrent=4)
+    session.audit_ended.clear()
+    waiting = waits(session.wait_for_audit)
+    waiting.join(0.5)
+    assert waiting.is_alive()
+    if ended == "over":
+        session.audit_ended.set()
+    else:
+        session.interrupt.requested = True
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize("gpus", [0.0, 1.0, 2.0])
+def test_where_none_are_shared_the_finalists_train_beside_the_audit(session: SweepSession, gpus: float) -> None:
+    session._allotment = Allotment(1, gpus, concurrent=4)
+    session.audit_ended.clear()
+    session.wait_for_audit()
 
 
 @pytest.mark.slow

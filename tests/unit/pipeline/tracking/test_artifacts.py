@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from pipeline.errors import PipelineError
 from pipeline.tracking.artifacts import ArtifactMaker, make_test_artifacts, make_trial_artifacts
-from pipeline.trials.folder import TrialHistory, write_confusion
+from pipeline.trials.folder import CONFUSION_FILE, TrialHistory, write_confusion
 from vit.files.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
 
 ROOT = Path(__file__).parents[4]
@@ -121,30 +123,51 @@ def test_ctrl_c_leaves_the_side_process_alive(jobs: ModuleType, tmp_path: Path) 
                 os.killpg(driver.pid, signal.SIGKILL)
 
 
-def test_a_trials_artifacts(maker: ArtifactMaker, tmp_path: Path) -> None:
-    folder = Folder(str(tmp_path))
+@pytest.fixture
+def ended(tmp_path: Path) -> Folder:
+    """What a trial of one epoch left."""
+    folder = Folder(str(tmp_path / "00003"))
     folder.write(WEIGHTS_FILE, b"weights")
     folder.write(CONFIG_FILE, b"config")
     history, loss = TrialHistory(), {"train/loss": 1.0, "val/loss": 1.0, "train/accuracy": 0.5}
     history.add(1, 0, {"val/accuracy": 0.5, **loss})
     write_confusion(folder, np.array([[1, 1], [0, 0]]))  # a class without validation images
     history.write(folder)
+    return folder
+
+
+def test_a_trials_artifacts(maker: ArtifactMaker, ended: Folder) -> None:
     contents: dict[str, bytes] = {}
 
     def read(out: Path) -> None:
         contents.update({str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()})
 
-    maker.submit(make_trial_artifacts, folder.uri, "trial 3", ("a", "b"), then=read)
+    maker.submit(make_trial_artifacts, ended.uri, "trial 3", ("a", "b"), then=read)
     maker.finish()
     assert contents.pop(f"checkpoint/{WEIGHTS_FILE}") == b"weights"
     assert contents.pop(f"checkpoint/{CONFIG_FILE}") == b"config"
+    assert contents.pop(f"checkpoint/{CONFUSION_FILE}") == ended.read(CONFUSION_FILE)
     names = [f"figures/{name}.png" for name in ("class_accuracy", "confusion_matrix", "curves")]
     assert sorted(contents) == names
     assert all(content.startswith(PNG) for content in contents.values())
 
 
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, CONFIG_FILE, CONFUSION_FILE])
+def test_a_trial_that_has_lost_a_file_is_an_error_that_says_what_to_do(ended: Folder, name: str) -> None:
+    """Told by the process that draws, each time the command is given, until somebody does it."""
+    maker = ArtifactMaker()
+    ended.remove(name)
+    try:
+        maker.submit(make_trial_artifacts, ended.uri, "trial 3", ("a", "b"), then=lambda out: None)
+        message = f"{ended.uri}/{name} is gone, and its trial has ended: remove its folder, and the trial is run again"
+        with pytest.raises(PipelineError, match=f"^{re.escape(message)}$"):
+            maker.finish()
+    finally:
+        maker.close()
+
+
 def test_the_test_images_artifacts(tmp_path: Path) -> None:
-    make_test_artifacts(tmp_path, "trial 3", ("a", "b"), [[2, 0], [1, 1]], [0, 1, 0, 1], [0, 0, 0, 1])
+    make_test_artifacts(tmp_path, "trial 3", ("a", "b"), np.array([[2, 0], [1, 1]]), [0, 1, 0, 1], [0, 0, 0, 1])
     assert (tmp_path / "evaluation" / "test_predictions.csv").read_text().split() == [
         "label,predicted", "0,0", "1,0", "0,0", "1,1",
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 import errno
 import itertools
 import json
+import os
 import posixpath
 import random
 from collections.abc import Callable, Iterator
@@ -25,11 +26,13 @@ from pipeline.training.training import (
     counts_metrics,
     is_out_of_memory,
 )
-from pipeline.trials.folder import CONFUSION_FILE, HISTORY_FILE, TrialHistory, trial_folder
+from pipeline.trials.folder import CONFUSION_FILE, HISTORY_FILE, TrialHistory, read_confusion, trial_folder
+from pipeline.trials.ledger import Ledger
+from pipeline.trials.records import EpochRecord, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import ImageArrays
 from vit.data.normalisation import Normalisation
-from vit.files.checkpoint import load_model
+from vit.files.checkpoint import load_model, remove_state
 from vit.files.storage import CONFIG_FILE, PREVIOUS_STATE_FILE, STATE_FILE, WEIGHTS_FILE, Folder
 from vit.model.config import ViTConfig
 from vit.training.fit import NonFiniteLossError, Runtime
@@ -263,6 +266,62 @@ def test_a_full_disk_leaves_what_stood_there(
     undisturbed.assert_same(tmp_path)
 
 
+@pytest.fixture
+def power_cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Leaves of a folder what the disk has: the files that nobody had synced are empty."""
+    synced: set[int] = set()
+    fsync = os.fsync
+
+    def noted(handle: int) -> None:
+        fsync(handle)
+        synced.add(os.fstat(handle).st_ino)
+
+    monkeypatch.setattr(os, "fsync", noted)
+
+    def cut(folder: Path) -> None:
+        for path in folder.iterdir():
+            if not {path.stat().st_ino, folder.stat().st_ino} <= synced:
+                path.write_bytes(b"")
+
+    return cut
+
+
+def test_a_power_cut_takes_nothing_of_a_trial_that_has_ended(
+    undisturbed: Ended, tmp_path: Path, power_cut: Callable[[Path], None]
+) -> None:
+    """Its states are gone, and with them all that could write the rest again."""
+    ledger = Ledger(str(tmp_path), [undisturbed.spec])
+    ledger.started(undisturbed.spec)
+    told = live(tmp_path, undisturbed.spec)
+    record = TrialRecord(undisturbed.spec, "finished", tuple(EpochRecord.of(entry) for entry in told.epochs))
+    remove_state(trial_folder(str(tmp_path), 3))
+    ledger.end(record)
+    power_cut(tmp_path / "00003")
+    assert Ledger(str(tmp_path), [undisturbed.spec]).ended == {3: record}
+    _, card = load_model(trial_folder(str(tmp_path), 3))
+    assert card.class_names == DATA.class_names
+    assert read_confusion(trial_folder(str(tmp_path), 3)).sum() == len(DATA.validation.labels)
+    assert_weights_are_the_best(tmp_path)
+
+
+def test_a_power_cut_takes_no_best_epoch_that_is_older_than_the_state(
+    tmp_path: Path, power_cut: Callable[[Path], None]
+) -> None:
+    spec = SPECS["not better"]
+    training = open_training(tmp_path, spec)
+    training.run_epoch()
+    training.run_epoch()
+    power_cut(tmp_path / "00003")
+    open_training(tmp_path, spec)
+    assert_weights_are_the_best(tmp_path)
+
+
+def test_a_power_cut_takes_no_divergence_that_was_told(tmp_path: Path, power_cut: Callable[[Path], None]) -> None:
+    open_training(tmp_path, SPECS["better"]).record_divergence("the loss is not finite")
+    power_cut(tmp_path / "00003")
+    assert TrialHistory.read(trial_folder(str(tmp_path), 3)).diverged == "the loss is not finite"
+
+
 def test_what_is_kept_is_ready_to_use(tmp_path: Path) -> None:
     training = open_training(tmp_path, SPECS["better"])
     entry = training.run_epoch()
@@ -327,6 +386,7 @@ def fail_with(error: Exception) -> Callable[[], None]:
         (too_large_a_tensor, True),
         (fail_with(MemoryError()), True),
         (fail_with(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")), True),
+        (fail_with(RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`")), True),
         (fail_with(RuntimeError("mat1 and mat2 shapes cannot be multiplied")), False),
         (fail_with(NonFiniteLossError("the training loss is not finite in epoch 1")), False),
         (fail_with(OSError(errno.ENOSPC, "No space left on device")), False),
