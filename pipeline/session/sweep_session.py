@@ -23,8 +23,10 @@ from pipeline.trials.rungs import Rungs
 from tune_spaces import SPACES, space_for
 from tune_spaces.space import Space, describe, draw_trials
 from vit.data.dataset import Dataset
+from vit.model.config import ViTConfig
+from vit.model.work import flops_per_image
 from vit.training.precision import Precision, torch_version
-from vit.training.recipes import published
+from vit.training.recipes import Recipe, published
 
 SEARCH_CODE = "pipeline.search.tuner"
 """With all that it imports, what decides a trial's numbers and its end."""
@@ -127,9 +129,16 @@ class SweepSession(Session[SweepConfig]):
         """One choice for all that the command trains."""
         with self._lock:
             if self._precision is None:
-                model, recipe = published(self.dataset.shape, self.rungs.max_epochs)
-                self._precision = self.precision_for(model, recipe, self.allotment)
+                self._precision = self.precision_for(*self._probed, self.allotment)
             return self._precision
+
+    @property
+    def _probed(self) -> tuple[ViTConfig, Recipe]:
+        """For which training the precision is chosen: the dearest on a GPU; on a CPU one that is over soon."""
+        if not self.allotment.gpus:
+            return published(self.dataset.shape, self.rungs.max_epochs)
+        dearest = max(self.specs, key=lambda spec: flops_per_image(spec.model) * spec.recipe.batch_size)
+        return dearest.model, dearest.recipe
 
     def use_precision(self, precision: Precision) -> None:
         """Takes up what the sweep has trained in so far, maybe on another machine."""

@@ -1,9 +1,12 @@
 """Which slots a search has beside the baseline, where trials share GPUs and where they do not."""
 
+import math
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
+import ray
 from rich.console import Console
 
 from pipeline.cluster.allotment import Allotment
@@ -11,9 +14,13 @@ from pipeline.cluster.connection import connected
 from pipeline.config import SweepConfig
 from pipeline.session.lifecycle import open_session
 from pipeline.session.sweep_session import SweepSession
+from pipeline.training import precision as measuring
 from pipeline.training.training import TrainingData
 from vit.data.dataset import DataConfig
 from vit.data.normalisation import measure_normalisation
+from vit.model.config import ViTConfig
+from vit.model.work import flops_per_image
+from vit.training.precision import Precision
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +93,40 @@ def test_who_wants_to_stop_does_not_wait(session: SweepSession) -> None:
     session.interrupt.requested = True
     waiting.join(10)
     assert not waiting.is_alive()
+
+
+def probed(session: SweepSession, monkeypatch: pytest.MonkeyPatch, allotment: Allotment) -> tuple[ViTConfig, int]:
+    """For which model and how many images of a worker's step the session has the precision measured."""
+    asked = []
+
+    def probe(model: ViTConfig, batch_size: int, *where: object) -> Precision:
+        asked.append((model, batch_size))
+        return "bf16"
+
+    monkeypatch.setattr(measuring, "_probe", probe)
+    monkeypatch.setattr(ray, "remote", lambda task: SimpleNamespace(options=lambda **o: SimpleNamespace(remote=task)))
+    monkeypatch.setattr(ray, "get", lambda choice: choice)
+    monkeypatch.setattr(session, "_precision", None)
+    monkeypatch.setattr(session.memory, "remembered", lambda name: None)
+    session._allotment = allotment
+    assert session.precision == "bf16"
+    ((model, batch_size),) = asked
+    return model, batch_size
+
+
+def test_on_a_gpu_the_precision_is_chosen_for_the_dearest_training(
+    session: SweepSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batch_size = probed(session, monkeypatch, Allotment(1, 1.0, concurrent=4))
+    costs = [flops_per_image(spec.model) * spec.recipe.batch_size for spec in session.specs]
+    assert flops_per_image(model) * batch_size == max(costs) > costs[0]
+    _, share = probed(session, monkeypatch, Allotment(1, 1.0, concurrent=4, workers=3))
+    assert share == math.ceil(batch_size / 3)
+
+
+def test_on_a_cpu_it_is_chosen_for_the_published_one(session: SweepSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = probed(session, monkeypatch, Allotment(1, 0.0, concurrent=4))
+    assert model == session.specs[0].model
 
 
 @pytest.mark.slow
