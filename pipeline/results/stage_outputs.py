@@ -17,6 +17,8 @@ class Prepared:
     """Of all that the sweep trains, on whichever machine it goes on: else its trainings would not compare."""
     duplicates: int
     """Test images whose exact pixels also stand in train or validation."""
+    validation_duplicates: int
+    """Validation images whose exact pixels also stand in train."""
 
 
 @dataclass(frozen=True)
