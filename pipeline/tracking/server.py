@@ -94,13 +94,24 @@ def open_client(uri: str) -> "MlflowClient":
 
 @contextmanager
 def alone_at_the_database(uri: str) -> Iterator[None]:
-    """Two processes that make the same new SQLite database at once would both fail; this lets one wait."""
+    """Two processes that make the same new SQLite database at once would both fail; this lets one wait.
+
+    Raises:
+        UsageError: the database stands where there are no locks.
+    """
     if not uri.startswith(_SQLITE):
         yield
         return
-    folder = os.open(_database_path(uri).parent, os.O_RDONLY)
+    path = _database_path(uri)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        except OSError as error:  # a network's file system without a lock service
+            raise UsageError(
+                f"--tracking-uri names {path}, whose file system knows no locks ({error.strerror}): name a file on a"
+                " local disk, or a server"
+            ) from error
         yield
     finally:
         os.close(folder)  # and so lets go
