@@ -31,6 +31,11 @@ from vit.training.recipes import Recipe, published
 SEARCH_CODE = "pipeline.search.tuner"
 """With all that it imports, what decides a trial's numbers and its end."""
 SECONDS_BETWEEN_LOOKS = 0.2
+MAY_DIFFER = (
+    "trials", "finalists", "seeds", "audit",
+    "workers_per_trial", "cpus_per_trial", "gpus_per_trial", "max_concurrent",
+)  # fmt: skip
+"""What a later command over the same folder may be given otherwise."""
 
 
 class SweepSession(Session[SweepConfig]):
@@ -155,10 +160,10 @@ class SweepSession(Session[SweepConfig]):
             "workers_per_trial": allotment.workers, "cpus_per_trial": allotment.cpus,
             "gpus_per_trial": allotment.gpus, "max_concurrent": allotment.concurrent,
             # Measured now, if it has to be: later, the threads of stages side by side would get into its way.
-            "precision": self.precision, "finalists": config.finalists, "seeds": config.seeds,
+            "precision": self.precision, "finalists": config.finalists, "seeds": config.seeds, "audit": config.audit,
         }  # fmt: skip
         # MLflow keeps the parameters of the first command over this folder; these may differ in a later one.
-        tags = {f"pipeline.{name}": str(params[name]) for name in ("trials", "finalists", "seeds", "max_concurrent")}
+        tags = {f"pipeline.{name}": str(params[name]) for name in MAY_DIFFER}
         self.tracker.start_run(SWEEP_RUN, self.name, None, {**self.run_tags, **tags}, params, self.dataset_reference)
 
     def end_run(self) -> None:
