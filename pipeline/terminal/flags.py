@@ -40,7 +40,10 @@ def add_shared_flags(parser: Parser) -> None:
     how.add_argument(
         "--precision", default=defaults.precision, help="fp32 (TF32 is off), bf16, or auto: whichever trains faster"
     )
-    how.add_argument("--compile", action="store_true", help="train through torch.compile")
+    how.add_argument(
+        "--compile", action="store_true",
+        help="train through torch.compile, which needs a C++ compiler on a CPU, a C compiler on a GPU",
+    )  # fmt: skip
     how.add_argument(
         "--max-failures", type=int, default=defaults.max_failures, help="how often to take up what lost its process"
     )
