@@ -140,7 +140,7 @@ def _refuse_unusable_server(uri: str) -> None:
         )
     if status == 403 and "host header" in answer.text.lower():
         raise UsageError(
-            f"the tracking server {uri} refuses requests for the name {name}: start it with --allowed-hosts {name}"
+            f"the tracking server {uri} refuses requests for the name {name}: add {name} to its --allowed-hosts"
         )
     if status != 200:
         raise UsageError(

@@ -67,7 +67,7 @@ def test_by_a_name_that_it_was_not_told_a_command_says_so_in_a_line(port: int, t
     name = f"127.0.0.2:{port}"
     assert done.stderr == (
         f"error: the tracking server http://{name} refuses requests for the name {name}: "
-        f"start it with --allowed-hosts {name}\n"
+        f"add {name} to its --allowed-hosts\n"
     )
 
 
