@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vit.data.arrays import DataError, DataShape, ImageArrays
+from vit.data.arrays import DataError, DataShape, ImageArrays, Splits
 from vit.data.sources import read_splits
 from vit.data.stratify import pick, stratified_counts
 
-__all__ = ["DataConfig", "DataError", "Dataset", "ImageArrays", "load_dataset"]
+__all__ = ["DataConfig", "DataError", "Dataset", "ImageArrays", "cut_dataset", "load_dataset"]
 
 Indices = NDArray[np.int64]
 """Where images stand in a split (N,), or which classes they are of."""
@@ -85,7 +85,11 @@ def load_dataset(config: DataConfig) -> Dataset:
     Raises DataError where the source cannot be used, a class has fewer than two training images, or `train_limit`
     does not fit.
     """
-    splits = read_splits(config.dataset, config.img_size)
+    return cut_dataset(read_splits(config.dataset, config.img_size), config)
+
+
+def cut_dataset(splits: Splits, config: DataConfig) -> Dataset:
+    """What a source holds with validation cut off and the limit kept; raises DataError like `load_dataset`."""
     labels, seed = splits.train.labels, config.split_seed
     train_at, validation_at = _cut_validation(labels, splits.class_names, seed)
     if config.train_limit is not None:
