@@ -34,8 +34,12 @@ class InterruptedCommandError(PipelineError):
 
 
 def without_passwords(text: str) -> str:
-    """The text with `***` for the password of each URI in it: `postgresql://user:***@host/db`."""
-    return re.sub(r"(://[^\s/:@]*:)[^\s/]*(?=@)", r"\1***", text)
+    """The text with `***` for all that lets somebody in at each URI in it: `postgresql://***@host/db`.
+
+    A password may hold a slash or an `@`, and a token may stand in the user's place; so rather too much is hidden.
+    """
+    text = re.sub(r"(?<=://)(?:[^\s/?#:]*:\S*|[^\s/?#]*)@", "***@", text)
+    return re.sub(r"([?&]\w*password=)[^&\s]*?(?=['\"),.:;]*(?:[&\s]|$))", r"\1***", text, flags=re.IGNORECASE)
 
 
 def disk_full(error: BaseException | None) -> str | None:

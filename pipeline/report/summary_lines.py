@@ -33,18 +33,24 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     lines += summary["audit"]["lines"] if summary["audit"] else []
     times = summary["test_set_reads"]
     lines.append(f"test images: read {'once' if times == 1 else f'{times} times'} so far in this tracking store")
-    champion = "there is no champion yet"
-    if registry["champion_version"] is not None:
-        accuracy = registry["champion_test_accuracy"]
-        known = f", test {accuracy:.2%}" if accuracy is not None else ""
-        champion = f"champion: version {registry['champion_version']}{known}"
-    images = summary["dataset"]["test_images"]
-    aliases = f" [{', '.join(registry['aliases'])}]" if registry["aliases"] else ""
-    lines.append(
-        f"registry: {registry['model']} version {registry['version']}{aliases} (seed {winner['best_seed']}, "
-        f"test {winner['test_correct']} of {images}); {champion}"
-    )
+    lines.append(_registry_line(registry, winner, summary["dataset"]["test_images"]))
     return lines
+
+
+def _registry_line(registry: Mapping[str, Any], winner: Mapping[str, Any], images: int) -> str:
+    known = {"previous": "previous champion"}
+    names = [known.get(alias, alias) for alias in registry["aliases"]]
+    standing = f"is the {' and '.join(names)}" if names else "has no alias"
+    line = (
+        f"registry: {registry['model']} version {registry['version']} {standing} (seed {winner['best_seed']}, "
+        f"test {winner['test_correct']} of {images})"
+    )
+    champion, accuracy = registry["champion_version"], registry["champion_test_accuracy"]
+    if champion is None:
+        return f"{line}; there is no champion yet"
+    if champion == registry["version"]:
+        return line
+    return f"{line}; champion: version {champion}" + ("" if accuracy is None else f", test {accuracy:.2%}")
 
 
 def _spread(model: Mapping[str, Any], split: str) -> str:

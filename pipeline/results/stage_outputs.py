@@ -20,6 +20,8 @@ class Prepared:
     """Of all that the sweep trains, on whichever machine it goes on: else its trainings would not compare."""
     duplicates: int
     """Test images whose exact pixels are also in train or validation."""
+    validation_duplicates: int
+    """Validation images whose exact pixels are also in train."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from pipeline.cluster.connection import connected
 from pipeline.config import resolve_tracking_uri
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import PipelineError, UsageError, without_passwords
 from pipeline.graph.fingerprint import fingerprint
 from pipeline.session.folder import (
     RAY_TRAIN_FOLDER,
@@ -94,7 +94,9 @@ def _mark_unfinished(session: Session[Any], error: BaseException) -> None:
     if by_user:
         session.tracker.end_open_runs("KILLED", {"pipeline.stopped": "interrupted"})
     else:
-        session.tracker.end_open_runs("FAILED", {"pipeline.error": f"{type(error).__name__}: {error}"})
+        session.tracker.end_open_runs(
+            "FAILED", {"pipeline.error": without_passwords(f"{type(error).__name__}: {error}")}
+        )
     try:
         session.tracker.close(min(20, session.config.tracking_timeout))
     except PipelineError as lost:

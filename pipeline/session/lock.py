@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipeline.errors import UsageError, disk_full
+from pipeline.errors import UsageError, disk_full, without_passwords
 
 LOCK_FILE = ".lock"
 
@@ -46,7 +46,8 @@ def locked(folder: str) -> Iterator[None]:
             ) from error
         file.truncate(0)
         with suppress(OSError):  # on a disk that is full it holds without a name
-            os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}: {' '.join(sys.argv)}\n".encode())
+            command = without_passwords(" ".join(sys.argv))
+            os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}: {command}\n".encode())
         yield
 
 

@@ -25,8 +25,10 @@ from pipeline.trials.rungs import Rungs
 from tune_spaces.catalogue import SPACES, space_for
 from tune_spaces.space import Space, describe_domain, draw_trials
 from vit.data.dataset import Dataset
+from vit.model.config import ViTConfig
+from vit.model.work import flops_per_image
 from vit.training.precision import Precision, torch_version
-from vit.training.recipes import published
+from vit.training.recipes import Recipe, published
 
 SEARCH_CODE = (
     "pipeline.stages.prepare", "pipeline.stages.search", "pipeline.stages.audit", "pipeline.stages.baseline",
@@ -36,6 +38,11 @@ SEARCH_CODE = (
 NAMING_TRIALS = 32
 """By so many first trials of its search a folder is named, however many the search has."""
 POLL_SECONDS = 0.2
+MAY_DIFFER = (
+    "trials", "finalists", "seeds", "audit",
+    "workers_per_trial", "cpus_per_trial", "gpus_per_trial", "max_concurrent",
+)  # fmt: skip
+"""What a later command over the same folder may be given otherwise."""
 
 
 class SweepSession(Session[SweepConfig]):
@@ -152,9 +159,16 @@ class SweepSession(Session[SweepConfig]):
         """One choice for all that the command trains."""
         with self._lock:
             if self._precision is None:
-                model, recipe = published(self.dataset.shape, self.rungs.max_epochs)
-                self._precision = self.precision_for(model, recipe, self.allotment)
+                self._precision = self.precision_for(*self._probed, self.allotment)
             return self._precision
+
+    @property
+    def _probed(self) -> tuple[ViTConfig, Recipe]:
+        """For which training the precision is chosen: the dearest on a GPU; on a CPU one that is over soon."""
+        if not self.allotment.gpus:
+            return published(self.dataset.shape, self.rungs.max_epochs)
+        dearest = max(self.specs, key=lambda spec: flops_per_image(spec.model) * spec.recipe.batch_size)
+        return dearest.model, dearest.recipe
 
     def use_precision(self, precision: Precision) -> None:
         """Takes up what the sweep has trained in so far, maybe on another machine; this folder then stays with it."""
@@ -173,10 +187,10 @@ class SweepSession(Session[SweepConfig]):
             "workers_per_trial": allotment.workers, "cpus_per_trial": allotment.cpus,
             "gpus_per_trial": allotment.gpus, "max_concurrent": allotment.concurrent,
             # Measured now, if it has to be: later, the threads of stages side by side would get into its way.
-            "precision": self.precision, "finalists": config.finalists, "seeds": config.seeds,
+            "precision": self.precision, "finalists": config.finalists, "seeds": config.seeds, "audit": config.audit,
         }  # fmt: skip
         # MLflow keeps the parameters of the first command over this folder; these may differ in a later one.
-        tags = {f"pipeline.{name}": str(params[name]) for name in ("trials", "finalists", "seeds", "max_concurrent")}
+        tags = {f"pipeline.{name}": str(params[name]) for name in MAY_DIFFER}
         self.tracker.start_run(SWEEP_RUN, self.name, None, {**self.run_tags, **tags}, params, self.dataset_reference)
 
     def end_run(self) -> None:

@@ -16,9 +16,15 @@ def prepare_data(session: SweepSession) -> Prepared:
         f"{len(data.test)} test images of {size}, {data.num_classes} classes"
     )
     duplicates = duplicates_across_splits(data)
-    if duplicates:
-        session.say(f"warning: {duplicates} test images are also in train or validation")
-    return Prepared(measure_normalisation(data.train.images), session.precision, duplicates)
+    if duplicates.test:
+        session.say(f"warning: {duplicates.test} test images are also in train or validation")
+    if duplicates.validation:
+        session.say(
+            f"warning: {duplicates.validation} validation images are also in train: the accuracy by which everything is"
+            " chosen is too good; remove the copies from the data set"
+        )
+    normalisation = measure_normalisation(data.train.images)
+    return Prepared(normalisation, session.precision, duplicates.test, duplicates.validation)
 
 
 def training_data(session: SweepSession, prepared: Prepared) -> SharedData:

@@ -22,5 +22,6 @@ def write_report(
     session.artifacts.finish()
     summary = summarise(session, search, confirm, evaluate, register, audit)
     summary["dataset"]["test_images_also_in_train"] = prepare.duplicates
+    summary["dataset"]["validation_images_also_in_train"] = prepare.validation_duplicates
     record_summary(session, summary)
     return summary

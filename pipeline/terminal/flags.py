@@ -37,8 +37,13 @@ def add_shared_flags(parser: Parser) -> None:
     what.add_argument("--train-limit", type=int, help="train on this many images only")
     how = parser.add_argument_group("training")
     how.add_argument("--seed", type=int, default=defaults.seed, help="same seed, same results")
-    how.add_argument("--precision", default=defaults.precision, help="fp32, bf16, or auto: whichever trains faster")
-    how.add_argument("--compile", action="store_true", help="train through torch.compile")
+    how.add_argument(
+        "--precision", default=defaults.precision, help="fp32 (TF32 is off), bf16, or auto: whichever trains faster"
+    )
+    how.add_argument(
+        "--compile", action="store_true",
+        help="train through torch.compile, which needs a C++ compiler on a CPU, a C compiler on a GPU",
+    )  # fmt: skip
     how.add_argument(
         "--max-failures",
         type=int,

@@ -1,14 +1,16 @@
 """Figures and weights for the runs, gathered in a process of low priority, so that no trial waits for it."""
 
 import csv
+import logging
 import os
 import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, disk_full
 from pipeline.trials.folder import CONFUSION_FILE, TrialHistory, read_confusion
 from vit.files.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
+
+BEGUN = ".begun"
+"""What a folder's name ends with until all of it is there."""
+
+logger = logging.getLogger("pipeline.tracking")
 
 
 class ArtifactMaker:
@@ -30,29 +37,60 @@ class ArtifactMaker:
         # The process starts in this thread and inherits its mask: Ctrl-C never reaches it, not even on its way up.
         self._waiter = ThreadPoolExecutor(1, thread_name_prefix="artifacts", initializer=_block_ctrl_c)
         self._jobs: list[Future[None]] = []
+        self._lock = threading.Lock()
+        """Over the list: several threads hand in jobs and wait for them."""
 
-    def submit(self, job: Callable[..., None], *arguments: Any, then: Callable[[Path], None]) -> None:
-        """Runs `job(folder, *arguments)` on a fresh folder, then `then(folder)` in a thread of this process."""
-        self._jobs.append(self._waiter.submit(self._run, job, arguments, then))
+    def submit(self, job: Callable[..., None], *arguments: Any, name: str, then: Callable[[Path], None]) -> None:
+        """Runs `job(folder, *arguments)` on a fresh folder, then `then(folder)` in a thread of this process.
 
-    def _run(self, job: Callable[..., None], arguments: tuple[Any, ...], then: Callable[[Path], None]) -> None:
-        then(self._filled(job, arguments))
+        Where the job fails, `then` is given what it had made until then, and a warning names it: for the want of a
+        figure no search fails.
+        """
+        future = self._waiter.submit(self._run, job, arguments, name, then)
+        with self._lock:
+            self._jobs.append(future)
 
-    def _filled(self, job: Callable[..., None], arguments: tuple[Any, ...]) -> Path:
-        """A folder with what the job makes. Where its process is killed, perhaps for its memory, another tries."""
+    def _run(
+        self, job: Callable[..., None], arguments: tuple[Any, ...], name: str, then: Callable[[Path], None]
+    ) -> None:
+        folder, failure = self._attempt(job, arguments)
+        if isinstance(failure, BrokenProcessPool):  # its process was killed, perhaps for its memory: another tries
+            shutil.rmtree(folder)
+            folder, failure = self._attempt(job, arguments)
+        if failure is not None:
+            for begun in folder.glob(f"*{BEGUN}"):
+                shutil.rmtree(begun)
+            logger.warning("figures of %s are missing in MLflow, they could not be made: %s", name, failure)
+        then(folder)
+
+    def _attempt(self, job: Callable[..., None], arguments: tuple[Any, ...]) -> tuple[Path, Exception | None]:
+        """A folder with what the job made, and why that is not all."""
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
         try:
             self._pool.submit(job, folder, *arguments).result()
-        except BrokenProcessPool:
+        except BrokenProcessPool as error:
+            self._pool.shutdown(wait=False)
             self._pool = _new_pool()
-            folder = Path(tempfile.mkdtemp(dir=self._scratch))
-            self._pool.submit(job, folder, *arguments).result()
-        return folder
+            return folder, error
+        except Exception as error:  # whatever a drawing raises
+            if disk_full(error) or isinstance(error, PipelineError):  # weights are gone: no want of a figure
+                raise
+            return folder, error
+        return folder, None
 
     def finish(self) -> None:
-        """Waits for all jobs and what follows them; raises what the first failed one raised."""
-        for job in list(self._jobs):  # other threads may submit more
-            job.result()
+        """Waits for all jobs and what follows them.
+
+        Raises, once each: what a full disk, a lost file, or what follows a job has raised.
+        """
+        with self._lock:
+            jobs = list(self._jobs)
+        for job in jobs:
+            try:
+                job.result()
+            finally:
+                with self._lock:
+                    self._jobs = [other for other in self._jobs if other is not job]
 
     def close(self) -> None:
         """Drops what has not begun and removes the folders: call it when they have been read."""
@@ -85,29 +123,48 @@ def _end_with_the_driver() -> None:
 
 
 def make_trial_artifacts(out: Path, folder_uri: str, title: str, class_names: tuple[str, ...]) -> None:
-    """A trial's `checkpoint/` (its best weights, with their confusion matrix) and `figures/`.
+    """A trial's `checkpoint/` (its best weights, with their confusion matrix), which comes first, and `figures/`.
 
     Raises:
         PipelineError: the folder is not whole.
     """
+    copy_weights(out, folder_uri)
     from pipeline.figures.trial_figures import draw_curves  # slow to import, and needed in the jobs' process alone
 
     folder = Folder(folder_uri)
     history = TrialHistory.read(folder)
-    (out / "checkpoint").mkdir()
-    for name in (WEIGHTS_FILE, CONFIG_FILE, CONFUSION_FILE):
-        try:
-            (out / "checkpoint" / name).write_bytes(folder.read(name))
-        except FileNotFoundError as error:
-            raise PipelineError(
-                f"{folder.uri}/{name} is gone, and its trial has ended: remove its folder, and the trial is run again"
-            ) from error
-    figures = out / "figures"
-    figures.mkdir()
-    epochs = [{"epoch": entry["epoch"], **entry["metrics"]} for entry in history.epochs]
-    draw_curves(str(figures / "curves.png"), title, epochs, history.best_epoch)
-    subtitle = f"{title}: validation images, epoch {history.best_epoch}"
-    _draw_classes(figures, "", subtitle, class_names, read_confusion(folder))
+    with _whole(out / "figures") as figures:
+        epochs = [{"epoch": entry["epoch"], **entry["metrics"]} for entry in history.epochs]
+        draw_curves(str(figures / "curves.png"), title, epochs, history.best_epoch)
+        subtitle = f"{title}: validation images, epoch {history.best_epoch}"
+        _draw_classes(figures, "", subtitle, class_names, read_confusion(folder))
+
+
+def copy_weights(out: Path, folder_uri: str) -> None:
+    """A trial's `checkpoint/`.
+
+    Raises:
+        PipelineError: the folder is not whole.
+    """
+    folder = Folder(folder_uri)
+    with _whole(out / "checkpoint") as checkpoint:
+        for name in (WEIGHTS_FILE, CONFIG_FILE, CONFUSION_FILE):
+            try:
+                (checkpoint / name).write_bytes(folder.read(name))
+            except FileNotFoundError as error:
+                raise PipelineError(
+                    f"{folder.uri}/{name} is gone, and its trial has ended: remove its folder, and the trial is run "
+                    "again"
+                ) from error
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which has its name once it is full: whatever ends the process, none is taken in half."""
+    begun = folder.with_name(folder.name + BEGUN)
+    begun.mkdir()
+    yield begun
+    begun.rename(folder)
 
 
 def make_test_artifacts(
@@ -119,14 +176,12 @@ def make_test_artifacts(
     predicted: list[int],
 ) -> None:
     """The same figures over the test images, and each image's true and predicted class, in the data set's order."""
-    (out / "evaluation").mkdir()
-    with (out / "evaluation" / "test_predictions.csv").open("w", newline="") as file:
+    with _whole(out / "evaluation") as evaluation, (evaluation / "test_predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("label", "predicted"))
         writer.writerows(zip(labels, predicted, strict=True))
-    figures = out / "figures"
-    figures.mkdir()
-    _draw_classes(figures, "test_", f"{title}: test images", class_names, confusion)
+    with _whole(out / "figures") as figures:
+        _draw_classes(figures, "test_", f"{title}: test images", class_names, confusion)
 
 
 def _draw_classes(figures: Path, prefix: str, title: str, class_names: tuple[str, ...], confusion: ArrayLike) -> None:

@@ -94,13 +94,24 @@ def open_client(uri: str) -> "MlflowClient":
 
 @contextmanager
 def database_lock(uri: str) -> Iterator[None]:
-    """A lock: two processes that create the same SQLite database at once would both fail."""
+    """A lock: two processes that create the same SQLite database at once would both fail.
+
+    Raises:
+        UsageError: the database is where there are no locks.
+    """
     if not uri.startswith(_SQLITE):
         yield
         return
-    folder = os.open(_database_path(uri).parent, os.O_RDONLY)
+    path = _database_path(uri)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        except OSError as error:  # a network's file system without a lock service
+            raise UsageError(
+                f"--tracking-uri names {path}, whose file system knows no locks ({error.strerror}): name a file on a"
+                " local disk, or a server"
+            ) from error
         yield
     finally:
         os.close(folder)  # and so lets go
@@ -129,7 +140,7 @@ def _refuse_unusable_server(uri: str) -> None:
         )
     if status == 403 and "host header" in answer.text.lower():
         raise UsageError(
-            f"the tracking server {uri} refuses requests for the name {name}: start it with --allowed-hosts {name}"
+            f"the tracking server {uri} refuses requests for the name {name}: add {name} to its --allowed-hosts"
         )
     if status != 200:
         raise UsageError(

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline.tracking.artifacts import ArtifactMaker, make_trial_artifacts
+from pipeline.tracking.artifacts import ArtifactMaker, copy_weights, make_trial_artifacts
 from pipeline.tracking.events import LONGEST_TAG, DatasetReference, Status
 from pipeline.tracking.tracker import Tracker
-from pipeline.tracking.weights import lost_weights
+from pipeline.tracking.weights import ARTIFACTS, lost_weights
 from pipeline.trials.folder import trial_folder
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
@@ -89,12 +89,14 @@ class TrialRuns(Observer):
         self.tracker.log(key, summary, step=best.number, at=best.at, once=True)
 
         def complete(files: Path) -> None:
-            # A run that has ended has all its artifacts: whoever takes over may rely on it.
+            # A run that has ended has its weights: whoever takes over may rely on it.
+            if not (files / ARTIFACTS).exists():
+                copy_weights(files, folder.uri)
             self.tracker.log(key, files=files)
             end()
 
         title = self.run_name(record.spec)
-        self.artifacts.submit(make_trial_artifacts, folder.uri, title, self.class_names, then=complete)
+        self.artifacts.submit(make_trial_artifacts, folder.uri, title, self.class_names, name=title, then=complete)
 
     def trial_restored(self, record: TrialRecord) -> None:
         """Writes the whole run again if it is incomplete.

@@ -57,5 +57,5 @@ def record_test(
     tracker.log(key, counts_metrics("test", result.counts, names))  # a later evaluation corrects an earlier one
     artifacts.submit(
         make_test_artifacts, title, names, result.counts.confusion.numpy(), labels.tolist(), result.predicted,
-        then=lambda files: tracker.log(key, files=files),
+        name=f"{title} on the test images", then=lambda files: tracker.log(key, files=files),
     )  # fmt: skip

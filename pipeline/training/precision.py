@@ -1,5 +1,6 @@
 """fp32 or bf16, whichever trains faster where the training will run."""
 
+import math
 from typing import Any
 
 import ray
@@ -17,11 +18,12 @@ def measure_faster_precision(
 
     Args:
         model: what will be trained.
-        batch_size: images of a step.
+        batch_size: images of a step, which the workers of a training share.
         allotment: what the training takes.
         joined_cluster: whether it may train on another machine than this one.
     """
-    question = (model, batch_size, "cuda" if allotment.gpus else "cpu", max(1, int(allotment.cpus)))
+    share = math.ceil(batch_size / allotment.workers)
+    question = (model, share, "cuda" if allotment.gpus else "cpu", max(1, int(allotment.cpus)))
     if not joined_cluster and not allotment.gpus:
         return _probe(*question)  # trainings run on these very cores, and a process there takes seconds to start
     task: Any = ray.remote(_probe).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)

@@ -487,7 +487,9 @@ def test_a_finished_sweep_given_again_tells_the_registry_as_it_is_now(
     again = sweep.follow(SWEEP)
     assert (again.returncode, again.stderr) == (0, "")
     (line,) = [line for line in again.stdout.splitlines() if line.startswith("registry: ")]
-    assert re.search(r" version 1 \[champion\] .*; champion: version 1, test \d+\.\d\d%$", line)
+    winner, images = sweep.result["winner"], sweep.result["dataset"]["test_images"]
+    registered = f"seed {winner['best_seed']}, test {winner['test_correct']} of {images}"
+    assert line == f"registry: vit-digits version 1 is the champion ({registered})"
 
 
 def test_the_readmes_plan_says_that_nothing_is_left_to_run(sweep: Sweep) -> None:

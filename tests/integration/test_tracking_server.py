@@ -67,7 +67,7 @@ def test_by_a_name_that_it_does_not_allow_a_command_says_so_in_a_line(port: int,
     name = f"127.0.0.2:{port}"
     assert done.stderr == (
         f"error: the tracking server http://{name} refuses requests for the name {name}: "
-        f"start it with --allowed-hosts {name}\n"
+        f"add {name} to its --allowed-hosts\n"
     )
 
 
@@ -97,7 +97,7 @@ def test_with_the_login_it_lets_in(guarded: str, monkeypatch: pytest.MonkeyPatch
 def test_without_it_or_with_another_a_line_says_so_and_shows_no_password(guarded: str, login: str) -> None:
     with pytest.raises(UsageError) as refused:
         refuse_unreachable(f"http://{login}{guarded}")
-    shown = login.replace("wrong-password", "***")
+    shown = login.replace("alice:wrong-password", "***")
     assert str(refused.value) == (
         f"the tracking server http://{shown}{guarded} wants a login, or refuses the one given: "
         "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"

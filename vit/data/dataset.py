@@ -5,13 +5,16 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vit.data.arrays import DataError, DataShape, ImageArrays
+from vit.data.arrays import DataError, DataShape, ImageArrays, Splits
 from vit.data.sources import read_splits
 from vit.data.stratify import pick, stratified_counts
 
 SPLIT_SEED = 0
 """Of the cut between train and validation, and of the images that `train_limit` keeps."""
+Indices = NDArray[np.int64]
+"""Where images are in a split (N,), or which classes they are of."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,19 @@ def load_dataset(config: DataConfig) -> Dataset:
     Raises DataError where the source cannot be used, a class has fewer than two training images, or `train_limit`
     does not fit.
     """
-    splits = read_splits(config.dataset, config.img_size)
-    train, validation = _cut_validation(splits.train, splits.class_names, SPLIT_SEED)
+    return cut_dataset(read_splits(config.dataset, config.img_size), config)
+
+
+def cut_dataset(splits: Splits, config: DataConfig) -> Dataset:
+    """What a source holds with validation cut off and the limit kept; raises DataError like `load_dataset`."""
+    labels = splits.train.labels
+    train_at, validation_at = _cut_validation(labels, splits.class_names, SPLIT_SEED)
     if config.train_limit is not None:
-        train, validation = _limit(train, validation, len(splits.class_names), config.train_limit, SPLIT_SEED)
+        train_at, validation_at = _limit(
+            labels, train_at, validation_at, len(splits.class_names), config.train_limit, SPLIT_SEED
+        )
+    # Once all is chosen: each take is a copy.
+    train, validation = splits.train.take(train_at), splits.train.take(validation_at)
     return Dataset(
         splits.name,
         train,
@@ -100,24 +112,23 @@ def _validation_size(num_images: int, num_classes: int) -> int:
     return max(num_images // 10, min(num_images // 5, 1000), num_classes)
 
 
-def _cut_validation(images: ImageArrays, class_names: tuple[str, ...], seed: int) -> tuple[ImageArrays, ImageArrays]:
-    """Train and validation, each with at least one image of every class."""
-    counts = np.bincount(images.labels, minlength=len(class_names))
+def _cut_validation(labels: Indices, class_names: tuple[str, ...], seed: int) -> tuple[Indices, Indices]:
+    """Where train and validation stand, each with at least one image of every class."""
+    counts = np.bincount(labels, minlength=len(class_names))
     if counts.min() < 2:
         smallest = int(counts.argmin())
         raise DataError(
             f"class {class_names[smallest]} has {counts[smallest]} training images, but must have at least 2:"
             " one to train on and one to validate on"
         )
-    size = _validation_size(len(images), len(class_names))
-    validation = pick(images.labels, stratified_counts(counts, size, leave=1), seed)
-    train = np.setdiff1d(np.arange(len(images)), validation)
-    return images.take(train), images.take(validation)
+    size = _validation_size(len(labels), len(class_names))
+    validation = pick(labels, stratified_counts(counts, size, leave=1), seed)
+    return np.setdiff1d(np.arange(len(labels)), validation), validation
 
 
 def _limit(
-    train: ImageArrays, validation: ImageArrays, num_classes: int, limit: int, seed: int
-) -> tuple[ImageArrays, ImageArrays]:
+    labels: Indices, train: Indices, validation: Indices, num_classes: int, limit: int, seed: int
+) -> tuple[Indices, Indices]:
     """`limit` images of train, and as many of validation as a quarter of that, with every class in both."""
     if limit < num_classes:
         raise DataError(f"--train-limit is {limit}, but must be at least {num_classes}, an image of each class")
@@ -127,7 +138,7 @@ def _limit(
             " there are that many training images once validation is cut off"
         )
     size = limited_validation(len(validation), limit, num_classes)
-    return _subset(train, limit, seed), _subset(validation, size, seed)
+    return _subset(labels, train, limit, seed), _subset(labels, validation, size, seed)
 
 
 def limited_validation(images: int, train_limit: int, num_classes: int) -> int:
@@ -135,8 +146,9 @@ def limited_validation(images: int, train_limit: int, num_classes: int) -> int:
     return min(images, max(train_limit // 4, num_classes))
 
 
-def _subset(images: ImageArrays, size: int, seed: int) -> ImageArrays:
-    return images.take(pick(images.labels, stratified_counts(np.bincount(images.labels), size), seed))
+def _subset(labels: Indices, among: Indices, size: int, seed: int) -> Indices:
+    its_labels = labels[among]
+    return among[pick(its_labels, stratified_counts(np.bincount(its_labels), size), seed)]
 
 
 def _digest(class_names: tuple[str, ...], *parts: ImageArrays) -> str:

@@ -20,6 +20,8 @@ _THREADS_FROM_PIXELS = 64 * 64
 _CHUNK = 32
 _BATCH = 1024
 _SIZES_LISTED = 5
+_MOST_PIXELS = 50_000_000
+"""Of one image: a file of a few kB may unpack to gigabytes."""
 Size = tuple[int, int]
 """Width and height in pixels, as Pillow orders them."""
 
@@ -53,8 +55,8 @@ def decode_parts(where: str, parts: Sequence[EncodedPart], img_size: int | None)
     """Decodes the splits of one data set, which `where` names in messages, to arrays of a common shape.
 
     With `img_size` every image becomes `img_size` x `img_size`; without it all must share one square size. One
-    channel if all images of all splits are grey, else three. Raises DataError for an image that cannot be read and
-    for sizes that differ.
+    channel if all images of all splits are grey, else three. Raises DataError for an image that cannot be read or is
+    too large to unpack, and for sizes that differ.
     """
     decoder = _Decoder(img_size)
     arrays = [decoder.decode(part) for part in parts]
@@ -139,7 +141,10 @@ class _Decoder:
         # Pillow's readers raise OSError, SyntaxError, ValueError, struct.error and more on broken content.
         try:
             with Image.open(io.BytesIO(content)) as image:
+                _refuse_large(encoded, image.size)
                 return self._to_pixels(image)
+        except DataError:
+            raise
         except Exception as error:
             raise _broken(encoded, error) from error
 
@@ -169,6 +174,15 @@ def _stored_size(encoded: EncodedImage) -> Size:
             return image.size
     except Exception as error:
         raise _broken(encoded, error) from error
+
+
+def _refuse_large(encoded: EncodedImage, size: Size) -> None:
+    width, height = size
+    if width * height > _MOST_PIXELS:
+        raise DataError(
+            f"{encoded.where} is {width}x{height}, but an image must have at most {_MOST_PIXELS // 1_000_000} million"
+            " pixels: make it smaller"
+        )
 
 
 def _broken(encoded: EncodedImage, error: Exception) -> DataError:

@@ -40,10 +40,15 @@ def read_parquet(folder: Path) -> tuple[tuple[str, ...], list[EncodedPart]]:
 
 
 def _names_by_label(train: list["_Shard"], test: list["_Shard"]) -> dict[int, str]:
-    """The classes: as the first file that names them does, or where none does, the training labels themselves."""
-    named = next((shard.class_names for shard in (*train, *test) if shard.class_names), ())
+    """The classes: as the first training file that names them does, or where no file does, the training labels."""
+    named = next((shard.class_names for shard in train if shard.class_names), ())
     if named:
         return dict(enumerate(named))
+    if alone := next((shard.path for shard in test if shard.class_names), None):
+        raise DataError(
+            f"{alone} names its classes, but train*.parquet does not, and whether their numbers mean the same cannot be"
+            " told: name the classes in both, or in none"
+        )
     labels = np.unique(np.concatenate([shard.labels for shard in train]))
     return {int(label): str(label) for label in labels}
 

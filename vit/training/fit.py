@@ -41,7 +41,7 @@ class Runtime:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Precision = "fp32"
     compile: bool = False
-    """Run the model through torch.compile (needs a C++ compiler on a CPU)."""
+    """Run the model through torch.compile (needs a C++ compiler; on a GPU a C compiler, for Triton's launcher)."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,14 @@ from vit.model.vision_transformer import VisionTransformer
 Precision = Literal["fp32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 ROUNDS = 3
+"""Steps of each format to time, at least."""
+ENOUGH_SECONDS = 0.05
+"""Of steps of each format to time, at least: fewer would be the clock's noise, and a GPU's changing pace."""
+IMAGES_ON_A_CPU = 64
+"""At most: a CPU is busy with them, and the answer does not wait for more."""
 
+# fp32 is all of it: without this, a GPU's convolutions (not its matrix products) would round to TF32.
+torch.backends.cudnn.allow_tf32 = False
 
 # Less is not worth the coarser numbers.
 WORTHWHILE_SPEEDUP = 1.15
@@ -28,18 +35,36 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 def faster_precision(config: ViTConfig, batch_size: int, device: torch.device) -> Precision:
     """`bf16` where a training step of this model is clearly faster in it on this device, else `fp32`.
 
-    Takes about a second; both formats in turn, the best of a few rounds each.
+    fp32 is true fp32: TF32 is off. Takes about a second on a CPU, where 64 images stand for a batch. A GPU is given the
+    whole batch, since less would time the launching of its kernels; of one that does not fit into its memory, half.
     """
-    if _product_seconds(torch.bfloat16, device) > 1.5 * _product_seconds(torch.float32, device):
-        return "fp32"  # no hardware for it: a whole step would take minutes
-    best = dict.fromkeys(PRECISIONS, float("inf"))
+    if device.type == "cpu":
+        if _product_seconds(torch.bfloat16, device) > 1.5 * _product_seconds(torch.float32, device):
+            return "fp32"  # no hardware for it: a whole step would take minutes
+        batch_size = min(batch_size, IMAGES_ON_A_CPU)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         model = VisionTransformer(config).to(device)
-        images = torch.randn(min(batch_size, 64), config.in_chans, config.img_size, config.img_size, device=device)
-        for _ in range(ROUNDS + 1):  # the first round also warms up; it never is the best
-            for precision in PRECISIONS:
-                best[precision] = min(best[precision], _step_seconds(model, images, precision))
+        best = _best_seconds(model, config, batch_size, device)
     return "bf16" if best["fp32"] > WORTHWHILE_SPEEDUP * best["bf16"] else "fp32"
+
+
+def _best_seconds(
+    model: VisionTransformer, config: ViTConfig, batch_size: int, device: torch.device
+) -> dict[Precision, float]:
+    """Of a training step in each format, both in turn."""
+    try:
+        images = torch.randn(batch_size, config.in_chans, config.img_size, config.img_size, device=device)
+        timed: dict[Precision, list[float]] = {precision: [] for precision in PRECISIONS}
+        for precision in PRECISIONS:
+            _step_seconds(model, images, precision)  # warms up
+        while any(len(steps) < ROUNDS or sum(steps) < ENOUGH_SECONDS for steps in timed.values()):
+            for precision, steps in timed.items():
+                steps.append(_step_seconds(model, images, precision))
+        return {precision: min(steps) for precision, steps in timed.items()}
+    except torch.OutOfMemoryError:
+        if batch_size == 1:
+            raise
+    return _best_seconds(model, config, batch_size // 2, device)
 
 
 def _step_seconds(model: VisionTransformer, images: torch.Tensor, precision: Precision) -> float:

@@ -38,7 +38,7 @@ def nothing(**inputs: Any) -> None:
 STAGE = Stage("prepare", (), nothing, Prepared)
 IDENTITY = Identity({"images": "sha256:1", "rate": 1e-4, "compile": False, "space": None}, {"vit.fit": "12"}, {})
 OTHER = replace(IDENTITY, settings={"images": "sha256:2"})
-OUTPUT = Prepared(Normalisation((0.1 + 0.2,), (1 / 3,)), "bf16", duplicates=3)
+OUTPUT = Prepared(Normalisation((0.1 + 0.2,), (1 / 3,)), "bf16", duplicates=3, validation_duplicates=5)
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ with locked(sys.argv[1]):
 
 
 @contextmanager
-def held_by_another(folder: Path | str) -> Iterator["subprocess.Popen[str]"]:
-    line = [sys.executable, "-c", HOLDER, str(folder)]
+def held_by_another(folder: Path | str, *more: str) -> Iterator["subprocess.Popen[str]"]:
+    line = [sys.executable, "-c", HOLDER, str(folder), *more]
     with subprocess.Popen(line, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -52,6 +52,12 @@ def test_a_second_process_is_refused_and_told_who_holds_the_folder(tmp_path: Pat
             assert message.endswith("wait for it, or name another --storage")
         with locked(str(tmp_path / "another")):
             pass
+
+
+def test_nobody_reads_a_password_from_the_lock(tmp_path: Path) -> None:
+    with held_by_another(tmp_path, "--tracking-uri", "postgresql://u:pa/ss@host/db"):
+        assert str(lock_holder(str(tmp_path))).endswith(f"-c {tmp_path} --tracking-uri postgresql://***@host/db")
+        assert "pa/ss" not in lock_path(str(tmp_path)).read_text()
 
 
 def test_the_lock_is_free_after_the_holder_is_killed(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def finish_prepare(session: SweepSession, precision: Precision, at: int) -> None
     session.memory.remember("finished", False)
     graph = sweep_graph(session)
     identity, folder = graph.identities()["prepare"], Path(tempfile.mkdtemp())
-    write_stage(folder, graph["prepare"], identity, {}, Prepared(Normalisation((0.5,), (0.5,)), precision, 0))
+    write_stage(folder, graph["prepare"], identity, {}, Prepared(Normalisation((0.5,), (0.5,)), precision, 0, 0))
     tags = {
         "pipeline.kind": "stage", "pipeline.stage": "prepare", "pipeline.fingerprint": identity.fingerprint,
     }  # fmt: skip

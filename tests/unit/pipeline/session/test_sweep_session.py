@@ -1,10 +1,13 @@
 """What a sweep's session settles: which slots a search has beside the baseline, and what names its search."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 from ray import tune
 from ray.tune.search.sample import Domain
 from rich.console import Console
@@ -14,11 +17,15 @@ from pipeline.cluster.connection import connected
 from pipeline.config import SweepConfig
 from pipeline.session.lifecycle import open_session
 from pipeline.session.sweep_session import SweepSession, rungs_of, search_settings
+from pipeline.training import precision as measuring
 from pipeline.training.training import TrainingData
 from tune_spaces.catalogue import SPACES
 from tune_spaces.space import Domains, Space
 from vit.data.dataset import DataConfig, Dataset, load_dataset
 from vit.data.normalisation import measure_normalisation
+from vit.model.config import ViTConfig
+from vit.model.work import flops_per_image
+from vit.training.precision import Precision
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +122,40 @@ def test_where_none_are_shared_the_finalists_train_beside_the_audit(session: Swe
     session._allotment = Allotment(1, gpus, concurrent=4)
     session.audit_ended.clear()
     session.wait_for_audit()
+
+
+def probed(session: SweepSession, monkeypatch: pytest.MonkeyPatch, allotment: Allotment) -> tuple[ViTConfig, int]:
+    """For which model and how many images of a worker's step the session has the precision measured."""
+    asked = []
+
+    def probe(model: ViTConfig, batch_size: int, *where: object) -> Precision:
+        asked.append((model, batch_size))
+        return "bf16"
+
+    monkeypatch.setattr(measuring, "_probe", probe)
+    monkeypatch.setattr(ray, "remote", lambda task: SimpleNamespace(options=lambda **o: SimpleNamespace(remote=task)))
+    monkeypatch.setattr(ray, "get", lambda choice: choice)
+    monkeypatch.setattr(session, "_precision", None)
+    monkeypatch.setattr(session.memory, "remembered", lambda name: None)
+    session._allotment = allotment
+    assert session.precision == "bf16"
+    ((model, batch_size),) = asked
+    return model, batch_size
+
+
+def test_on_a_gpu_the_precision_is_chosen_for_the_dearest_training(
+    session: SweepSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batch_size = probed(session, monkeypatch, Allotment(1, 1.0, concurrent=4))
+    costs = [flops_per_image(spec.model) * spec.recipe.batch_size for spec in session.specs]
+    assert flops_per_image(model) * batch_size == max(costs) > costs[0]
+    _, share = probed(session, monkeypatch, Allotment(1, 1.0, concurrent=4, workers=3))
+    assert share == math.ceil(batch_size / 3)
+
+
+def test_on_a_cpu_it_is_chosen_for_the_published_one(session: SweepSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = probed(session, monkeypatch, Allotment(1, 0.0, concurrent=4))
+    assert model == session.specs[0].model
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from pipeline.trials.observers import Observer
 from pipeline.trials.records import BestEpoch, EpochRecord, TrialResult
 from vit.data.normalisation import Normalisation
 
-PREPARED = Prepared(Normalisation((0.5,), (0.25,)), "fp32", duplicates=0)
+PREPARED = Prepared(Normalisation((0.5,), (0.25,)), "fp32", duplicates=0, validation_duplicates=0)
 
 
 class FullStoreError(Exception):

@@ -23,12 +23,24 @@ ROOT = Path(__file__).parents[4]
 PNG = b"\x89PNG"
 # The side process imports them by name, which it cannot from a test module.
 JOBS = """
-import json, os
+import errno, json, os
 def look(folder, *arguments):
     about = {"nice": os.nice(0), "pid": os.getpid(), "empty": not list(folder.iterdir()), "arguments": arguments}
     (folder / "about.json").write_text(json.dumps(about))
+def half(folder):
+    (folder / "checkpoint").mkdir()
+    (folder / "figures.begun").mkdir()
+    (folder / "figures.begun" / "curves.png").write_bytes(b"half")
 def fail(folder, message):
-    raise OSError(message)
+    half(folder)
+    raise ValueError(message)
+def die(folder, kills):
+    half(folder)
+    with open(kills, "a") as file:
+        file.write("x")
+    os.kill(os.getpid(), 9)
+def fill(folder):
+    raise OSError(errno.ENOSPC, "No space left on device")
 def die_once(folder, marker):
     if not os.path.exists(marker):
         open(marker, "w").close()
@@ -63,7 +75,7 @@ def test_jobs_run_in_a_process_of_low_priority_and_folders_of_their_own(jobs: Mo
         made.append((folder, json.loads((folder / "about.json").read_text())))
 
     for number in range(3):
-        maker.submit(jobs.look, number, "x", then=read)
+        maker.submit(jobs.look, number, "x", name="trial", then=read)
     maker.finish()
     assert [about["arguments"] for _, about in made] == [[0, "x"], [1, "x"], [2, "x"]]
     assert {about["nice"] for _, about in made} == {19} != {os.nice(0)}
@@ -76,17 +88,47 @@ def test_jobs_run_in_a_process_of_low_priority_and_folders_of_their_own(jobs: Mo
     assert not any(folder.exists() or folder.parent.exists() for folder in folders)
 
 
-def test_a_job_that_fails_is_reported_at_the_end_and_holds_up_no_other(jobs: ModuleType) -> None:
-    maker = ArtifactMaker()
-    made: list[Path] = []
-    try:
-        maker.submit(jobs.fail, "disk full", then=made.append)
-        maker.submit(jobs.look, then=made.append)
-        with pytest.raises(OSError, match="disk full"):
-            maker.finish()
-    finally:
-        maker.close()
-    assert len(made) == 1
+def test_a_job_that_fails_leaves_what_was_whole_and_a_warning_and_holds_up_no_other(
+    maker: ArtifactMaker, jobs: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    received: list[list[str]] = []
+
+    def look(folder: Path) -> None:
+        received.append(sorted(path.name for path in folder.iterdir()))
+
+    maker.submit(jobs.fail, "no such colour", name="trial-03", then=look)
+    maker.submit(jobs.look, name="trial-04", then=look)
+    for _ in range(2):
+        maker.finish()
+    assert received == [["checkpoint"], ["about.json"]]
+    assert caplog.messages == ["figures of trial-03 are missing in MLflow, they could not be made: no such colour"]
+
+
+def test_a_job_whose_process_is_killed_again_and_again_is_given_up(
+    maker: ArtifactMaker, jobs: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    received: list[list[str]] = []
+    kills = tmp_path / "kills"
+    for name in ("trial-05", "trial-06"):
+        maker.submit(jobs.die, str(kills), name=name, then=lambda folder: received.append(sorted(os.listdir(folder))))
+    maker.submit(jobs.look, name="trial-07", then=lambda folder: received.append(sorted(os.listdir(folder))))
+    for _ in range(2):
+        maker.finish()
+    assert received == [["checkpoint"], ["checkpoint"], ["about.json"]]
+    assert len(kills.read_text()) == 4
+    assert [message.partition(" are")[0] for message in caplog.messages] == [
+        "figures of trial-05", "figures of trial-06",
+    ]  # fmt: skip
+
+
+def test_a_full_disk_is_received_once_and_at_the_end(maker: ArtifactMaker, jobs: ModuleType) -> None:
+    received: list[Path] = []
+    maker.submit(jobs.fill, name="trial-08", then=received.append)
+    maker.submit(jobs.look, name="trial-09", then=received.append)
+    with pytest.raises(OSError, match="No space left"):
+        maker.finish()
+    maker.finish()
+    assert len(received) == 1
 
 
 DRIVER = """
@@ -96,7 +138,7 @@ import artifact_jobs
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
     maker = ArtifactMaker()
-    maker.submit(artifact_jobs.wait, sys.argv[1], sys.argv[2], then=lambda folder: print("drawn", flush=True))
+    maker.submit(artifact_jobs.wait, sys.argv[1], sys.argv[2], name="x", then=lambda folder: print("drawn", flush=True))
     maker.finish()
     maker.close()
 """
@@ -142,7 +184,7 @@ def test_a_trials_artifacts(maker: ArtifactMaker, ended: Folder) -> None:
     def read(out: Path) -> None:
         contents.update({str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()})
 
-    maker.submit(make_trial_artifacts, ended.uri, "trial 3", ("a", "b"), then=read)
+    maker.submit(make_trial_artifacts, ended.uri, "trial 3", ("a", "b"), name="trial 3", then=read)
     maker.finish()
     assert contents.pop(f"checkpoint/{WEIGHTS_FILE}") == b"weights"
     assert contents.pop(f"checkpoint/{CONFIG_FILE}") == b"config"
@@ -158,7 +200,7 @@ def test_a_trial_that_has_lost_a_file_is_an_error_that_says_what_to_do(ended: Fo
     maker = ArtifactMaker()
     ended.remove(name)
     try:
-        maker.submit(make_trial_artifacts, ended.uri, "trial 3", ("a", "b"), then=lambda out: None)
+        maker.submit(make_trial_artifacts, ended.uri, "trial 3", ("a", "b"), name="trial 3", then=lambda out: None)
         message = f"{ended.uri}/{name} is gone, and its trial has ended: remove its folder, and the trial is run again"
         with pytest.raises(PipelineError, match=f"^{re.escape(message)}$"):
             maker.finish()
@@ -179,8 +221,10 @@ def test_a_job_whose_process_is_killed_is_done_by_another(jobs: ModuleType, tmp_
     """The memory killer likes a process that draws: the sweep goes on all the same."""
     maker, made = ArtifactMaker(), []
     marker = tmp_path / "killed once"
-    maker.submit(jobs.die_once, str(marker), then=lambda folder: made.append((folder / "done").read_text()))
-    maker.submit(jobs.look, then=lambda folder: made.append("next"))
+    maker.submit(
+        jobs.die_once, str(marker), name="trial", then=lambda folder: made.append((folder / "done").read_text())
+    )
+    maker.submit(jobs.look, name="next", then=lambda folder: made.append("next"))
     maker.finish()
     maker.close()
     assert made == ["second try", "next"]

@@ -1,5 +1,7 @@
 """Tracking URIs that cannot be used are refused in seconds, each with its reason."""
 
+import errno
+import fcntl
 import http.server
 import socket
 import subprocess
@@ -14,6 +16,7 @@ import pytest
 
 from pipeline.errors import PipelineError, UsageError
 from pipeline.tracking.server import open_client, refuse_missing_database, refuse_unreachable
+from pipeline.tracking.tracker import Tracker
 
 
 @pytest.fixture
@@ -120,6 +123,19 @@ def test_a_database_to_read_must_exist(folder: Path) -> None:
     with pytest.raises(UsageError, match=f"--tracking-uri is {missing}, but there is no such database"):
         refuse_missing_database(missing)
     assert not (folder / "none.db").exists()
+
+
+def test_a_file_system_without_locks_is_refused_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*anything: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UsageError) as refused:
+        Tracker(f"sqlite:///{tmp_path}/mlflow.db", "vit-x")
+    assert str(refused.value) == (
+        f"--tracking-uri names {tmp_path}/mlflow.db, whose file system knows no locks (No locks available): name a file"
+        " on a local disk, or a server"
+    )
 
 
 def test_processes_that_open_a_new_database_at_once_all_succeed(tmp_path: Path) -> None:

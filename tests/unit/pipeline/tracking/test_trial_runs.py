@@ -1,5 +1,6 @@
 """A trial's run in MLflow, as one process writes it, or as another does that takes over; on a real SQLite store."""
 
+import importlib
 import itertools
 import json
 import tempfile
@@ -9,21 +10,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from pipeline.tracking import trial_runs
 from pipeline.tracking.artifacts import ArtifactMaker
 from pipeline.tracking.events import DatasetReference
 from pipeline.tracking.tracker import Tracker
 from pipeline.tracking.trial_runs import SWEEP_RUN, AuditRuns, FinalistRuns, TrainRuns, TrialRuns, trial_key
 from pipeline.tracking.weights import ARTIFACTS, lost_weights
-from pipeline.trials.folder import trial_folder
+from pipeline.trials.folder import TrialHistory, trial_folder, write_confusion
 from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from pipeline.trials.rungs import Decision
 from tune_spaces.trial_spec import TrialSpec
 from vit.files.checkpoint import save_state
-from vit.files.storage import CONFIG_FILE, PREVIOUS_STATE_FILE, STATE_FILE, WEIGHTS_FILE
+from vit.files.storage import CONFIG_FILE, PREVIOUS_STATE_FILE, STATE_FILE, WEIGHTS_FILE, Folder
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import count_parameters
 from vit.training.recipes import Recipe
@@ -48,7 +51,7 @@ class Artifacts(ArtifactMaker):
         self.made: list[str] = []
         self.dies = False
 
-    def submit(self, job: Callable[..., None], *arguments: Any, then: Callable[[Path], None]) -> None:
+    def submit(self, job: Callable[..., None], *arguments: Any, name: str, then: Callable[[Path], None]) -> None:
         if self.dies:
             return
         self.made.append(arguments[0])
@@ -147,6 +150,45 @@ def test_a_trial_becomes_a_run(
     assert recorded == {name: [(2, EPOCHS[1].at, value)] for name, value in best.items()}
     assert run.info.run_name == "trial-01"
     assert run.data.tags["mlflow.parentRunId"] == driver.tracker.run_id(SWEEP_RUN)
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Folder:
+    """The trial's folder, with all that its training leaves; its confusion matrix cannot be drawn over two classes."""
+    folder = trial_folder(str(tmp_path), SPEC.index)
+    for name in (WEIGHTS_FILE, CONFIG_FILE):
+        folder.write(name, b"weights")
+    history = TrialHistory()
+    for epoch in EPOCHS:
+        history.add(epoch.number, 0, {"train/loss": 1.0, "train/accuracy": 0.5, **epoch.metrics})
+    history.write(folder)
+    write_confusion(folder, np.ones((3, 3), np.int64))
+    return folder
+
+
+@pytest.mark.parametrize("what", ["figures that cannot be drawn", "a process that is always killed"])
+def test_a_run_without_figures_ends_with_its_weights(
+    database: str, trained: Folder, what: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    if what == "a process that is always killed":
+        (tmp_path / "killed_job.py").write_text("import os\ndef die(*anything): os.kill(os.getpid(), 9)\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.setattr(trial_runs, "make_trial_artifacts", importlib.import_module("killed_job").die)
+    tracker = Tracker(database, f"experiment-{next(_numbers)}")
+    with closing(ArtifactMaker()) as artifacts, closing(tracker):
+        tracker.start_run(SWEEP_RUN, "sweep")
+        runs = TrialRuns(tracker, artifacts, str(tmp_path), DATA, ("a", "b"))
+        runs.trial_started(SPEC)
+        runs.trial_ended(record("finished"))
+        for _ in range(2):
+            artifacts.finish()
+        run_id = tracker.run_id(trial_key(SPEC.index))
+    assert tracker.client.get_run(run_id).info.status == "FINISHED"
+    assert [file.path for file in tracker.client.list_artifacts(run_id)] == [ARTIFACTS]
+    assert lost_weights(tracker.client, run_id) is None
+    (warning,) = caplog.messages
+    assert warning.startswith("figures of trial-01 are missing in MLflow, they could not be made: ")
 
 
 def test_a_trial_without_an_epoch_has_no_figures(start: Callable[[], Driver]) -> None:

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from tests.unit.vit.data.sample_data import colour, encoded, write_shard
 from vit.data import dataset
 from vit.data.arrays import DataError, ImageArrays
 from vit.data.dataset import DataConfig, Dataset, load_dataset
-from vit.data.duplicates import duplicates_across_splits
+from vit.data.duplicates import Duplicates, duplicates_across_splits
 from vit.data.stratify import pick, stratified_counts
 
 
@@ -219,11 +221,37 @@ def test_the_digest_is_the_same_in_another_process() -> None:
     assert other.stdout.strip() == load_dataset(DataConfig("digits", train_limit=50)).digest
 
 
-def test_duplicates_across_splits() -> None:
-    def arrays(*shades: int) -> ImageArrays:
-        images = np.stack([np.full((2, 2, 1), shade, np.uint8) for shade in shades])
-        return ImageArrays(images, np.zeros(len(shades), np.int64))
+def arrays(*shades: int) -> ImageArrays:
+    images = np.stack([np.full((2, 2, 1), shade, np.uint8) for shade in shades])
+    return ImageArrays(images, np.zeros(len(shades), np.int64))
 
+
+def test_duplicates_across_splits() -> None:
     # 1 stands in train, 4 in validation, twice in test; 9 only in test.
     data = Dataset("d", arrays(1, 2), arrays(4), arrays(1, 9, 4, 4), ("a", "b"), "", "", True, "")
-    assert duplicates_across_splits(data) == 3
+    assert duplicates_across_splits(data).test == 3
+
+
+def test_duplicates_of_train_in_validation() -> None:
+    # 2 stands in train, twice in validation; 7 twice in validation only; 8 in validation and test.
+    data = Dataset("d", arrays(1, 2), arrays(2, 7, 2, 7, 8), arrays(8, 9), ("a", "b"), "", "", True, "")
+    assert duplicates_across_splits(data) == Duplicates(test=1, validation=2)
+
+
+@pytest.mark.parametrize("limit", [None, 400])
+def test_loading_holds_the_images_twice_at_most(tmp_path: Path, limit: int | None) -> None:
+    """Once as the source gave them, once as they are given on: cut and limited in one go."""
+    cells: list[bytes | None] = [encoded(colour(shade, side=96)) for shade in range(200)]
+    write_shard(tmp_path / "train.parquet", cells * 3, [0, 1] * 300)
+    write_shard(tmp_path / "test.parquet", cells[:2], [0, 1])
+    config = DataConfig(str(tmp_path), train_limit=limit)
+    load_dataset(config)  # what is imported and kept by the first
+    tracemalloc.start()
+    try:
+        data = load_dataset(config)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    source = 600 * 96 * 96 * 3
+    given = data.train.images.nbytes + data.validation.images.nbytes
+    assert peak < 1.1 * (source + given)

@@ -100,6 +100,16 @@ def test_a_truncated_jpeg_is_named(tmp_path: Path, side: int) -> None:
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("img_size", [None, 4])
+def test_a_small_file_that_unpacks_to_much_is_refused_by_its_name(tmp_path: Path, img_size: int | None) -> None:
+    folder = pet_folder(tmp_path)
+    large = folder / "train" / "cat" / "1.png"
+    Image.new("1", (10_000, 5_001)).save(large)
+    assert large.stat().st_size < 100_000
+    with pytest.raises(DataError, match=f"^{large} is 10000x5001, but an image must have at most 50 million pixels"):
+        read_splits(str(folder), img_size)
+
+
 def break_(folder: Path, what: str) -> None:
     """Spoils a good folder of images in one way."""
     cat = folder / "train" / "cat"

@@ -40,6 +40,26 @@ def test_each_file_is_read_by_its_own_names(tmp_path: Path) -> None:
     assert splits.test.labels.tolist() == [0, 1, 1]
 
 
+def test_names_that_only_the_test_files_have_are_refused(tmp_path: Path) -> None:
+    """Train's 0 is dark and 1 is bright; by test's order dark would be a dog."""
+    dark, bright = encoded(colour(10)), encoded(colour(200))
+    write_shard(tmp_path / "train.parquet", [dark, bright], [0, 1])
+    write_shard(tmp_path / "test.parquet", [dark, bright], [1, 0], ("dog", "cat"))
+    with pytest.raises(DataError, match=r"test\.parquet names its classes, but train\*\.parquet does not, .* in none$"):
+        read_splits(str(tmp_path), None)
+
+
+def test_names_of_one_training_file_serve_for_the_others(tmp_path: Path) -> None:
+    dark, bright = encoded(colour(10)), encoded(colour(200))
+    write_shard(tmp_path / "train-0.parquet", [bright], [1])
+    write_shard(tmp_path / "train-1.parquet", [dark], [0], ("cat", "dog"))
+    write_shard(tmp_path / "test.parquet", [bright], [1])
+    splits = read_splits(str(tmp_path), None)
+    assert (splits.class_names, splits.train.labels.tolist(), splits.test.labels.tolist()) == (
+        ("cat", "dog"), [1, 0], [1],
+    )  # fmt: skip
+
+
 def test_a_file_of_other_classes_is_refused_by_its_name(tmp_path: Path) -> None:
     folder = pet_parquet(tmp_path)
     write_shard(folder / "test.parquet", [encoded(colour(1))], [0], ("cat", "fox"))
@@ -119,6 +139,7 @@ def break_parquet(folder: Path, what: str) -> None:
             image_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
             structs = pa.array([{"bytes": good, "path": "0"}, None], image_type)
             pq.write_table(pa.table({"image": structs, "label": [0, 1]}), train)
+            write_shard(test, [good], [1])
         case "label outside":
             write_shard(test, [good, good], [1, 2], ("cat", "dog"))
         case "label not in train":

@@ -5,7 +5,8 @@ import torch
 
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
-from vit.training.precision import PRECISIONS, Precision, autocast, faster_precision
+from vit.training import precision as probe
+from vit.training.precision import ENOUGH_SECONDS, PRECISIONS, Precision, autocast, faster_precision
 
 CPU = torch.device("cpu")
 # With dropout, so that a training step of the probe draws random numbers.
@@ -41,3 +42,70 @@ def test_the_probe_answers_and_leaves_the_random_state_alone() -> None:
     before = torch.get_rng_state()
     assert faster_precision(CONFIG, batch_size=8, device=CPU) in PRECISIONS
     assert torch.equal(torch.get_rng_state(), before)
+
+
+META = torch.device("meta")
+"""Not a CPU; its tensors have shapes and no content, so that any batch fits."""
+
+
+class Clock:
+    """In the place of real steps: a step takes as long as it is told to, and remembers what it was given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fits: int = 1 << 30, **seconds: float) -> None:
+        self.fits, self.seconds = fits, seconds
+        self.batches: list[int] = []
+        self.timed = dict.fromkeys(PRECISIONS, 0.0)
+        monkeypatch.setattr(probe, "_step_seconds", self.step)
+
+    def step(self, model: VisionTransformer, images: torch.Tensor, precision: Precision) -> float:
+        self.batches.append(len(images))
+        if len(images) > self.fits:
+            raise torch.OutOfMemoryError("out of memory")
+        self.timed[precision] += self.seconds[precision]
+        return self.seconds[precision]
+
+
+def refuse(*anything: object) -> float:
+    pytest.fail("timed a product")
+
+
+@pytest.mark.parametrize(("bf16", "expected"), [(0.0005, "bf16"), (0.00095, "fp32")])
+def test_a_gpu_is_timed_on_whole_batches_for_long_enough(
+    monkeypatch: pytest.MonkeyPatch, bf16: float, expected: Precision
+) -> None:
+    monkeypatch.setattr(probe, "_product_seconds", refuse)
+    clock = Clock(monkeypatch, fp32=0.001, bf16=bf16)
+    assert faster_precision(CONFIG, batch_size=1024, device=META) == expected
+    assert set(clock.batches) == {1024}
+    assert all(seconds >= ENOUGH_SECONDS for seconds in clock.timed.values())
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_a_single_image_that_does_not_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch, fits=300, fp32=1, bf16=0.5)
+    assert faster_precision(CONFIG, batch_size=1024, device=META) == "bf16"
+    assert sorted(set(clock.batches)) == [256, 512, 1024]
+    Clock(monkeypatch, fits=0, fp32=1, bf16=0.5)
+    with pytest.raises(torch.OutOfMemoryError):
+        faster_precision(CONFIG, batch_size=4, device=META)
+
+
+def test_a_cpu_is_asked_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_product_seconds", lambda dtype, device: 1.0)
+    clock = Clock(monkeypatch, fp32=1, bf16=0.5)
+    assert faster_precision(CONFIG, batch_size=1024, device=CPU) == "bf16"
+    assert clock.batches == [64] * 8  # a round to warm up and three to time, in both formats
+
+
+def test_a_cpu_without_hardware_for_bf16_is_not_asked_for_a_step_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_product_seconds", lambda dtype, device: {torch.bfloat16: 2.0}.get(dtype, 1.0))
+    clock = Clock(monkeypatch, fp32=1, bf16=0.5)
+    assert faster_precision(CONFIG, batch_size=8, device=CPU) == "fp32"
+    assert clock.batches == []
+
+
+def test_fp32_is_true_fp32() -> None:
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32
