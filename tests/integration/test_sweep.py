@@ -440,7 +440,7 @@ def test_the_output_tells_the_result_and_nothing_else(sweep: Sweep) -> None:
         f"test {winner['test_mean']:.2%} ± {100 * winner['test_spread']:.2f}"
     )
     registered = f"seed {winner['best_seed']}, test {winner['test_correct']} of {images}"
-    assert f"registry: vit-digits version 1 [challenger] ({registered}); there is no champion yet" in end
+    assert f"registry: vit-digits version 1 is the challenger ({registered}); there is no champion yet" in end
 
 
 def test_nothing_is_left_behind(sweep: Sweep) -> None:

@@ -25,11 +25,11 @@ def session_over(train: ImageArrays, validation: ImageArrays, test: ImageArrays)
     ("validation", "test", "warnings", "counts"),
     [
         (arrays(3), arrays(4), [], (0, 0)),
-        (arrays(3), arrays(3, 1, 4), ["2 test images also stand in train or validation"], (2, 0)),
+        (arrays(3), arrays(3, 1, 4), ["2 test images are also in train or validation"], (2, 0)),
         (
             arrays(2, 3, 2),
             arrays(4),
-            ["2 validation images also stand in train: the accuracy by which all is chosen is too good; remove the "
+            ["2 validation images are also in train: the accuracy by which everything is chosen is too good; remove the "
              "copies from the data set"],
             (0, 2),
         ),

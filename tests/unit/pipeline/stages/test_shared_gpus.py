@@ -46,7 +46,7 @@ def test_the_search_begins_once_the_baseline_has_its_workers(
     seen: list[bool] = []
 
     def train(
-        session: SweepSession, candidates: object, *others: object, observers: Sequence[Observer], **more: object
+        session: SweepSession, configurations: object, *others: object, observers: Sequence[Observer], **more: object
     ) -> NoReturn:
         for observer in observers:
             observer.epoch_done(session.specs[0], EpochRecord(1, {}))
@@ -56,7 +56,7 @@ def test_the_search_begins_once_the_baseline_has_its_workers(
         raise FullStoreError
 
     monkeypatch.setattr(session, "share", lambda data: None)
-    monkeypatch.setattr(baseline_stage, "train_finalists", train)
+    monkeypatch.setattr(baseline_stage, "train_to_full_length", train)
     with pytest.raises(FullStoreError):
         train_baseline(session, PREPARED)
     assert seen == [False, True]
