@@ -169,9 +169,9 @@ def measure_classes(classes: int, connection: Connection) -> None:
     from vit.data.arrays import ImageArrays
     from vit.data.normalisation import measure_normalisation
     from vit.model.config import ViTConfig
-    from vit.training.fit import Runtime
     from vit.training.parallel import Workers
     from vit.training.recipes import Recipe
+    from vit.training.runtime import Runtime
 
     rng = np.random.default_rng(0)
     images = ImageArrays(rng.integers(0, 256, (classes, 8, 8, 1), dtype=np.uint8), np.arange(classes))

@@ -22,10 +22,11 @@ import torch.multiprocessing as multiprocessing
 from benchmarks.machine import machine_line
 from vit.data.normalisation import Normalisation
 from vit.model.config import ViTConfig
-from vit.training.fit import Fit, Runtime, Split
+from vit.training.fit import Fit
 from vit.training.parallel import Workers
 from vit.training.precision import Precision
 from vit.training.recipes import Recipe
+from vit.training.runtime import Runtime, Split
 
 STEPS = 4
 BATCH = 128

@@ -1,15 +1,17 @@
 """Claim: on a CPU `vit` trains the published model at least twice as fast as the published code written out plainly.
 
-Three ways to train the same model on the same images, in turn, round by round, in one process:
+Four ways to train the same model on the same images, in turn, round by round, in one process:
 
 - `vit`: `vit.training.fit.Fit`, in the precision that `vit.training.precision` chooses here.
 - `plain`: the model as tutorials write it (separate query, key and value layers, attention written out), fp32, default
   AdamW, fed by the same batch augmentation as `vit`.
+- `timm`: timm's `VisionTransformer` of that shape in `vit`'s place: the same loop, precision and batch augmentation.
 - `torchvision`: the plain model fed the usual way, image by image through PIL transforms and a `DataLoader`.
 
-Before any timing, the plain model's weights are copied into `vit`'s: both must give the same logits. The first round
-of each is a warm-up and not counted. A round's time runs from before the shuffle to after the last step; validation is
-left out. The loader's workers stay alive between rounds: a real epoch is too long for their start to matter.
+Before any timing, the plain model's weights are copied into `vit`'s, and from there into timm's: all must give the same
+logits. The first round of each is a warm-up and not counted. A round's time runs from before the shuffle to after the
+last step; validation is left out. The loader's workers stay alive between rounds: a real epoch is too long for their
+start to matter.
 
     python -m benchmarks.throughput [--dataset NAME|PATH] [--rounds 5] [--workers 2] [--json FILE]
 """
@@ -26,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -38,9 +41,10 @@ from vit.data.normalisation import Normalisation, measure_normalisation
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
 from vit.training.augment import augment, draw
-from vit.training.fit import Fit, Runtime, Split
-from vit.training.precision import faster_precision
+from vit.training.fit import Fit
+from vit.training.precision import Precision, autocast, faster_precision
 from vit.training.recipes import PUBLISHED_MODEL, PUBLISHED_RECIPE
+from vit.training.runtime import Runtime, Split
 
 BATCHES_PER_ROUND = 4
 IMAGES_PER_ROUND = BATCHES_PER_ROUND * PUBLISHED_RECIPE.batch_size
@@ -138,9 +142,25 @@ def assert_same_model(config: ViTConfig) -> None:
             fused[f"blocks.{block}.attn.qkv.{kind}"] = torch.cat(layers)
     ours.load_state_dict(fused, strict=True)
     assert sum(parameter.numel() for parameter in plain.parameters()) == ours.num_parameters
+    timms = timm_model(config).eval()
+    timms.load_state_dict(ours.state_dict(), strict=True)
     images = torch.randn(8, config.in_chans, config.img_size, config.img_size)
     with torch.inference_mode():
         torch.testing.assert_close(ours(images), plain(images), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours(images), timms(images), rtol=1e-4, atol=1e-5)
+
+
+def timm_model(config: ViTConfig) -> nn.Module:
+    model: nn.Module = TimmVisionTransformer(
+        img_size=config.img_size,
+        patch_size=config.patch_size,
+        in_chans=config.in_chans,
+        num_classes=config.num_classes,
+        embed_dim=config.embed_dim,
+        depth=config.depth,
+        num_heads=config.num_heads,
+    )
+    return model
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):
@@ -175,7 +195,7 @@ class AugmentedBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for chosen in torch.randperm(len(self.split.labels)).split(PUBLISHED_RECIPE.batch_size):
-            draws = draw(len(chosen), PUBLISHED_RECIPE, self.generator)
+            draws = draw(len(chosen), PUBLISHED_MODEL.img_size, PUBLISHED_RECIPE, self.generator)
             yield self.normalisation(augment(self.split.images[chosen], draws)), self.split.labels[chosen]
 
 
@@ -190,8 +210,8 @@ def vit_round(config: ViTConfig, arrays: ImageArrays, normalisation: Normalisati
     return lambda: fit.run_epoch().train_seconds
 
 
-def plain_round(config: ViTConfig, batches: Iterable[tuple[Tensor, Tensor]]) -> Round:
-    model = PlainViT(config)
+def loop_round(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: Precision) -> Round:
+    """The loop as tutorials write it."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=PUBLISHED_RECIPE.learning_rate)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=PUBLISHED_RECIPE.epochs)
 
@@ -201,8 +221,9 @@ def plain_round(config: ViTConfig, batches: Iterable[tuple[Tensor, Tensor]]) -> 
         loss_sum, correct = 0.0, 0
         for images, labels in batches:
             optimizer.zero_grad()
-            logits = model(images)
-            loss = F.cross_entropy(logits, labels)
+            with autocast(CPU, precision):
+                logits = model(images)
+            loss = F.cross_entropy(logits.float(), labels)
             loss.backward()
             optimizer.step()
             loss_sum += loss.item()
@@ -298,8 +319,11 @@ def main() -> None:
     )
     ways = {
         f"vit, {precision}": vit_round(config, arrays, normalisation, Runtime(CPU, precision)),
-        "plain, fp32": plain_round(config, AugmentedBatches(arrays, normalisation)),
-        f"plain, fp32, torchvision DataLoader ({arguments.workers} workers)": plain_round(config, loader),
+        f"timm, {precision}": loop_round(timm_model(config), AugmentedBatches(arrays, normalisation), precision),
+        "plain, fp32": loop_round(PlainViT(config), AugmentedBatches(arrays, normalisation), "fp32"),
+        f"plain, fp32, torchvision DataLoader ({arguments.workers} workers)": loop_round(
+            PlainViT(config), loader, "fp32"
+        ),
     }
     columns = measure(ways, arguments.rounds)
     print(table(columns))

@@ -9,6 +9,8 @@ from pipeline.errors import UsageError
 from vit.data.dataset import DataConfig
 
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
+SearchMethod = Literal["random", "tpe"]
+TestTimeAugmentation = Literal["none", "flip"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class CommandConfig:
     seed: int = 0
     precision: PrecisionChoice = "auto"
     compile: bool = False
+    tta: TestTimeAugmentation = "none"
+    """`flip`: beside the plain figure, the test accuracy by the mean of an image's logits and its mirror image's."""
     max_failures: int = 2
     """How often a training whose process died is taken up again."""
     address: str | None = None
@@ -58,6 +62,8 @@ class CommandConfig:
         _at_least("--max-failures", self.max_failures, 0)
         if self.precision not in get_args(PrecisionChoice):
             raise UsageError(f"--precision is {self.precision!r}, but must be one of {get_args(PrecisionChoice)}")
+        if self.tta not in get_args(TestTimeAugmentation):
+            raise UsageError(f"--tta is {self.tta!r}, but must be one of {', '.join(get_args(TestTimeAugmentation))}")
         for flag, value in (("--tracking-timeout", self.tracking_timeout), ("--stall-minutes", self.stall_minutes)):
             if not value > 0:
                 raise UsageError(f"{flag} is {value:g}, but must be above 0")
@@ -89,7 +95,9 @@ class SweepConfig(CommandConfig):
     reduction_factor: int = 3
     """One in this many trials passes a rung of ASHA."""
     space: str | None = None
-    """Name of a search space; None chooses by the image size."""
+    """Name of a search space, or a Python file with one; None chooses by the image size."""
+    search: SearchMethod = "random"
+    """How the trials are chosen: drawn beforehand, or each by what those before it came to."""
     workers_per_trial: int = 1
     """Processes that train one trial together; `resources` says what each takes."""
     resources: TrialResources = field(default_factory=TrialResources)
@@ -124,6 +132,8 @@ class SweepConfig(CommandConfig):
         _at_least("--max-epochs", self.max_epochs, 1)
         _at_least("--grace-epochs", self.grace_epochs, 1)
         _at_least("--reduction-factor", self.reduction_factor, 2)
+        if self.search not in get_args(SearchMethod):
+            raise UsageError(f"--search is {self.search!r}, but must be one of {', '.join(get_args(SearchMethod))}")
         _at_least("--workers-per-trial", self.workers_per_trial, 1)
         gpus = self.resources.gpus_per_trial
         if self.workers_per_trial > 1 and gpus is not None and gpus % 1 != 0:
@@ -166,6 +176,8 @@ class TrainConfig(CommandConfig):
     recipe: str = "seed"
     epochs: int | None = None
     """None takes the recipe's."""
+    settings: tuple[str, ...] = ()
+    """`FIELD=VALUE` of model or recipe, in the place of the recipe's own."""
     workers: WorkerRange = field(default_factory=WorkerRange)
     cpus_per_worker: float = 1.0
     gpus_per_worker: float | None = None

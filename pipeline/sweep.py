@@ -26,7 +26,10 @@ def build_parser() -> Parser:
     search.add_argument(
         "--reduction-factor", type=int, default=defaults.reduction_factor, help="one in this many passes a rung"
     )
-    search.add_argument("--space", help="search space by name; default: by the image size")
+    search.add_argument("--space", help="search space by name, or a .py file of yours; default: by the image size")
+    search.add_argument(
+        "--search", default=defaults.search, help="how trials are chosen: random, or tpe, by what the others came to"
+    )
     final = parser.add_argument_group("confirmation")
     final.add_argument(
         "--finalists", type=int, default=defaults.finalists, help="best trials to train again before one is believed"
@@ -75,6 +78,7 @@ def config_of(flags: Namespace) -> SweepConfig:
         grace_epochs=flags.grace_epochs,
         reduction_factor=flags.reduction_factor,
         space=flags.space,
+        search=flags.search,
         workers_per_trial=flags.workers_per_trial,
         resources=TrialResources(flags.cpus_per_trial, flags.gpus_per_trial, flags.max_concurrent),
         finalists=flags.finalists,

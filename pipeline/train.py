@@ -11,14 +11,19 @@ from pathlib import Path
 from pipeline.config import TrainConfig, WorkerRange, refuse_unwritable_file
 from pipeline.terminal.exits import run_command
 from pipeline.terminal.flags import Parser, add_shared_flags, shared_values
+from vit.training.recipes import RECIPES
 
 
 def build_parser() -> Parser:
     defaults = TrainConfig()
     parser = Parser(prog="python -m pipeline.train", description="Train one Vision Transformer, on several workers.")
     what = parser.add_argument_group("run")
-    what.add_argument("--recipe", default=defaults.recipe, help="model and recipe by name: seed, the published one")
+    what.add_argument("--recipe", default=defaults.recipe, help=f"model and recipe by name: {', '.join(RECIPES)}")
     what.add_argument("--epochs", type=int, help="full length; default: the recipe's")
+    what.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings",
+        help="change a field of the model or of the recipe, such as depth=8; may be given several times",
+    )  # fmt: skip
     what.add_argument("--register", action="store_true", help="measure it on the test images and make it challenger")
     run = parser.add_argument_group("resources")
     run.add_argument("--workers", default="1", help="N, or FEWEST:MOST to follow a cluster that grows and shrinks")
@@ -33,6 +38,7 @@ def config_of(flags: Namespace) -> TrainConfig:
         **shared_values(flags),
         recipe=flags.recipe,
         epochs=flags.epochs,
+        settings=tuple(flags.settings),
         workers=WorkerRange.parse(flags.workers),
         cpus_per_worker=flags.cpus_per_worker,
         gpus_per_worker=flags.gpus_per_worker,

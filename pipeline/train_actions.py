@@ -40,13 +40,13 @@ def train_and_report(session: TrainSession) -> dict[str, Any]:
         "training_seconds": record.seconds,
     }
     if session.config.register:
-        registered = session.memory.remembered("registered") or _test_and_register(session, record)
-        session.memory.remember("registered", registered)
-        result |= registered
+        result |= _registered(session, record)
         session.say(
             f"registry: {session.model_name} version {result['version']}, test {result['test_accuracy']:.2%}"
             f" ({result['test_correct']} of {len(session.dataset.test)})"
         )
+        if "test_accuracy_tta_flip" in result:
+            session.say(f"with each image's mirror image, test {result['test_accuracy_tta_flip']:.2%}")
     return result
 
 
@@ -88,13 +88,22 @@ class _PrintsEpochs(Observer):
         self._session.say(f"warning: the training goes on from an earlier checkpoint: {reason}")
 
 
+def _registered(session: TrainSession, record: TrialRecord) -> dict[str, Any]:
+    """What an earlier command found on the test images, where it looked for all that this one asks."""
+    known: dict[str, Any] | None = session.memory.remembered("registered")
+    if known is None or (session.config.tta == "flip" and "test_accuracy_tta_flip" not in known):
+        known = _test_and_register(session, record)
+        session.memory.remember("registered", known)
+    return known
+
+
 def _test_and_register(session: TrainSession, record: TrialRecord) -> dict[str, Any]:
     data, run_id = session.dataset, session.tracker.run_id(trial_key(0))
     run = FullLengthRun.of(record, session.spec.seed, run_id, session.trials_folder)
     weights = session.find_weights(0, run)
     record_test_set_read(session.tracker, trial_key(0), data.test_digest)
     with Watchdog(session.config.stall_minutes, session.say):
-        (test,) = evaluate_on_test([weights], data.test, session.allotment)
+        (test,) = evaluate_on_test([weights], data.test, session.allotment, session.config.tta == "flip")
     record_test(session.tracker, session.artifacts, data, run_id, test, session.name)
     version = register(
         session.tracker.client,
@@ -108,4 +117,5 @@ def _test_and_register(session: TrainSession, record: TrialRecord) -> dict[str, 
         f" ({test.counts.correct} of {test.counts.total})",
     )
     session.artifacts.finish()
-    return {"version": version, "test_accuracy": test.counts.accuracy, "test_correct": test.counts.correct}
+    tta = {} if test.tta_correct is None else {"test_accuracy_tta_flip": test.tta_correct / test.counts.total}
+    return {"version": version, "test_accuracy": test.counts.accuracy, "test_correct": test.counts.correct, **tta}

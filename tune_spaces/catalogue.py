@@ -1,9 +1,9 @@
 """All search spaces, by name."""
 
-from tune_spaces import natural, small
+from tune_spaces import natural, recipe, small
 from tune_spaces.space import Space
 
-SPACES: dict[str, Space] = {module.SPACE.name: module.SPACE for module in (small, natural)}
+SPACES: dict[str, Space] = {module.SPACE.name: module.SPACE for module in (small, natural, recipe)}
 
 
 def space_for(img_size: int) -> Space:

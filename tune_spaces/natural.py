@@ -1,20 +1,21 @@
 """Natural images of 32 pixels and more: CIFAR-10 and its kin.
 
-Question: what does the published ViT lack most on few natural images: a convolutional stem, another shape, another
-step size, or regularisation?
+Question: which shape, which start and which regularisation let a small ViT learn most from few natural images?
 Budget: 32 trials of at most 30 epochs, the published length; ASHA spends about a quarter of that.
+Every sweep begins with the published configuration and with `fast30-conv`, the best that is known.
 """
 
 from ray import tune
 
 from tune_spaces.space import Domains, Space, patch_sizes
 from vit.data.arrays import DataShape
-from vit.training.recipes import published_patch_size
+from vit.training.recipes import fast30_conv, published_patch_size
 
 
 def _domains(shape: DataShape) -> Domains:
     # 200 patches at most: attention and memory grow with their number (14 x 14 patches of 224-pixel images are 196).
     patches = patch_sizes(shape.img_size, fewest=16, most=200) or [published_patch_size(shape.img_size)]
+    mirrored: Domains = {"flip_alternates": tune.choice([False, True])} if shape.mirror_safe else {}
     return {
         "patch_size": tune.choice(patches),
         "depth": tune.randint(4, 10),
@@ -23,20 +24,23 @@ def _domains(shape: DataShape) -> Domains:
         "global_pool": tune.choice(["token", "avg"]),
         "stem": tune.choice(["patch", "conv"]),
         "drop_path_rate": tune.choice([0.0, 0.1]),
-        "learning_rate": tune.loguniform(2e-4, 3e-3),
+        "optimizer": tune.choice(["adamw", "muon"]),
+        "learning_rate": tune.loguniform(5e-4, 8e-3),
+        "schedule": tune.choice(["cosine", "linear"]),
         "weight_decay": tune.loguniform(1e-3, 0.3),
         "batch_size": tune.choice([64, 128, 256]),
         "warmup_epochs": tune.choice([0.0, 1.0]),
         "label_smoothing": tune.choice([0.0, 0.1]),
         "clip_grad": tune.choice([0.0, 1.0]),
+        "ema_decay": tune.choice([0.0, 0.99, 0.995]),
+        "attention_init": tune.choice(["timm", "mimetic"]),
+        "position_init": tune.choice(["timm", "sincos"]),
+        "patch_init": tune.choice(["timm", "whitening"]),
         "rotation": tune.choice([0.0, 15.0]),
         "crop_padding": tune.choice([0, shape.img_size // 8]),
+        "cutout": tune.choice([0, shape.img_size // 4]),
+        **mirrored,
     }
 
 
-SPACE = Space(
-    name="natural",
-    question="what does the published ViT lack most on few natural images?",
-    max_epochs=30,
-    domains=_domains,
-)
+SPACE = Space(name="natural", max_epochs=30, domains=_domains, base=fast30_conv)

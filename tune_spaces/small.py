@@ -33,7 +33,6 @@ def _domains(shape: DataShape) -> Domains:
 
 SPACE = Space(
     name="small",
-    question="how fine must the patches be, and how small a ViT is enough?",
     max_epochs=45,
     domains=_domains,
 )

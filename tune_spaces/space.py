@@ -1,8 +1,8 @@
 """What a search space is, and how its trials are drawn. Its domains are Ray Tune's; what a trial is knows no Ray."""
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,12 @@ class Space:
     """
 
     name: str
-    question: str
     max_epochs: int
     """Full length of a trial where the user names none."""
     domains: Callable[[DataShape], Domains]
+    base: Callable[[DataShape], tuple[ViTConfig, Recipe]] = published
+    """What a trial has of all that does not vary. Where it is not the published configuration, it is the best known
+    recipe, and itself trial 1 of every sweep."""
 
 
 def draw_trials(space: Space, shape: DataShape, count: int, epochs: int, seed: int) -> list[TrialSpec]:
@@ -39,23 +41,40 @@ def draw_trials(space: Space, shape: DataShape, count: int, epochs: int, seed: i
     shorter one, in any process.
     """
     domains = space.domains(shape)
-    baseline_model, baseline_recipe = published(shape, epochs)
-    specs = [TrialSpec(0, baseline_model, baseline_recipe, _training_seed(seed, 0))]
-    for index in range(1, count):
+    specs = first_trials(space, shape, epochs, seed)[:count]
+    for index in range(len(specs), count):
         rng = np.random.default_rng((seed, index))
         drawn = {name: _plain(domain.sample(random_state=rng)) for name, domain in sorted(domains.items())}
-        specs.append(_spec(index, drawn, specs[0], _training_seed(seed, index)))
+        specs.append(trial_of(index, drawn, space, shape, epochs, seed))
     return specs
 
 
-def _spec(index: int, drawn: dict[str, Any], baseline: TrialSpec, training_seed: int) -> TrialSpec:
-    model_values, recipe_values = asdict(baseline.model), asdict(baseline.recipe)
-    head_width = drawn.pop("head_width", baseline.model.embed_dim // baseline.model.num_heads)
-    model_fields = {field.name for field in fields(ViTConfig)}
-    for name, value in drawn.items():
-        (model_values if name in model_fields else recipe_values)[name] = value
+def first_trials(space: Space, shape: DataShape, epochs: int, seed: int) -> list[TrialSpec]:
+    """What every sweep begins with: the published configuration and, where the space knows a better one, that."""
+    known = [published] if space.base is published else [published, space.base]
+    specs = []
+    for index, configuration in enumerate(known):
+        model, recipe = configuration(shape)
+        specs.append(TrialSpec(index, model, replace(recipe, epochs=epochs), _training_seed(seed, index)))
+    return specs
+
+
+def trial_of(index: int, drawn: Mapping[str, Any], space: Space, shape: DataShape, epochs: int, seed: int) -> TrialSpec:
+    """The trial with these values of the hyperparameters that vary.
+
+    Raises:
+        ValueError: the space names what no model and no recipe has, or a value that it does not take.
+    """
+    base_model, base_recipe = space.base(shape)
+    model_values, recipe_values = asdict(base_model), {**asdict(base_recipe), "epochs": epochs}
+    values = {**drawn}
+    head_width = values.pop("head_width", base_model.embed_dim // base_model.num_heads)
+    for name, value in values.items():
+        if name not in model_values and name not in recipe_values:
+            raise ValueError(f"{name!r} is no field of a model or of a recipe, nor head_width")
+        (model_values if name in model_values else recipe_values)[name] = value
     model_values["embed_dim"] = model_values["num_heads"] * head_width
-    return TrialSpec(index, ViTConfig(**model_values), Recipe(**recipe_values), training_seed)
+    return TrialSpec(index, ViTConfig(**model_values), Recipe(**recipe_values), _training_seed(seed, index))
 
 
 def _training_seed(seed: int, index: int) -> int:

@@ -11,7 +11,7 @@ from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.model.work import elements_per_image, flops_per_image
 from vit.training.calibration import StepTimes
-from vit.training.fit import EVALUATION_BATCH
+from vit.training.evaluation import EVALUATION_BATCH
 from vit.training.precision import Precision
 
 NUM_MEASURED = 4

@@ -12,8 +12,9 @@ METRICS_BESIDE_THE_CLASSES = 7
 """Of an epoch: `pipeline.training.training.epoch_metrics`."""
 METRICS_OF_THE_BEST_EPOCH = 3
 ROWS_OF_A_RUN = 14
-"""The run itself, its tags (`pipeline.*` and MLflow's own) and its parameter `num_parameters`: what is left of the 75
-rows that a trial of 2 epochs wrote (docs/experiments.md, what a trial costs the driver)."""
+"""The run itself, its tags (`pipeline.*` and MLflow's own) and its parameter `num_parameters`: what was left of the 75
+rows that a trial of 2 epochs wrote, which had seven parameters fewer (docs/experiments.md, what a trial costs the
+driver)."""
 
 
 def weights_bytes(spec: TrialSpec) -> int:
@@ -21,7 +22,10 @@ def weights_bytes(spec: TrialSpec) -> int:
 
 
 def state_bytes(spec: TrialSpec) -> int:
-    """The whole state of a training: weights, AdamW's two moments, and the weights' average where there is one."""
+    """The whole state of a training: weights, AdamW's two moments, and the weights' average where there is one.
+
+    Muon keeps one moment of the blocks' matrices, and so less.
+    """
     return (4 if spec.recipe.ema_decay else 3) * weights_bytes(spec)
 
 

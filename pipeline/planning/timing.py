@@ -12,8 +12,8 @@ from pipeline.planning.cost import Calibration, TimedModel, specs_to_measure
 from pipeline.session.sweep_session import SweepSession
 from tune_spaces.trial_spec import TrialSpec
 from vit.training.calibration import StepTimes, measure_step
-from vit.training.fit import Runtime
 from vit.training.precision import Precision
+from vit.training.runtime import Runtime
 
 
 def calibrate(session: SweepSession) -> Calibration:

@@ -137,6 +137,7 @@ def _model(model: ConfirmedModel, evaluated: Evaluated, class_names: Sequence[st
     scores = [evaluated.scores[run.run_id] for run in model.runs]
     kept = evaluated.scores[model.best_run.run_id] if model.runs else None
     tested = [score.accuracy for score in scores]
+    mirrored = [score.tta_accuracy for score in scores if score.tta_accuracy is not None]
     return {
         "name": "published" if model.is_published else f"trial {model.index}",
         "trial": model.index,
@@ -150,6 +151,8 @@ def _model(model: ConfirmedModel, evaluated: Evaluated, class_names: Sequence[st
         "test_accuracies": tested,
         "test_mean": mean(tested) if tested else None,
         "test_spread": spread(tested),
+        "test_tta_mean": mean(mirrored) if mirrored else None,
+        "test_tta_spread": spread(mirrored),
         "run_ids": [run.run_id for run in model.runs],
         "best_seed": model.best_run.seed if model.runs else None,
         "val_accuracy": model.best_run.best.accuracy if model.runs else None,

@@ -27,6 +27,8 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
             f"published configuration: validation {_spread(baseline, 'val')}, test {_spread(baseline, 'test')}; gain "
             f"{points_text(gain['val_accuracy'])} and {points_text(gain['test_accuracy'])} points"
         )
+    if winner.get("test_tta_mean") is not None:
+        lines.append(_tta_line(winner, baseline))
     lines += [f"not eligible: {model['error']}" for model in summary["confirm"]["models"] if model["error"]]
     lines.append(f"ASHA: {asha['epochs']} of {asha['full_grid_epochs']} epochs of the full grid ({asha['share']:.1%})")
     lines += [*summary["importance_lines"], *(f"edge: {line}" for line in summary["edges"])]
@@ -51,6 +53,11 @@ def _registry_line(registry: Mapping[str, Any], winner: Mapping[str, Any], image
     if champion == registry["version"]:
         return line
     return f"{line}; champion: version {champion}" + ("" if accuracy is None else f", test {accuracy:.2%}")
+
+
+def _tta_line(winner: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
+    line = f"with each image's mirror image, test: winner {_spread(winner, 'test_tta')}"
+    return line if winner["published"] else f"{line}, published configuration {_spread(baseline, 'test_tta')}"
 
 
 def _spread(model: Mapping[str, Any], split: str) -> str:

@@ -80,10 +80,16 @@ class TestScore:
     total: int
     class_accuracy: tuple[float | None, ...]
     """In the order of the class names; None for a class without test images."""
+    tta_correct: int | None = None
+    """With each image's mirror image (`--tta flip`); None where nobody asked."""
 
     @property
     def accuracy(self) -> float:
         return self.correct / self.total
+
+    @property
+    def tta_accuracy(self) -> float | None:
+        return None if self.tta_correct is None else self.tta_correct / self.total
 
 
 def spread(values: list[float]) -> float | None:

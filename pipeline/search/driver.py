@@ -27,6 +27,10 @@ class StartLimits:
     """Whether any more may begin at all; once it is false, the search ends with the trials that run."""
 
 
+Suggest = Callable[[int, Sequence[TrialRecord]], TrialSpec]
+"""Gives the trial to run as number so-and-so, by those that have ended."""
+
+
 class SearchDriver:
     """One search under way. Every decision and every end is in the ledger before it takes effect."""
 
@@ -38,16 +42,21 @@ class SearchDriver:
         observers: Sequence[Observer],
         limits: StartLimits,
         interrupted: Callable[[], bool],
+        suggest: Suggest | None = None,
     ) -> None:
-        """Takes up what an earlier driver left in the ledger."""
-        self._specs = {spec.index: spec for spec in specs}
+        """Takes up what an earlier driver left in the ledger.
+
+        With `suggest`, a trial becomes in the end what that says; `specs` tell how many there are.
+        """
+        self._specs = {spec.index: spec for spec in specs} | ledger.specs
+        self._suggest = suggest
         self._ledger, self._observers, self._limits = ledger, observers, limits
         self._interrupted = interrupted
         self._asha = Asha(rungs)
         for index in ledger.begun:
             for decision in ledger.decisions(index):
                 self._asha.replay(index, decision)
-        self._waiting = [spec for spec in specs if spec.index not in ledger.ended]
+        self._waiting = [spec.index for spec in specs if spec.index not in ledger.ended]
         self._handed_out: set[int] = set()
         self._epochs: dict[int, list[EpochRecord]] = {}
         self._refused: set[str] = set()
@@ -78,10 +87,12 @@ class SearchDriver:
         return len(self._handed_out) < self._limits.free_slots()
 
     def next_trial(self) -> TrialSpec:
-        """Hands out the next of the drawn trials, in their order."""
-        spec = self._waiting.pop(0)
-        self._handed_out.add(spec.index)
-        return spec
+        """Hands out the next of the trials, in their order."""
+        index = self._waiting.pop(0)
+        if self._suggest is not None and index not in self._ledger.begun:
+            self._specs[index] = self._suggest(index, self.records)
+        self._handed_out.add(index)
+        return self._specs[index]
 
     def give_back_slot(self, index: int) -> None:
         self._handed_out.discard(index)

@@ -9,8 +9,8 @@ from pipeline.search.reports import epoch_report, error_report
 from pipeline.training.training import LoadedData, Training, TrainingContext, is_out_of_memory
 from pipeline.training.worker_group import SharedData
 from tune_spaces.trial_spec import TrialSpec
-from vit.training.fit import Runtime
 from vit.training.parallel import Workers
+from vit.training.runtime import Runtime
 
 
 class Trial(tune.Trainable):

@@ -11,7 +11,7 @@ from pipeline.search.reports import ACCURACY
 
 
 class InOrderSearcher(Searcher):
-    """Hands out the drawn trials one after another, as slots become free."""
+    """Hands out the trials one after another, as slots become free."""
 
     def __init__(self, driver: SearchDriver) -> None:
         super().__init__(metric=ACCURACY, mode="max")
@@ -28,11 +28,11 @@ class InOrderSearcher(Searcher):
         return {"trial": spec.to_dict()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing to learn: the trials are drawn beforehand. Its slot is free."""
+        """Nothing to learn: the driver knows what came of it. Its slot is free."""
         self._driver.give_back_slot(self._indices[trial_id])
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the trials are drawn again from the seed."""
+        """Nothing to save: the trials' folders tell all."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""

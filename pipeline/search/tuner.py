@@ -11,7 +11,7 @@ from ray import tune
 from pipeline.cluster.allotment import Allotment
 from pipeline.errors import PipelineError
 from pipeline.search.distributed_trial import DistributedTrial
-from pipeline.search.driver import SearchDriver, StartLimits
+from pipeline.search.driver import SearchDriver, StartLimits, Suggest
 from pipeline.search.trial import Trial
 from pipeline.search.tune_adapters import AshaScheduler, InOrderSearcher, TrialEvents
 from pipeline.training.training import TrainingContext
@@ -42,6 +42,8 @@ class Search:
     """Path or URI of a folder for Ray Train's own files, where a trial has several workers."""
     max_failures: int = 2
     """How often a trial whose process died is taken up again."""
+    suggest: Suggest | None = None
+    """What a trial becomes, where that depends on the ones before; None: what `specs` say."""
 
 
 def run_search(
@@ -57,9 +59,9 @@ def run_search(
     Raises:
         PipelineError: the disk is full; what was saved is still there.
     """
-    ledger = Ledger(search.context.folder, search.specs)
+    ledger = Ledger(search.context.folder, search.specs, fixed=search.suggest is None)
     limits = limits or StartLimits(lambda: search.allotment.concurrent)
-    driver = SearchDriver(search.specs, search.rungs, ledger, observers, limits, interrupted)
+    driver = SearchDriver(search.specs, search.rungs, ledger, observers, limits, interrupted, search.suggest)
     driver.announce_restored()
     if len(driver.records) < len(search.specs):
         try:

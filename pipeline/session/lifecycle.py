@@ -36,6 +36,8 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
     """
     refuse_unreachable(resolve_tracking_uri(config.tracking_uri))
     dataset = load_dataset(config.data)
+    if config.tta == "flip" and not dataset.mirror_safe:
+        raise UsageError(f"--tta is flip, but must be none for {dataset.name}: a mirror image may be of another class")
     folder = folder_of(kind, config, dataset)
     with storage_errors(folder):
         folder = folder_to_use(folder, config.forced)

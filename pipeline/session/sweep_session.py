@@ -24,6 +24,7 @@ from pipeline.training.worker_group import SharedData
 from pipeline.trials.rungs import Rungs
 from tune_spaces.catalogue import SPACES, space_for
 from tune_spaces.space import Space, describe_domain, draw_trials
+from tune_spaces.user_space import SpaceError, load_space
 from vit.data.dataset import Dataset
 from vit.model.config import ViTConfig
 from vit.model.work import flops_per_image
@@ -210,6 +211,7 @@ def search_settings(config: SweepConfig, dataset: Dataset, space: Space, rungs: 
         "trials": config.trials,
         "seed": config.seed,
         "space": space.name,
+        **({} if config.search == "random" else {"search": config.search}),
         "full length": rungs.max_epochs,
         "grace epochs": rungs.grace_epochs,
         "reduction factor": rungs.reduction_factor,
@@ -224,10 +226,18 @@ def search_settings(config: SweepConfig, dataset: Dataset, space: Space, rungs: 
 
 
 def space_of(config: SweepConfig, dataset: Dataset) -> Space:
-    """Raises UsageError where there is no such space."""
-    if config.space is not None and config.space not in SPACES:
-        raise UsageError(f"--space is {config.space!r}, but must be one of {', '.join(sorted(SPACES))}")
-    return SPACES[config.space] if config.space else space_for(dataset.img_size)
+    """Raises UsageError where there is no such space, or the user's own has a mistake."""
+    if config.space is None:
+        return space_for(dataset.img_size)
+    if config.space in SPACES:
+        return SPACES[config.space]
+    if not config.space.endswith(".py"):
+        known = ", ".join(sorted(SPACES))
+        raise UsageError(f"--space is {config.space!r}, but must be one of {known}, or a file that ends in .py")
+    try:
+        return load_space(config.space, dataset.shape)
+    except SpaceError as error:
+        raise UsageError(f"--space: {error}") from error
 
 
 def rungs_of(config: SweepConfig, space: Space) -> Rungs:

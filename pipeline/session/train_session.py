@@ -13,6 +13,7 @@ from pipeline.session.session import Session
 from pipeline.tracking.trial_runs import TrainRuns
 from tune_spaces.trial_spec import TrialSpec
 from vit.data.dataset import Dataset
+from vit.training.overrides import overridden
 from vit.training.precision import torch_version
 from vit.training.recipes import RECIPES
 
@@ -68,10 +69,23 @@ class TrainSession(Session[TrainConfig]):
 
 
 def spec_of(config: TrainConfig, dataset: Dataset) -> TrialSpec:
-    """What is trained."""
+    """What is trained.
+
+    Raises:
+        UsageError: there is no such recipe, or a setting does not fit it.
+    """
     if config.recipe not in RECIPES:
         raise UsageError(f"--recipe is {config.recipe!r}, but must be one of {', '.join(sorted(RECIPES))}")
     model, recipe = RECIPES[config.recipe](dataset.shape)
     if config.epochs is not None:
         recipe = replace(recipe, epochs=config.epochs)
-    return TrialSpec(0, model, recipe, config.seed)
+    try:
+        changed_model, recipe = overridden(model, recipe, config.settings)
+    except ValueError as error:
+        raise UsageError(f"--set: {error}") from error
+    for name in ("img_size", "in_chans", "num_classes"):
+        if getattr(changed_model, name) != getattr(model, name):
+            raise UsageError(
+                f"--set: {name} is {getattr(changed_model, name)}, but must be the images' {getattr(model, name)}"
+            )
+    return TrialSpec(0, changed_model, recipe, config.seed)

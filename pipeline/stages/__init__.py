@@ -59,7 +59,8 @@ def sweep_graph(session: SweepSession) -> Graph:
             {**finals, "finalists": config.finalists}, _lost_models,
         ),
         _stage(
-            session, "evaluate", ("confirm",), evaluate_on_test_images, Evaluated, {"test images": data.test_digest}
+            session, "evaluate", ("confirm",), evaluate_on_test_images, Evaluated,
+            {"test images": data.test_digest, "test-time augmentation": config.tta},
         ),
         _stage(
             session, "register", ("confirm", "evaluate"), register_winner, int, {"model": session.model_name},

@@ -13,10 +13,11 @@ def evaluate_on_test_images(session: SweepSession, confirm: Confirmed) -> Evalua
     pairs = [(model, run) for model in confirm.models for run in model.runs]
     record_test_set_read(tracker, session.stage_records["evaluate"].key, data.test_digest)
     weights = [session.find_weights(model.index, run) for model, run in pairs]
-    results = evaluate_on_test(weights, data.test, session.final_allotment)
+    results = evaluate_on_test(weights, data.test, session.final_allotment, session.config.tta == "flip")
     scores: dict[str, TestScore] = {}
     for (model, run), result in zip(pairs, results, strict=True):
         counts = result.counts
         record_test(tracker, session.artifacts, data, run.run_id, result, f"trial {model.index}, seed {run.seed}")
-        scores[run.run_id] = TestScore(counts.correct, counts.total, tuple(counts.class_accuracy))
+        by_class = tuple(counts.class_accuracy)
+        scores[run.run_id] = TestScore(counts.correct, counts.total, by_class, result.tta_correct)
     return Evaluated(scores, count_test_set_reads(tracker.client, data.test_digest))

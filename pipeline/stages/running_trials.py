@@ -2,7 +2,7 @@
 
 from pipeline.errors import InterruptedCommandError
 from pipeline.planning.deadline import Deadline
-from pipeline.search.driver import StartLimits
+from pipeline.search.driver import StartLimits, Suggest
 from pipeline.search.tuner import Search, run_search
 from pipeline.session.sweep_session import SweepSession
 from pipeline.terminal.progress import Progress
@@ -22,8 +22,11 @@ def run_trials(
     rungs: Rungs,
     data: SharedData,
     deadline: Deadline | None = None,
+    suggest: Suggest | None = None,
 ) -> list[TrialRecord]:
     """Runs the trials to their ends, under `folder`, each with a run of the given kind; gives their records.
+
+    With `suggest`, a trial becomes what that says, and `specs` tell only how many there are.
 
     Raises:
         InterruptedCommandError: the user wants to stop; what has ended stays in MLflow.
@@ -39,6 +42,7 @@ def run_trials(
         session.tune_folder,
         session.ray_train_folder,
         session.config.max_failures,
+        suggest,
     )
     limits = StartLimits(lambda: session.free_slots, deadline.leaves_time if deadline else lambda: True)
     try:

@@ -5,6 +5,8 @@ from pipeline.planning.deadline import Deadline, FullLengthTrainings
 from pipeline.results.leaderboard import leaderboard
 from pipeline.results.stage_outputs import Prepared, Searched
 from pipeline.search.decisions import log_decisions
+from pipeline.search.driver import Suggest
+from pipeline.search.suggestions import TpeSuggestions
 from pipeline.session.sweep_session import SweepSession
 from pipeline.stages.prepare import training_data
 from pipeline.stages.running_trials import run_trials
@@ -21,10 +23,18 @@ def search_configurations(session: SweepSession, prepare: Prepared) -> Searched:
     )
     session.wait_for_baseline()
     data, deadline = training_data(session, prepare), _deadline(session)
-    trials = run_trials(session, TrialRuns, session.trials_folder, specs, session.rungs, data, deadline)
+    folder, suggest = session.trials_folder, _suggestions(session)
+    trials = run_trials(session, TrialRuns, folder, specs, session.rungs, data, deadline, suggest)
     if len(trials) < len(specs):
         session.say(f"search: the budget left no time for {len(specs) - len(trials)} of the trials")
     return _searched(session, leaderboard(trials))
+
+
+def _suggestions(session: SweepSession) -> Suggest | None:
+    """What chooses the trials by those before them; None where all are drawn beforehand."""
+    if session.config.search == "random":
+        return None
+    return TpeSuggestions(session.space, session.dataset.shape, session.rungs.max_epochs, session.config.seed)
 
 
 def _deadline(session: SweepSession) -> Deadline | None:

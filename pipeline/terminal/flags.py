@@ -14,7 +14,7 @@ class _HelpFormatter(argparse.HelpFormatter):
     """Shows a flag's default behind its help, where there is one to show."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, argparse.SUPPRESS):
+        if action.default in (None, False, [], argparse.SUPPRESS):
             return action.help
         return f"{action.help} (default: %(default)s)"
 
@@ -39,6 +39,9 @@ def add_shared_flags(parser: Parser) -> None:
     how.add_argument("--seed", type=int, default=defaults.seed, help="same seed, same results")
     how.add_argument(
         "--precision", default=defaults.precision, help="fp32 (TF32 is off), bf16, or auto: whichever trains faster"
+    )
+    how.add_argument(
+        "--tta", default=defaults.tta, help="flip: measure on the test images with each one's mirror image, too"
     )
     how.add_argument(
         "--compile", action="store_true",
@@ -70,7 +73,7 @@ def add_shared_flags(parser: Parser) -> None:
 def shared_values(flags: Namespace) -> dict[str, Any]:
     """The fields of `CommandConfig`."""
     names = (
-        "seed", "precision", "compile", "max_failures", "stall_minutes", "address", "tracking_uri",
+        "seed", "precision", "tta", "compile", "max_failures", "stall_minutes", "address", "tracking_uri",
         "tracking_timeout", "storage",
     )  # fmt: skip
     data = DataConfig(flags.dataset, flags.img_size, flags.train_limit)

@@ -16,8 +16,9 @@ from vit.data.arrays import ImageArrays
 from vit.data.dataset import Dataset
 from vit.files.checkpoint import load_model
 from vit.files.storage import Folder
-from vit.training.fit import Runtime, Split, predict
+from vit.training.evaluation import predict
 from vit.training.metrics import Counter, Counts
+from vit.training.runtime import Runtime, Split
 
 
 @dataclass(frozen=True)
@@ -29,24 +30,37 @@ class TestResult:
     counts: Counts
     predicted: list[int]
     """The predicted class of each test image, in the data set's order."""
+    tta_correct: int | None = None
+    """How many are right by the mean of the logits of an image and of its mirror image; None where nobody asked."""
 
 
-def evaluate_on_test(weights: Sequence[Folder], test: ImageArrays, allotment: Allotment) -> list[TestResult]:
-    """Evaluates models on the cluster, side by side, given the folders of their weights."""
+def evaluate_on_test(
+    weights: Sequence[Folder], test: ImageArrays, allotment: Allotment, with_mirror: bool
+) -> list[TestResult]:
+    """Evaluates models on the cluster, side by side, given the folders of their weights.
+
+    `with_mirror` also counts what is right by each image and its mirror image together.
+    """
     images = ray.put(test)
     task: Any = ray.remote(_evaluate).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
     on_gpu = allotment.gpus > 0
-    return list(ray.get([task.remote(folder.uri, images, on_gpu) for folder in weights]))
+    return list(ray.get([task.remote(folder.uri, images, on_gpu, with_mirror) for folder in weights]))
 
 
-def _evaluate(folder_uri: str, test: ImageArrays, on_gpu: bool) -> TestResult:
+def _evaluate(folder_uri: str, test: ImageArrays, on_gpu: bool, with_mirror: bool) -> TestResult:
     device = torch.device("cuda" if on_gpu else "cpu")
     model, card = load_model(Folder(folder_uri))
     split = Split.of(test, device)
-    logits = predict(model.to(device), split.images, card.normalisation, Runtime(device))
+    model, runtime = model.to(device), Runtime(device)
+    logits = predict(model, split.images, card.normalisation, runtime)
     counter = Counter(card.model.num_classes, device)
     counter.add(logits, split.labels)
-    return TestResult(counter.counts(), logits.argmax(dim=1).cpu().numpy().astype(np.int64).tolist())
+    tta_correct = None
+    if with_mirror:
+        both = predict(model, split.images, card.normalisation, runtime, with_mirror=True)
+        tta_correct = int((both.argmax(dim=1) == split.labels).sum())
+    predicted = logits.argmax(dim=1).cpu().numpy().astype(np.int64).tolist()
+    return TestResult(counter.counts(), predicted, tta_correct)
 
 
 def record_test(
@@ -54,7 +68,10 @@ def record_test(
 ) -> None:
     """Adds test metrics, figures and predictions to the run that trained the model, whichever command began it."""
     key, names, labels = tracker.adopt(run_id), dataset.class_names, dataset.test.labels
-    tracker.log(key, counts_metrics("test", result.counts, names))  # a later evaluation corrects an earlier one
+    metrics = counts_metrics("test", result.counts, names)
+    if result.tta_correct is not None:
+        metrics["test/accuracy_tta_flip"] = result.tta_correct / result.counts.total
+    tracker.log(key, metrics)  # a later evaluation corrects an earlier one
     artifacts.submit(
         make_test_artifacts, title, names, result.counts.confusion.numpy(), labels.tolist(), result.predicted,
         name=f"{title} on the test images", then=lambda files: tracker.log(key, files=files),

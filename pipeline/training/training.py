@@ -16,10 +16,11 @@ from vit.data.arrays import ImageArrays
 from vit.data.normalisation import Normalisation
 from vit.files.checkpoint import ModelCard, load_state, save_card, save_state, save_weights
 from vit.files.storage import STATE_FILE
-from vit.training.fit import Epoch, Fit, Runtime, Split
+from vit.training.fit import Epoch, Fit
 from vit.training.metrics import Counts
 from vit.training.parallel import Workers
 from vit.training.precision import Precision
+from vit.training.runtime import Runtime, Split
 
 LONGEST_CLASS_NAME = 200
 """Of a metric's name, which has at most 250 letters."""

@@ -11,8 +11,9 @@ from pipeline.training.instruction import POLL_SECONDS, Instruction, add_start
 from pipeline.training.training import LoadedData, Training
 from pipeline.trials.folder import TrialHistory
 from vit.files.storage import Folder
-from vit.training.fit import NonFiniteLossError, Runtime
+from vit.training.fit import NonFiniteLossError
 from vit.training.parallel import Workers
+from vit.training.runtime import Runtime
 
 
 def train_as_instructed(config: dict[str, Any]) -> None:

@@ -15,27 +15,34 @@ from vit.files.storage import CONCURRENT_READS
 class Ledger:
     """The decisions and ends of a search's trials, each kept in the trial's own folder."""
 
-    def __init__(self, trials_folder: str, specs: list[TrialSpec]) -> None:
+    def __init__(self, trials_folder: str, specs: list[TrialSpec], fixed: bool = True) -> None:
         """Reads what an earlier driver left.
+
+        Args:
+            trials_folder: path or URI.
+            specs: the search's trials, by index.
+            fixed: whether the trials have to be these; else one that has begun is what it was begun as.
 
         Raises:
             PipelineError: a trial there is not the one that would be run now.
         """
-        self._folder = trials_folder
+        self._folder, self._fixed = trials_folder, fixed
         self.ended: dict[int, TrialRecord] = {}
         self._trials: dict[int, TrialLedger] = {}
         with ThreadPoolExecutor(CONCURRENT_READS) as pool:
             for spec, ledger in zip(specs, pool.map(self._read, specs), strict=True):
                 if ledger is not None:
                     self._trials[spec.index] = ledger
-            ended = [spec for spec in specs if spec.index in self._trials and self._trials[spec.index].outcome]
+            self.specs = {index: TrialSpec.from_dict(ledger.spec) for index, ledger in self._trials.items()}
+            """Of the trials that have begun, by index."""
+            ended = [self.specs[index] for index, ledger in sorted(self._trials.items()) if ledger.outcome]
             for record in pool.map(self._record, ended):
                 self.ended[record.index] = record
 
     def _read(self, spec: TrialSpec) -> TrialLedger | None:
         folder = trial_folder(self._folder, spec.index)
         ledger = TrialLedger.read(folder)
-        if ledger is not None and ledger.spec != spec.to_dict():
+        if self._fixed and ledger is not None and ledger.spec != spec.to_dict():
             raise PipelineError(
                 f"{folder.uri} holds another trial {spec.index} than this search has: name another --storage"
             )

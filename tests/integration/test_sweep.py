@@ -29,7 +29,8 @@ from tune_spaces.space import draw_trials
 from vit.data.dataset import DataConfig, Dataset, load_dataset
 from vit.files.checkpoint import load_model
 from vit.files.storage import Folder
-from vit.training.fit import Runtime, Split, evaluate
+from vit.training.evaluation import evaluate
+from vit.training.runtime import Runtime, Split
 
 pytestmark = pytest.mark.slow
 

@@ -1,15 +1,29 @@
-"""`pipeline.train --register` given after the training, whose folder has been damaged meanwhile."""
+"""`pipeline.train --register`: the README's command, and weights that were damaged since the training."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.integration.commands import run_here
+from tests.integration.commands import run_here, runs_of
+from tests.integration.readme import commands_of
 from vit.files.storage import WEIGHTS_FILE
 
 pytestmark = pytest.mark.slow
 
-TRAIN = ("--dataset", "digits", "--train-limit", "40", "--epochs", "1", "--precision", "fp32")
+SHORT = ("--train-limit", "40", "--epochs", "1", "--precision", "fp32")
+TRAIN = ("--dataset", "digits", *SHORT)
+
+
+def test_a_recipe_with_settings_of_ones_own_is_trained_and_registered(tmp_path: Path) -> None:
+    ((module, *flags),) = (words for words in commands_of("pipeline.train") if "--set" in words)
+    done = run_here(module, tmp_path, *flags, *SHORT)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert "registry: vit-digits version 1, test " in done.stdout
+    (run,) = (run for run in runs_of(tmp_path) if run.data.tags["pipeline.kind"] == "train")
+    expected = {"optimizer": "muon", "global_pool": "avg", "depth": "4", "learning_rate": "0.002", "epochs": "1"}
+    assert {name: run.data.params[name] for name in expected} == expected
+    refused = run_here(module, tmp_path, *flags, "--set", "depth=none")
+    assert (refused.returncode, refused.stderr) == (2, "error: --set: depth is 'none', but must be a whole number\n")
 
 
 def test_weights_that_were_cut_since_the_training_ended_are_not_registered(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ class ViTConfig:
     global_pool: Pool = "token"
     """What the head reads: the class token, or the mean of the patch tokens (then there is no class token)."""
     stem: Stem = "patch"
-    """`patch`: one strided convolution. `conv`: a 3x3 convolution before it (Xiao et al. 2021, arXiv:2106.14881)."""
+    """`patch`: one strided convolution. `conv`: two 3x3 ones before it, of a quarter and of half the width, the second
+    with stride 2 where the patch size is even (after Xiao et al. 2021, arXiv:2106.14881)."""
     proj_drop_rate: float = 0.0
     """Dropout after the positions, the attention's projection and both layers of the MLP."""
     drop_path_rate: float = 0.0
@@ -47,8 +48,8 @@ class ViTConfig:
             raise ValueError(f"embed_dim is {self.embed_dim}, but must be a multiple of num_heads {self.num_heads}")
         if not 1 <= self.embed_dim * self.mlp_ratio < 2**31:
             raise ValueError(f"mlp_ratio is {self.mlp_ratio}, but must make the MLP's hidden layer at least 1 wide")
-        if self.stem == "conv" and self.embed_dim < 2:
-            raise ValueError(f"embed_dim is {self.embed_dim}, but must be at least 2 with a convolutional stem")
+        if self.stem == "conv" and self.embed_dim < 4:
+            raise ValueError(f"embed_dim is {self.embed_dim}, but must be at least 4 with a convolutional stem")
         for name in ("proj_drop_rate", "drop_path_rate"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 0 and below 1")
@@ -59,6 +60,11 @@ class ViTConfig:
     @property
     def num_patches(self) -> int:
         return (self.img_size // self.patch_size) ** 2
+
+    @property
+    def stem_stride(self) -> int:
+        """Of the convolutional stem: how many pixels of the image, each way, lie between two of its output."""
+        return 2 if self.patch_size % 2 == 0 else 1
 
     @property
     def num_tokens(self) -> int:

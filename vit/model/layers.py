@@ -1,6 +1,7 @@
 """What a ViT is made of: patches, attention, MLP, encoder blocks; the names are timm's."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -14,22 +15,26 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        channels = config.in_chans
-        self.stem = nn.Identity() if config.stem == "patch" else _conv_stem(channels, config.embed_dim // 2)
+        channels, patch_size = config.in_chans, config.patch_size
+        self.stem: nn.Module = nn.Identity()
         if config.stem == "conv":
-            channels = config.embed_dim // 2
-        self.proj = nn.Conv2d(channels, config.embed_dim, kernel_size=config.patch_size, stride=config.patch_size)
+            channels, patch_size = config.embed_dim // 2, config.patch_size // config.stem_stride
+            self.stem = _conv_stem(config)
+        self.proj = nn.Conv2d(channels, config.embed_dim, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
         tokens: Tensor = self.proj(self.stem(images))
         return tokens.flatten(2).transpose(1, 2)
 
 
-def _conv_stem(in_chans: int, width: int) -> nn.Sequential:
+def _conv_stem(config: ViTConfig) -> nn.Sequential:
+    narrow, wide = config.embed_dim // 4, config.embed_dim // 2
     # GroupNorm rather than BatchNorm: no statistics over the batch, so N workers compute what one worker does.
     return nn.Sequential(
-        nn.Conv2d(in_chans, width, kernel_size=3, padding=1, bias=False), nn.GroupNorm(1, width), nn.GELU()
-    )
+        nn.Conv2d(config.in_chans, narrow, kernel_size=3, padding=1, bias=False), nn.GroupNorm(1, narrow), nn.GELU(),
+        nn.Conv2d(narrow, wide, kernel_size=3, stride=config.stem_stride, padding=1, bias=False),
+        nn.GroupNorm(1, wide), nn.GELU(),
+    )  # fmt: skip
 
 
 class Attention(nn.Module):
@@ -42,13 +47,28 @@ class Attention(nn.Module):
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
         self.proj_drop = nn.Dropout(config.proj_drop_rate)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        batch, length, width = tokens.shape
-        qkv = self.qkv(tokens).view(batch, length, 3, self.num_heads, width // self.num_heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        mixed = scaled_dot_product(query, key, value)
-        projected: Tensor = self.proj_drop(self.proj(mixed.transpose(1, 2).reshape(batch, length, width)))
+    def forward(self, tokens: Tensor, first_only: bool = False) -> Tensor:
+        """What each token takes from all: (N, length, embed_dim), or (N, 1, embed_dim) for the first token only."""
+        mixed = scaled_dot_product(*(self._first_query(tokens) if first_only else self._qkv(tokens)))
+        projected: Tensor = self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
         return projected
+
+    def _qkv(self, tokens: Tensor) -> Iterable[Tensor]:
+        """Queries, keys and values (N, heads, length, head width)."""
+        return self._heads(self.qkv(tokens), 3)
+
+    def _first_query(self, tokens: Tensor) -> Iterable[Tensor]:
+        """The same, but the first token's query alone, by the same weights."""
+        width = tokens.shape[-1]
+        query = F.linear(tokens[:, :1], self.qkv.weight[:width], self.qkv.bias[:width])
+        key_value = F.linear(tokens, self.qkv.weight[width:], self.qkv.bias[width:])
+        return *self._heads(query, 1), *self._heads(key_value, 2)
+
+    def _heads(self, projected: Tensor, parts: int) -> Tensor:
+        """(N, length, parts * embed_dim) to (parts, N, heads, length, head width)."""
+        batch, length, width = projected.shape
+        heads = projected.view(batch, length, parts, self.num_heads, width // parts // self.num_heads)
+        return heads.permute(2, 0, 3, 1, 4)
 
 
 def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -102,7 +122,9 @@ class Block(nn.Module):
         self.mlp = Mlp(config)
         self.drop_path2 = DropPath(drop_path_rate)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        tokens = tokens + self.drop_path1(self.attn(self.norm1(tokens)))
-        tokens = tokens + self.drop_path2(self.mlp(self.norm2(tokens)))
-        return tokens
+    def forward(self, tokens: Tensor, first_only: bool = False) -> Tensor:
+        """The tokens (N, length, embed_dim) after the block, or with `first_only` just the first (N, 1, embed_dim)."""
+        kept = tokens[:, :1] if first_only else tokens
+        mixed: Tensor = kept + self.drop_path1(self.attn(self.norm1(tokens), first_only))
+        transformed: Tensor = mixed + self.drop_path2(self.mlp(self.norm2(mixed)))
+        return transformed

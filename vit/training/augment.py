@@ -19,34 +19,48 @@ class Draws:
     """float32 (N,): counter-clockwise rotation, in radians."""
     shift: Tensor
     """int64 (N, 2): how far the crop's window lies below and to the right of the image, in pixels."""
+    hole: Tensor
+    """int64 (N, 3): top row, left column and side of the square that is blackened, in pixels; side 0 for none."""
 
     def __getitem__(self, index: slice) -> "Draws":
-        return Draws(self.flip[index], self.angle[index], self.shift[index])
+        return Draws(self.flip[index], self.angle[index], self.shift[index], self.hole[index])
 
     def to(self, device: torch.device) -> "Draws":
-        return Draws(self.flip.to(device), self.angle.to(device), self.shift.to(device))
+        return Draws(self.flip.to(device), self.angle.to(device), self.shift.to(device), self.hole.to(device))
 
 
-def draw(count: int, recipe: Recipe, generator: torch.Generator) -> Draws:
-    """Draws the augmentation of `count` images, on the CPU so that every device sees the same."""
+def draw(count: int, img_size: int, recipe: Recipe, generator: torch.Generator) -> Draws:
+    """Draws the augmentation of `count` images of `img_size` pixels, on the CPU so that every device sees the same."""
     flip = torch.rand(count, generator=generator) < (0.5 if recipe.flip else 0.0)
     angle = (torch.rand(count, generator=generator) * 2 - 1) * math.radians(recipe.rotation)
     padding = recipe.crop_padding
     shift = torch.randint(-padding, padding + 1, (count, 2), generator=generator)
-    return Draws(flip, angle, shift)
+    return Draws(flip, angle, shift, _draw_holes(count, img_size, recipe.cutout, generator))
+
+
+def _draw_holes(count: int, img_size: int, side: int, generator: torch.Generator) -> Tensor:
+    """Squares around any pixel, so some reach over the edge; half of the images have one."""
+    if not side:
+        return torch.zeros(count, 3, dtype=torch.int64)
+    corner = torch.randint(img_size, (count, 2), generator=generator) - side // 2
+    sides = torch.where(torch.rand(count, 1, generator=generator) < 0.5, side, 0)
+    return torch.cat((corner, sides), dim=1)
 
 
 def augment(images: Tensor, draws: Draws) -> Tensor:
-    """Flips, rotates about the centre (nearest pixel), then shifts uint8 images (N, H, W, C); outside is black.
+    """Flips, rotates about the centre (nearest pixel), shifts, then blackens a square of uint8 images (N, H, W, C).
 
-    Each step maps an output pixel to a source pixel, so the three are one gather. It gives what torchvision's
-    `hflip`, `rotate` (its default, nearest) and a crop from the zero-padded image give one after the other.
+    What comes from outside is black. Each step maps an output pixel to a source pixel, so all are one gather. It gives
+    what torchvision's `hflip`, `rotate` (its default, nearest), a crop from the zero-padded image and `erase` give one
+    after the other.
     """
     count, height, width, channels = images.shape
     device = images.device
-    row = torch.arange(height, device=device).view(1, height, 1) + draws.shift[:, 0].view(-1, 1, 1)
-    column = torch.arange(width, device=device).view(1, 1, width) + draws.shift[:, 1].view(-1, 1, 1)
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    row, column = torch.arange(height, device=device).view(1, -1, 1), torch.arange(width, device=device).view(1, 1, -1)
+    top, left, side = draws.hole.view(-1, 3, 1, 1).unbind(dim=1)
+    in_hole = (row >= top) & (row < top + side) & (column >= left) & (column < left + side)
+    row, column = row + draws.shift[:, 0].view(-1, 1, 1), column + draws.shift[:, 1].view(-1, 1, 1)
+    inside = ~in_hole & (row >= 0) & (row < height) & (column >= 0) & (column < width)
     y, x = row - (height - 1) / 2, column - (width - 1) / 2
     cos, sin = draws.angle.cos().view(-1, 1, 1), draws.angle.sin().view(-1, 1, 1)
     source_row = (x * sin + y * cos + (height - 1) / 2).round().long()

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from vit.data.normalisation import Normalisation
 from vit.model.config import ViTConfig
-from vit.training.fit import EVALUATION_BATCH, Epoch, Fit, Runtime, Split
+from vit.training.evaluation import EVALUATION_BATCH
+from vit.training.fit import Epoch, Fit
 from vit.training.recipes import Recipe
+from vit.training.runtime import Runtime, Split
 
 FEWEST_ROUNDS = 2
 ENOUGH_SECONDS = 1.0

@@ -3,27 +3,28 @@
 import copy
 import math
 import time
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vit.data.arrays import ImageArrays
 from vit.data.normalisation import Normalisation
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
-from vit.training.augment import augment, draw
+from vit.training.augment import Draws, augment, draw
+from vit.training.evaluation import evaluate
+from vit.training.initialisation import initialise
 from vit.training.metrics import Counter, Counts
-from vit.training.optim import build_optimizer, learning_rate_at
+from vit.training.optim import build_optimizers, learning_rate_at
 from vit.training.parallel import Workers
-from vit.training.precision import Precision, autocast
+from vit.training.precision import autocast
 from vit.training.recipes import Recipe
+from vit.training.runtime import Runtime, Split
 
-EVALUATION_BATCH = 512
+INITIALISING_IMAGES = 2000
+"""At most so many are looked at before the first step, where the recipe's start depends on the images."""
 
 
 # Reading the flag waits for the device: free on a CPU, a bubble in the pipeline of a GPU.
@@ -32,16 +33,6 @@ STEPS_BETWEEN_CHECKS_ON_GPU = 50
 
 class NonFiniteLossError(ArithmeticError):
     """The training loss became infinite or not a number; the weights are those before that step."""
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """How the arithmetic is done; not what is learned."""
-
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    precision: Precision = "fp32"
-    compile: bool = False
-    """Run the model through torch.compile (needs a C++ compiler; on a GPU a C compiler, for Triton's launcher)."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +52,6 @@ class Epoch:
     @property
     def images_per_second(self) -> float:
         return self.train.total / self.train_seconds
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images (N, H, W, C) uint8 and labels (N,) int64 on the device."""
-
-    images: Tensor
-    labels: Tensor
-
-    @staticmethod
-    def of(arrays: ImageArrays, device: torch.device) -> "Split":
-        with warnings.catch_warnings():
-            # Arrays shared between processes are read-only; nothing here writes to them.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            images, labels = torch.from_numpy(arrays.images), torch.from_numpy(arrays.labels)
-        return Split(images.to(device), labels.to(device))
 
 
 class Fit:
@@ -103,15 +78,23 @@ class Fit:
         self._normalise = normalisation.on(runtime.device)
         torch.manual_seed(seed)
         self._generator = torch.Generator().manual_seed(seed)
-        self.model = VisionTransformer(config).to(runtime.device)
+        self._first_flips = torch.rand(len(train.labels), generator=torch.Generator().manual_seed(seed)) < 0.5
+        self.model = VisionTransformer(config)
+        initialise(self.model, recipe, self._some_images().cpu())
+        self.model.to(runtime.device)
         self._averaged = copy.deepcopy(self.model).requires_grad_(False) if recipe.ema_decay else None
-        self._optimizer = build_optimizer(self.model, recipe)
+        muon_dtype = torch.bfloat16 if runtime.precision == "bf16" else torch.float32
+        self._optimizers = build_optimizers(self.model, recipe, muon_dtype)
         wrapped = workers.wrap(self.model, runtime.device)
         self._forward = _compiled(wrapped) if runtime.compile else wrapped
         self._batch_size = min(recipe.batch_size, len(train.labels))
         # A last, smaller batch is left out: the next epoch's shuffle takes its images in.
         self._steps_per_epoch = len(train.labels) // self._batch_size
         self.epochs_done = 0
+
+    def _some_images(self) -> Tensor:
+        """Normalised training images, evenly taken from all."""
+        return self._normalise(self._train.images[:: -(-len(self._train.labels) // INITIALISING_IMAGES)])
 
     @property
     def kept_model(self) -> VisionTransformer:
@@ -132,7 +115,7 @@ class Fit:
         if not math.isfinite(validation.loss):
             raise NonFiniteLossError(f"the validation loss is not finite in epoch {self.epochs_done + 1}")
         self.epochs_done += 1
-        learning_rate = float(self._optimizer.param_groups[0]["lr"])
+        learning_rate = float(self._optimizers[0].param_groups[0]["lr"])
         ended = time.perf_counter()
         return Epoch(self.epochs_done, train, validation, learning_rate, trained - started, ended - started)
 
@@ -143,8 +126,9 @@ class Fit:
         # each worker elsewhere, since the workers' images differ.
         torch.manual_seed(int(torch.randint(2**62, (), generator=self._generator)) + self._workers.rank)
         counter = Counter(self.model.config.num_classes, device)
-        order = torch.randperm(len(self._train.labels), generator=self._generator).to(device)
-        draws = draw(len(order), self.recipe, self._generator).to(device)
+        order = torch.randperm(len(self._train.labels), generator=self._generator)
+        draws = self._draw(order).to(device)
+        order = order.to(device)
         spoiled = torch.zeros((), device=device)
         for step in range(self._steps_per_epoch):
             batch = self._workers.share(slice(step * self._batch_size, (step + 1) * self._batch_size))
@@ -157,6 +141,13 @@ class Fit:
             self._update(loss, self.epochs_done * self._steps_per_epoch + step, spoiled)
             counter.add(logits.detach(), labels)
         return self._workers.sum(counter.counts(), device)
+
+    def _draw(self, order: Tensor) -> Draws:
+        """The epoch's augmentation, in the order in which it takes the images."""
+        draws = draw(len(order), self.model.config.img_size, self.recipe, self._generator)
+        if not self.recipe.flip_alternates:
+            return draws
+        return replace(draws, flip=self._first_flips[order] ^ bool(self.epochs_done % 2))
 
     def _validate(self) -> Counts:
         """Each image once, whatever the number of workers: no part is padded, and the sums add up."""
@@ -175,15 +166,16 @@ class Fit:
         return logits, total * self._workers.size / self._batch_size
 
     def _update(self, loss: Tensor, step: int, spoiled: Tensor) -> None:
-        self._optimizer.zero_grad()
+        self.model.zero_grad()
         loss.backward()
         if self.recipe.clip_grad:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, self._steps_per_epoch, self.recipe)
-        # The fused kernel leaves the weights alone where this is 1, without a wait for the device.
-        self._optimizer.found_inf = spoiled  # type: ignore[attr-defined]
-        self._optimizer.step()
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(step, self._steps_per_epoch, self.recipe)
+            # Both kinds leave the weights alone where this is 1, without a wait for the device.
+            optimizer.found_inf = spoiled  # type: ignore[attr-defined]
+            optimizer.step()
         if self._averaged is not None:
             self._average(self._averaged, step)
 
@@ -203,7 +195,7 @@ class Fit:
             "epochs_done": self.epochs_done,
             "model": self.model.state_dict(),
             "averaged": self._averaged.state_dict() if self._averaged else None,
-            "optimizer": self._optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "generator": self._generator.get_state(),
         }
 
@@ -212,7 +204,8 @@ class Fit:
         self.model.load_state_dict(state["model"])
         if self._averaged is not None:
             self._averaged.load_state_dict(state["averaged"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        for optimizer, its_state in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(its_state)
         self._generator.set_state(state["generator"])
 
 
@@ -226,24 +219,3 @@ def _compiled(model: nn.Module) -> nn.Module:
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     compiled: nn.Module = torch.compile(model)  # type: ignore[assignment]
     return compiled
-
-
-@torch.inference_mode()
-def predict(
-    model: VisionTransformer, images: Tensor, normalise: Callable[[Tensor], Tensor], runtime: Runtime
-) -> Tensor:
-    """Logits float32 (N, num_classes) of uint8 images (N, H, W, C), on the images' device."""
-    model.eval()
-    logits = []
-    for batch in images.split(EVALUATION_BATCH):
-        with autocast(runtime.device, runtime.precision):
-            logits.append(model(normalise(batch)).float())
-    return torch.cat(logits)
-
-
-def evaluate(model: VisionTransformer, split: Split, normalise: Callable[[Tensor], Tensor], runtime: Runtime) -> Counts:
-    """Counts over every image of the split, each once."""
-    counter = Counter(model.config.num_classes, runtime.device)
-    if len(split.labels):
-        counter.add(predict(model, split.images, normalise, runtime), split.labels)
-    return counter.counts()

@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ray import tune
 
 from tune_spaces.catalogue import SPACES, space_for
 from tune_spaces.space import Space, draw_trials, patch_sizes
@@ -14,7 +16,7 @@ from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import DataShape
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import count_parameters
-from vit.training.recipes import Recipe
+from vit.training.recipes import Recipe, fast30, fast30_conv
 
 ROOT = Path(__file__).parents[3]
 SIZES = [8, 28, 32, 64, 96, 224]
@@ -49,25 +51,29 @@ def test_every_draw_is_a_valid_trial(space: Space, size: int) -> None:
     assert len({trial.seed for trial in trials}) == 200
 
 
-@spaces
+shape_spaces = pytest.mark.parametrize("space", [SPACES["small"], SPACES["natural"]], ids=["small", "natural"])
+"""Those that search the shape as well."""
+
+
+@shape_spaces
 def test_a_token_is_heads_times_head_width_wide(space: Space) -> None:
     domains = space.domains(shape(32))
     widths = set(domains["head_width"].categories)  # type: ignore[attr-defined]
-    drawn = {trial.model.embed_dim / trial.model.num_heads for trial in draw(space, count=200)[1:]}
+    drawn = {trial.model.embed_dim / trial.model.num_heads for trial in draw(space, count=200)[2:]}
     assert drawn == widths
 
 
-@spaces
+@shape_spaces
 @pytest.mark.parametrize("size", SIZES)
 def test_the_number_of_patches_is_bounded(space: Space, size: int) -> None:
-    patches = {trial.model.num_patches for trial in draw(space, size, count=200)[1:]}
+    patches = {trial.model.num_patches for trial in draw(space, size, count=200)[2:]}
     fewest, most = {"small": (4, 64), "natural": (16, 200)}[space.name]
     assert fewest <= min(patches) <= max(patches) <= most
 
 
 @spaces
 def test_every_value_of_every_choice_is_drawn(space: Space) -> None:
-    trials = draw(space, count=200)[1:]
+    trials = draw(space, count=200)[2:]
     for name, domain in space.domains(shape(32)).items():
         values = {trial.params.get(name) for trial in trials}
         if hasattr(domain, "categories") and name != "head_width":
@@ -82,7 +88,7 @@ def test_every_value_of_every_choice_is_drawn(space: Space) -> None:
 def test_the_learning_rate_is_drawn_evenly_by_its_logarithm(space: Space) -> None:
     domain = space.domains(shape(32))["learning_rate"]
     middle = (domain.lower * domain.upper) ** 0.5  # type: ignore[attr-defined]
-    rates = [trial.recipe.learning_rate for trial in draw(space, count=400)[1:]]
+    rates = [trial.recipe.learning_rate for trial in draw(space, count=400)[2:]]
     below = sum(rate < middle for rate in rates) / len(rates)
     assert 0.4 < below < 0.6
 
@@ -112,7 +118,7 @@ def test_a_longer_list_begins_with_the_shorter_one(space: Space) -> None:
 @spaces
 def test_another_seed_draws_other_trials(space: Space) -> None:
     trials, others = draw(space), draw(space, seed=1)
-    for trial, other in zip(trials[1:], others[1:], strict=True):
+    for trial, other in zip(trials[2:], others[2:], strict=True):
         assert asdict(trial.model) | asdict(trial.recipe) != asdict(other.model) | asdict(other.recipe)
     assert not {trial.seed for trial in trials} & {other.seed for other in others}
 
@@ -133,7 +139,27 @@ def test_trial_0_is_the_published_configuration_fitted_to_the_images(space: Spac
         img_size=size, patch_size=patch_size, in_chans=1, num_classes=7, embed_dim=192, depth=6, num_heads=3
     )
     flip = size >= 32
-    assert trial.recipe == Recipe(EPOCHS, 128, 1e-3, 0.01, warmup_epochs=0, flip=flip, rotation=15.0, crop_padding=0)
+    assert trial.recipe == Recipe(
+        epochs=EPOCHS, batch_size=128, learning_rate=1e-3, weight_decay=0.01, flip=flip, rotation=15.0
+    )
+
+
+@pytest.mark.parametrize(("name", "recipe"), [("natural", fast30_conv), ("recipe", fast30)])
+@pytest.mark.parametrize("size", SIZES)
+def test_trial_1_is_the_best_known_recipe(name: str, recipe: Any, size: int) -> None:
+    trial = draw(SPACES[name], size)[1]
+    model, expected = recipe(shape(size))
+    assert (trial.model, trial.recipe) == (model, replace(expected, epochs=EPOCHS))
+
+
+def test_the_recipe_space_has_one_shape() -> None:
+    assert len({trial.model for trial in draw(SPACES["recipe"])[1:]}) == 1
+
+
+def test_a_field_that_nothing_has_is_refused_by_name() -> None:
+    space = Space("wrong", 3, lambda shape: {"learningrate": tune.uniform(0, 1)})
+    with pytest.raises(ValueError, match=r"^'learningrate' is no field of a model or of a recipe, nor head_width$"):
+        draw(space)
 
 
 def test_trial_0_on_cifar_is_the_published_model() -> None:

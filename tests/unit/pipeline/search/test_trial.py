@@ -13,7 +13,8 @@ from pipeline.training.training import TrainingContext, TrainingData
 from pipeline.training.worker_group import SharedData
 from tests.unit.pipeline.training.test_training import DATA, SPECS
 from vit.data.arrays import ImageArrays
-from vit.training.fit import Fit, Split
+from vit.training.fit import Fit
+from vit.training.runtime import Split
 
 SPEC = SPECS["better"]
 CONFIG = {"trial": SPEC.to_dict()}

@@ -186,7 +186,7 @@ def settings(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The settings of a search over these domains beside the number of blocks."""
 
     def settings_of(domains: Domains, **options: Any) -> dict[str, Any]:
-        space = Space("x", "?", 3, lambda shape: {"depth": tune.randint(1, 3), **domains})
+        space = Space("x", 3, lambda shape: {"depth": tune.randint(1, 3), **domains})
         monkeypatch.setitem(SPACES, "x", space)
         config = SweepConfig(data=DataConfig("digits"), space="x", **options)
         return search_settings(config, digits, space, rungs_of(config, space))

@@ -77,7 +77,8 @@ APART = {
     # Decides which stages there are; what they read of the configuration is in their fingerprints.
     "pipeline.stages",
     # Other commands.
-    "pipeline.train", "pipeline.train_actions", "pipeline.session.train_session", "pipeline.promote",
+    "pipeline.train", "pipeline.train_actions", "pipeline.session.train_session", "vit.training.overrides",
+    "pipeline.promote",
     "pipeline.registry.gate", "pipeline.doctor", "pipeline.diagnosis", "pipeline.ui",
     # Holds what the stages share. What it decides of them is among their settings, or measured by `SHARED_CODE`.
     "pipeline.session",
@@ -95,7 +96,7 @@ APART = {
     "vit.data.dataset", "vit.data.decode", "vit.data.image_files", "vit.data.parquet", "vit.data.sources",
     "vit.data.stratify",
     # The trials that are drawn are among the settings.
-    "tune_spaces.catalogue", "tune_spaces.natural", "tune_spaces.small",
+    "tune_spaces.catalogue", "tune_spaces.natural", "tune_spaces.recipe", "tune_spaces.small", "tune_spaces.user_space",
 }  # fmt: skip
 """Modules, and packages, that are in no stage's digest, or in some only as far as their modules are; and why."""
 

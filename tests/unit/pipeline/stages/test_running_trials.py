@@ -40,5 +40,5 @@ def test_trials_train_where_they_were_given_room(
 def test_without_gpus_the_test_images_are_read_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_training(tmp_path, SPECS["better"]).run_epoch()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    result = _evaluate(trial_folder(str(tmp_path), 3).uri, DATA.validation, on_gpu=False)
+    result = _evaluate(trial_folder(str(tmp_path), 3).uri, DATA.validation, on_gpu=False, with_mirror=False)
     assert result.counts.total == len(DATA.validation.labels)

@@ -9,21 +9,26 @@ from mlflow import MlflowClient
 
 from pipeline.tracking.artifacts import ArtifactMaker
 from pipeline.tracking.tracker import Tracker
-from pipeline.training.evaluation import TestResult, record_test
+from pipeline.training.evaluation import TestResult, _evaluate, record_test
 from vit.data.arrays import ImageArrays
 from vit.data.dataset import Dataset
+from vit.data.normalisation import Normalisation
+from vit.files.checkpoint import ModelCard, save_card, save_weights
+from vit.files.storage import Folder
+from vit.model.config import ViTConfig
+from vit.model.vision_transformer import VisionTransformer
 from vit.training.metrics import Counts
 
 IMAGES = ImageArrays(np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 0, 1, 1]))
 DATASET = Dataset("x", IMAGES, IMAGES, IMAGES, ("cat", "dog"), "", "", True, "")
 
 
-def evaluate(uri: str, run_id: str, *predicted: int) -> None:
+def evaluate(uri: str, run_id: str, *predicted: int, tta_correct: int | None = None) -> None:
     """One command that reads the test images, with a tracker of its own."""
     confusion = torch.zeros(2, 2, dtype=torch.int64)
     for label, guess in zip(IMAGES.labels.tolist(), predicted, strict=True):
         confusion[label, guess] += 1
-    result = TestResult(Counts(float(sum(predicted)), confusion), list(predicted))
+    result = TestResult(Counts(float(sum(predicted)), confusion), list(predicted), tta_correct)
     with closing(Tracker(uri, "vit-x")) as tracker, closing(ArtifactMaker()) as artifacts:
         record_test(tracker, artifacts, DATASET, run_id, result, "trial 1")
         artifacts.finish()
@@ -45,3 +50,30 @@ def test_a_later_evaluation_corrects_an_earlier_one(tmp_path: Path) -> None:
     table = Path(client.download_artifacts(run_id, "evaluation/test_predictions.csv", str(tmp_path))).read_text()
     assert table.split() == ["label,predicted", "0,0", "0,0", "1,0", "1,1"]
     assert client.get_run(run_id).info.status == "FINISHED"
+    evaluate(uri, run_id, 0, 0, 0, 1, tta_correct=4)
+    metrics = client.get_run(run_id).data.metrics
+    assert (metrics["test/accuracy"], metrics["test/accuracy_tta_flip"]) == (0.75, 1.0)
+
+
+def test_the_mirror_images_count_beside_the_plain_ones(tmp_path: Path) -> None:
+    """As `predict` says of both views, by hand."""
+    torch.manual_seed(0)
+    config = ViTConfig(img_size=8, in_chans=1, num_classes=2, embed_dim=8, depth=1, num_heads=2)
+    model, folder, plain = VisionTransformer(config), Folder(str(tmp_path)), Normalisation((0.5,), (0.25,))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    images = np.random.default_rng(0).integers(0, 256, (200, 8, 8, 1), dtype=np.uint8)
+    with torch.no_grad():  # half of the images are taken for cats, half for dogs
+        logits = model.eval()(plain(torch.from_numpy(images)))
+        model.head.bias[0] -= (logits[:, 0] - logits[:, 1]).median()
+    save_card(folder, ModelCard(config, plain, ("cat", "dog")))
+    save_weights(folder, model, 1)
+    test = ImageArrays(images, np.random.default_rng(1).integers(0, 2, 200))
+    without, with_mirror = (_evaluate(folder.uri, test, False, mirror) for mirror in (False, True))
+    assert without.tta_correct is None
+    assert (with_mirror.predicted, with_mirror.counts.correct) == (without.predicted, without.counts.correct)
+    views = [plain(torch.from_numpy(view.copy())) for view in (images, images[:, :, ::-1])]
+    with torch.inference_mode():
+        both = (model(views[0]) + model(views[1])).argmax(dim=1).numpy()
+    assert with_mirror.tta_correct == int((both == test.labels).sum())
+    assert both.tolist() != without.predicted

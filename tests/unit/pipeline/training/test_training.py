@@ -35,10 +35,11 @@ from vit.data.normalisation import Normalisation
 from vit.files.checkpoint import load_model, remove_state
 from vit.files.storage import CONFIG_FILE, PREVIOUS_STATE_FILE, STATE_FILE, WEIGHTS_FILE, Folder
 from vit.model.config import ViTConfig
-from vit.training.fit import NonFiniteLossError, Runtime
+from vit.training.fit import NonFiniteLossError
 from vit.training.metrics import Counts
 from vit.training.parallel import Workers
 from vit.training.recipes import Recipe
+from vit.training.runtime import Runtime
 
 MODEL = ViTConfig(
     img_size=8, in_chans=1, num_classes=2, embed_dim=8, depth=1, num_heads=1, proj_drop_rate=0.1, global_pool="avg"

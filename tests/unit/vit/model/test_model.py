@@ -56,6 +56,22 @@ def test_weights_load_into_timm_and_give_the_same_logits(
     torch.testing.assert_close(ours(images), theirs(images), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("stem", ["patch", "conv"])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_the_last_block_for_the_class_token_alone_changes_no_logit_and_no_gradient(stem: Any, depth: int) -> None:
+    model, images = with_random_weights(replace(TINY, stem=stem, depth=depth)), images_for(TINY)
+    assert model.cls_token is not None
+    tokens = torch.cat((model.cls_token.expand(len(images), -1, -1), model.patch_embed(images)), dim=1)
+    whole: Tensor = model.head(model.norm(model.blocks(tokens + model.pos_embed))[:, 0])
+    torch.testing.assert_close(model(images), whole, atol=1e-5, rtol=1e-5)
+    labels, parameters = torch.tensor([0, 1, 2]), dict(model.named_parameters())
+    gradients = [
+        torch.autograd.grad(F.cross_entropy(each, labels), list(parameters.values())) for each in (model(images), whole)
+    ]
+    for name, ours, expected in zip(parameters, *gradients, strict=True):
+        assert torch.allclose(ours, expected, atol=1e-5, rtol=1e-4), name
+
+
 @pytest.mark.parametrize("global_pool", ["token", "avg"])
 @pytest.mark.parametrize("stem", ["patch", "conv"])
 def test_every_parameter_gets_a_gradient(global_pool: Any, stem: Any) -> None:
@@ -155,8 +171,8 @@ def as_identity_norm(module: torch.nn.Module) -> None:
         ({"mlp_ratio": float("nan")}, "mlp_ratio is nan, but must make the MLP's hidden layer at least 1 wide"),
         ({"mlp_ratio": float("inf")}, "mlp_ratio is inf, but must make the MLP's hidden layer at least 1 wide"),
         (
-            {"stem": "conv", "embed_dim": 1, "num_heads": 1},
-            "embed_dim is 1, but must be at least 2 with a convolutional stem",
+            {"stem": "conv", "embed_dim": 3, "num_heads": 1},
+            "embed_dim is 3, but must be at least 4 with a convolutional stem",
         ),
         ({"proj_drop_rate": 1.0}, "proj_drop_rate is 1.0, but must be at least 0 and below 1"),
         ({"proj_drop_rate": -0.1}, "proj_drop_rate is -0.1, but must be at least 0 and below 1"),

@@ -12,7 +12,7 @@ from vit.data.normalisation import Normalisation, measure_normalisation
 from vit.training.augment import Draws, augment, draw
 from vit.training.recipes import Recipe
 
-EVERYTHING = Recipe(flip=True, rotation=180.0, crop_padding=3)
+EVERYTHING = Recipe(flip=True, rotation=180.0, crop_padding=3, cutout=5)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -31,11 +31,16 @@ def by_torchvision(image: Tensor, draws: Draws, index: int, padding: int) -> Ten
     chw = tv.rotate(chw, math.degrees(draws.angle[index].item()))
     down, right = draws.shift[index].tolist()
     chw = tv.crop(tv.pad(chw, [padding] * 4), padding + down, padding + right, *chw.shape[1:])
+    top, left, side = draws.hole[index].tolist()
+    bottom, right = max(top + side, 0), max(left + side, 0)
+    top, left = max(top, 0), max(left, 0)
+    chw = tv.erase(chw, top, left, bottom - top, right - left, torch.zeros(1, 1, 1, dtype=torch.uint8))
     return chw.permute(1, 2, 0)
 
 
 def draws_of(count: int, flip: bool = False, angle: float = 0.0, shift: tuple[int, int] = (0, 0)) -> Draws:
-    return Draws(torch.full((count,), flip), torch.full((count,), angle), torch.tensor([shift]).repeat(count, 1))
+    shifts, holes = torch.tensor([shift]).repeat(count, 1), torch.zeros(count, 3, dtype=torch.int64)
+    return Draws(torch.full((count,), flip), torch.full((count,), angle), shifts, holes)
 
 
 def test_no_images_stay_none() -> None:
@@ -53,12 +58,13 @@ def test_no_images_stay_none() -> None:
         Recipe(flip=True, rotation=0.0),
         Recipe(flip=False, rotation=180.0),
         Recipe(flip=False, rotation=0.0, crop_padding=5),
+        Recipe(flip=False, rotation=0.0, cutout=4),
     ],
-    ids=["everything", "flip", "rotation", "crop"],
+    ids=["everything", "flip", "rotation", "crop", "cutout"],
 )
 def test_every_image_equals_torchvisions(recipe: Recipe, size: int, channels: int) -> None:
     images = random_images(200, size, channels)
-    draws = draw(len(images), recipe, seeded())
+    draws = draw(len(images), size, recipe, seeded())
     expected = torch.stack([by_torchvision(image, draws, i, recipe.crop_padding) for i, image in enumerate(images)])
     different = (augment(images, draws) != expected).any(dim=-1)
     # A pixel halfway between two sources may go to either, by the last bit of the float; here that is one in 10^5.
@@ -82,29 +88,33 @@ def test_without_draws_images_stay_and_the_input_is_not_written_to() -> None:
 
 
 def test_images_of_a_batch_draw_apart_from_each_other() -> None:
-    draws = draw(400, EVERYTHING, seeded())
+    draws = draw(400, 32, EVERYTHING, seeded())
     assert len(set(draws.angle.tolist())) > 390
     assert len(set(map(tuple, draws.shift.tolist()))) == 7 * 7
     assert 150 < int(draws.flip.sum()) < 250
 
 
 def test_draws_stay_within_the_recipe_and_reach_its_limits() -> None:
-    draws = draw(4000, Recipe(rotation=15.0, crop_padding=2), seeded())
+    draws = draw(4000, 8, Recipe(rotation=15.0, crop_padding=2, cutout=3), seeded())
     degrees = draws.angle.rad2deg()
     assert (degrees.min().item(), degrees.max().item()) == pytest.approx((-15, 15), abs=0.1)
     assert degrees.abs().max() <= 15 + 1e-4
     assert set(draws.shift.flatten().tolist()) == {-2, -1, 0, 1, 2}
+    corner, side = draws.hole[:, :2], draws.hole[:, 2]
+    assert set(corner.flatten().tolist()) == set(range(-1, 7))  # their middles: every pixel of the image
+    assert set(side.tolist()) == {0, 3}
+    assert 1800 < int((side == 3).sum()) < 2200
 
 
 def test_same_seed_same_draws_other_seed_others() -> None:
-    first, again, other = (draw(50, EVERYTHING, seeded(seed)) for seed in (3, 3, 4))
-    for name in ("flip", "angle", "shift"):
+    first, again, other = (draw(50, 32, EVERYTHING, seeded(seed)) for seed in (3, 3, 4))
+    for name in ("flip", "angle", "shift", "hole"):
         assert torch.equal(getattr(first, name), getattr(again, name))
         assert not torch.equal(getattr(first, name), getattr(other, name))
 
 
 def test_images_that_are_not_mirror_safe_are_never_flipped() -> None:
-    assert not draw(5000, Recipe(flip=False), seeded()).flip.any()
+    assert not draw(5000, 32, Recipe(flip=False), seeded()).flip.any()
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -14,8 +14,9 @@ from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
 from vit.model.work import elements_per_image, flops_per_image
 from vit.training.calibration import FEWEST_ROUNDS, measure_step
-from vit.training.fit import Epoch, Fit, Runtime
+from vit.training.fit import Epoch, Fit
 from vit.training.recipes import Recipe
+from vit.training.runtime import Runtime
 
 # With dropout, so that a step draws random numbers.
 SMALL = ViTConfig(img_size=8, in_chans=1, embed_dim=16, num_heads=2, depth=1, proj_drop_rate=0.1, drop_path_rate=0.1)

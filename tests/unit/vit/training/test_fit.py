@@ -22,9 +22,11 @@ from vit.files.checkpoint import load_state, save_state
 from vit.files.storage import Folder
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
-from vit.training.fit import EVALUATION_BATCH, Epoch, Fit, NonFiniteLossError, Runtime, Split, evaluate, predict
+from vit.training.evaluation import EVALUATION_BATCH, evaluate, predict
+from vit.training.fit import Epoch, Fit, NonFiniteLossError
 from vit.training.optim import parameter_groups
 from vit.training.recipes import Recipe
+from vit.training.runtime import Runtime, Split
 
 CPU = torch.device("cpu")
 RUNTIME = Runtime(CPU)
@@ -35,6 +37,11 @@ PLAIN = Recipe(epochs=10, batch_size=32, learning_rate=3e-3, flip=False, rotatio
 EVERYTHING = Recipe(
     epochs=4, batch_size=16, warmup_epochs=1.5, label_smoothing=0.1, clip_grad=0.5, ema_decay=0.9, crop_padding=1
 )
+MUON = replace(
+    EVERYTHING, optimizer="muon", schedule="linear", attention_init="mimetic", position_init="sincos",
+    patch_init="whitening", flip_alternates=True, cutout=3,
+)  # fmt: skip
+RECIPES = {"adamw": EVERYTHING, "muon": MUON}
 RANDOM_DEPTH = replace(CONFIG, proj_drop_rate=0.1, drop_path_rate=0.2)
 
 
@@ -95,11 +102,13 @@ def before_each_step(fit: Fit, look: Callable[[Tensor], None]) -> None:
 # --- learning ---
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("global_pool", ["token", "avg"])
-def test_learns_the_toy_task(precision: Any, global_pool: Any) -> None:
+def test_learns_the_toy_task(optimizer: Any, precision: Any, global_pool: Any) -> None:
     config, runtime = replace(CONFIG, global_pool=global_pool), Runtime(CPU, precision=precision)
-    fit = toy_fit(replace(PLAIN, learning_rate=0.01), config, train=toy_split(512), runtime=runtime)
+    recipe = replace(PLAIN, learning_rate=0.01, optimizer=optimizer)
+    fit = toy_fit(recipe, config, train=toy_split(512), runtime=runtime)
     epochs = run(fit, 10)
     assert epochs[-1].train.loss < 0.3 * epochs[0].train.loss
     assert epochs[-1].validation.accuracy > 0.95
@@ -150,6 +159,23 @@ def test_every_epoch_and_every_seed_sees_every_image_once_in_its_own_order() -> 
     images = NORMALISATION(toy_split(64).images).flatten(1).tolist()
     assert all(sorted(order) == sorted(images) for order in orders)
     assert all(left != right for left, right in combinations([images, *orders], 2))
+
+
+def test_an_image_that_alternates_is_mirrored_in_every_second_epoch() -> None:
+    batches: list[Tensor] = []
+    fit = toy_fit(replace(PLAIN, flip=True, flip_alternates=True))
+    before_each_step(fit, batches.append)
+    run(fit, 4)
+    as_they_are = {as_key(image) for image in NORMALISATION(toy_split(64).images)}
+    epochs = [torch.cat(batches[2 * epoch : 2 * epoch + 2]) for epoch in range(4)]
+    plain = [{key for key in map(as_key, epoch) if key in as_they_are} for epoch in epochs]
+    assert plain[0] == plain[2]
+    assert plain[1] == plain[3] == as_they_are - plain[0]
+    assert 20 < len(plain[0]) < 44
+
+
+def as_key(image: Tensor) -> tuple[float, ...]:
+    return tuple(image.flatten().tolist())
 
 
 def test_average_of_the_weights_is_that_computed_by_hand() -> None:
@@ -207,6 +233,14 @@ def test_predictions_come_in_the_order_of_the_images() -> None:
     torch.testing.assert_close(logits[[0, 300, len(images) - 1]], alone)
 
 
+def test_with_the_mirror_image_logits_are_the_mean_of_both_views() -> None:
+    images, model = toy_split(EVALUATION_BATCH + 3).images, VisionTransformer(CONFIG)
+    plain, mirrored = (predict(model, view, NORMALISATION, RUNTIME) for view in (images, images.flip(2)))
+    both = predict(model, images, NORMALISATION, RUNTIME, with_mirror=True)
+    torch.testing.assert_close(both, (plain + mirrored) / 2)
+    assert not torch.allclose(both, plain)
+
+
 def test_epochs_are_numbered_and_tell_their_last_learning_rate() -> None:
     epochs = run(toy_fit(replace(PLAIN, epochs=2, batch_size=32, learning_rate=0.01)), 2)
     assert [epoch.number for epoch in epochs] == [1, 2]
@@ -225,9 +259,10 @@ def test_read_only_arrays_make_a_split(recwarn: pytest.WarningsRecorder) -> None
 # --- seeds and resuming ---
 
 
-def test_same_seed_same_weights_other_seed_others() -> None:
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_same_seed_same_weights_other_seed_others(recipe: Recipe) -> None:
     def trained(seed: int) -> dict[str, Tensor]:
-        fit = toy_fit(EVERYTHING, RANDOM_DEPTH, seed=seed)
+        fit = toy_fit(recipe, RANDOM_DEPTH, seed=seed)
         run(fit, 2)
         return weights(fit.model)
 
@@ -242,37 +277,39 @@ def read_state(folder: str) -> dict[str, Any]:
     return state
 
 
-def continue_run(folder: str) -> None:
+def continue_run(folder: str, recipe_name: str) -> None:
     """Takes the run in `folder` to its end; called in this process and in another."""
-    fit = toy_fit(EVERYTHING, RANDOM_DEPTH)
+    fit = toy_fit(RECIPES[recipe_name], RANDOM_DEPTH)
     fit.load_state_dict(read_state(folder))
     run(fit, EVERYTHING.epochs - fit.epochs_done)
     save_state(Folder(folder), fit.state_dict())
 
 
-def continue_run_in_another_process(folder: str) -> None:
+def continue_run_in_another_process(folder: str, recipe_name: str) -> None:
     root = Path(__file__).parents[4]
-    code = f"import runpy; runpy.run_path({__file__!r})['continue_run']({folder!r})"
+    code = f"import runpy; runpy.run_path({__file__!r})['continue_run']({folder!r}, {recipe_name!r})"
     subprocess.run([sys.executable, "-c", code], cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
 
 
+@pytest.mark.parametrize("recipe_name", RECIPES)
 @pytest.mark.parametrize("continue_there", [continue_run, continue_run_in_another_process])
 def test_a_resumed_run_ends_bit_for_bit_like_one_without_a_break(
-    continue_there: Callable[[str], None], tmp_path: Path
+    continue_there: Callable[[str, str], None], recipe_name: str, tmp_path: Path
 ) -> None:
-    straight = toy_fit(EVERYTHING, RANDOM_DEPTH)
+    straight = toy_fit(RECIPES[recipe_name], RANDOM_DEPTH)
     run(straight, 4)
     expected = straight.state_dict()
 
-    broken_off = toy_fit(EVERYTHING, RANDOM_DEPTH)
+    # In the middle of an alternation, and of Muon's momentum.
+    broken_off = toy_fit(RECIPES[recipe_name], RANDOM_DEPTH)
     run(broken_off, 2)
     save_state(Folder(str(tmp_path)), broken_off.state_dict())
     torch.manual_seed(99)
-    continue_there(str(tmp_path))
+    continue_there(str(tmp_path), recipe_name)
 
     resumed = read_state(str(tmp_path))
     assert resumed["epochs_done"] == 4
-    for part in ("model", "averaged", "optimizer", "generator"):
+    for part in ("model", "averaged", "optimizers", "generator"):
         torch.testing.assert_close(resumed[part], expected[part], atol=0, rtol=0)
 
 
@@ -282,13 +319,14 @@ def test_a_resumed_run_ends_bit_for_bit_like_one_without_a_break(
 @pytest.mark.parametrize(
     "device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 )
-def test_a_loss_that_is_not_finite_leaves_the_weights_before_that_step(device: str) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_loss_that_is_not_finite_leaves_the_weights_before_that_step(optimizer: Any, device: str) -> None:
     # All images are black but one, which this normalisation makes infinite: the steps before it are good.
     train = toy_split(32)
     train.images[:] = 0
     train.images[5] = 255
     fit = toy_fit(
-        replace(PLAIN, batch_size=1, ema_decay=0.9),
+        replace(PLAIN, batch_size=1, ema_decay=0.9, optimizer=optimizer),
         runtime=Runtime(torch.device(device)),
         train=Split(train.images.to(device), train.labels.to(device)),
         normalisation=Normalisation((0.0,), (1e-40,)),

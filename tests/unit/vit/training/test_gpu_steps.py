@@ -8,9 +8,10 @@ from torch import nn
 
 from vit.data.normalisation import Normalisation
 from vit.model.config import ViTConfig
-from vit.training.fit import STEPS_BETWEEN_CHECKS_ON_GPU, Fit, Runtime, Split
+from vit.training.fit import STEPS_BETWEEN_CHECKS_ON_GPU, Fit
 from vit.training.precision import PRECISIONS, Precision
 from vit.training.recipes import Recipe
+from vit.training.runtime import Runtime, Split
 
 BATCH, STEPS = 32, 8
 CONFIG = ViTConfig(

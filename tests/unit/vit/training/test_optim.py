@@ -5,7 +5,7 @@ import torch
 
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
-from vit.training.optim import build_optimizer, learning_rate_at, parameter_groups
+from vit.training.optim import block_matrices, build_optimizers, learning_rate_at, parameter_groups
 from vit.training.recipes import Recipe
 
 DECAYED = {
@@ -41,7 +41,8 @@ def rates(recipe: Recipe, steps_per_epoch: int) -> list[float]:
 def test_matrices_decay_and_norms_biases_positions_and_tokens_do_not() -> None:
     model = VisionTransformer(ViTConfig(img_size=8, embed_dim=8, num_heads=2, depth=1))
     names = {parameter: name for name, parameter in model.named_parameters()}
-    groups = build_optimizer(model, Recipe(weight_decay=0.3)).param_groups
+    (adamw,) = build_optimizers(model, Recipe(weight_decay=0.3), torch.float32)
+    groups = adamw.param_groups
     assert {group["weight_decay"]: {names[p] for p in group["params"]} for group in groups} == {
         0.3: DECAYED,
         0.0: NOT_DECAYED,
@@ -55,13 +56,34 @@ def test_every_trainable_parameter_is_in_one_group_once() -> None:
     assert sorted(grouped) == sorted(id(p) for name, p in model.named_parameters() if name != "pos_embed")
 
 
+def test_muon_trains_the_blocks_matrices_and_adamw_all_else() -> None:
+    model = VisionTransformer(ViTConfig(img_size=8, embed_dim=8, num_heads=2, depth=1))
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    adamw, muon = build_optimizers(model, Recipe(optimizer="muon", weight_decay=0.3), torch.float32)
+    by_muon = {names[p]: group["parts"] for group in muon.param_groups for p in group["params"]}
+    assert by_muon == {
+        "blocks.0.attn.qkv.weight": 3,
+        "blocks.0.attn.proj.weight": 1,
+        "blocks.0.mlp.fc1.weight": 1,
+        "blocks.0.mlp.fc2.weight": 1,
+    }
+    by_adamw = {group["weight_decay"]: {names[p] for p in group["params"]} for group in adamw.param_groups}
+    assert by_adamw == {0.3: DECAYED - by_muon.keys(), 0.0: NOT_DECAYED}
+
+
+def test_every_block_has_four_layers_for_muon() -> None:
+    model = VisionTransformer(ViTConfig(img_size=8, embed_dim=8, num_heads=2, depth=3))
+    assert [parts for _, parts in block_matrices(model)] == [3, 1, 1, 1] * 3
+
+
 def test_a_step_without_gradient_shrinks_matrices_only() -> None:
     model = VisionTransformer(ViTConfig(img_size=8, embed_dim=8, num_heads=2, depth=1))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(1.0)
             parameter.grad = torch.zeros_like(parameter)
-    build_optimizer(model, Recipe(learning_rate=0.5, weight_decay=0.2)).step()
+    (adamw,) = build_optimizers(model, Recipe(learning_rate=0.5, weight_decay=0.2), torch.float32)
+    adamw.step()
     for name, parameter in model.named_parameters():
         expected = torch.full_like(parameter, 0.9 if name in DECAYED else 1.0)
         torch.testing.assert_close(parameter.data, expected, msg=name)
@@ -77,6 +99,21 @@ def test_without_warmup_it_is_torchs_cosine(epochs: int, steps_per_epoch: int) -
         optimizer.step()
         schedule.step()
     assert rates(Recipe(epochs=epochs, learning_rate=0.02), steps_per_epoch) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("warmup_epochs", "expected"),
+    [
+        (0.0, [1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]),
+        # Warm-up over 2 of 6 steps, or over a step and a half.
+        (1.0, [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]),
+        (0.75, [2 / 3, 1.0, 1 - 0.5 / 4.5, 1 - 1.5 / 4.5, 1 - 2.5 / 4.5, 1 - 3.5 / 4.5]),
+    ],
+)
+def test_the_straight_line_falls_to_zero_behind_the_last_step(warmup_epochs: float, expected: list[float]) -> None:
+    recipe = Recipe(epochs=3, learning_rate=1.0, warmup_epochs=warmup_epochs, schedule="linear")
+    assert rates(recipe, steps_per_epoch=2) == pytest.approx(expected)
+    assert learning_rate_at(6, 2, recipe) == 0.0
 
 
 @pytest.mark.parametrize(

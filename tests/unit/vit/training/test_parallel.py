@@ -20,10 +20,11 @@ from vit.files.checkpoint import load_state, save_state
 from vit.files.storage import Folder
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
-from vit.training.fit import Fit, NonFiniteLossError, Runtime, Split
+from vit.training.fit import Fit, NonFiniteLossError
 from vit.training.metrics import Counts
 from vit.training.parallel import Workers
 from vit.training.recipes import Recipe
+from vit.training.runtime import Runtime, Split
 
 CPU = torch.device("cpu")
 CONFIG = ViTConfig(img_size=8, in_chans=1, num_classes=4, embed_dim=16, depth=2, num_heads=2)
@@ -32,6 +33,10 @@ NORMALISATION = Normalisation((0.47,), (0.27,))
 RECIPE = Recipe(
     epochs=4, batch_size=16, warmup_epochs=0.5, label_smoothing=0.1, clip_grad=0.5, ema_decay=0.9, crop_padding=1
 )
+MUON = replace(
+    RECIPE, epochs=1, optimizer="muon", learning_rate=1e-2, attention_init="mimetic", position_init="sincos",
+    patch_init="whitening", flip_alternates=True, cutout=3,
+)  # fmt: skip
 SIZES = (1, 2, 3)
 SPLITS = (1, 2, 7, 100)
 BROKEN_OFF = 2
@@ -72,6 +77,12 @@ def train(folder: Folder) -> dict[str, Any]:
         if (Workers.joined().rank, Workers.joined().size, fit.epochs_done) == (0, 2, BROKEN_OFF):
             save_state(folder, fit.state_dict())
     return {"model": weights(fit.model), "kept": weights(fit.kept_model), "epochs": epochs}
+
+
+def train_with_muon() -> dict[str, Tensor]:
+    fit = toy_fit(MUON)
+    fit.run_epoch()
+    return weights(fit.model)
 
 
 def plain(counts: Counts) -> dict[str, Any]:
@@ -145,6 +156,7 @@ def work(rank: int, size: int, folder: str) -> None:
     report = {
         "trained": train(Folder(folder)),
         "resumed": go_on(Folder(folder)),
+        "muon": train_with_muon(),
         "validated": {count: validate(count) for count in SPLITS},
         "few": train_on_few(),
         "diverged": diverge(),
@@ -217,6 +229,16 @@ def test_several_workers_learn_what_one_learns(reports: Reports, size: int, part
     for report in of_all(reports, size, part):
         assert_close(report[which], alone)
         assert_same(report[which], reports[size, 0][part][which])
+
+
+@several
+def test_several_workers_learn_with_muon_what_one_learns(reports: Reports, size: int) -> None:
+    alone = reports[1, 0]["muon"]
+    before = weights(toy_fit(MUON).model)
+    assert all((alone[name] - before[name]).abs().max() > 1e-2 for name in alone if name.endswith("fc1.weight"))
+    for muon in of_all(reports, size, "muon"):
+        torch.testing.assert_close(muon, alone, atol=1e-5, rtol=0)
+        assert_same(muon, reports[size, 0]["muon"])
 
 
 def test_one_worker_goes_on_from_what_two_left(reports: Reports) -> None:

@@ -48,6 +48,13 @@ def test_published_recipe_takes_the_shape_of_the_data(shape: DataShape, flip: bo
         ],
         ({"rotation": -1.0}, "rotation is -1.0, but must be from 0 to 180 degrees"),
         ({"rotation": 181.0}, "rotation is 181.0, but must be from 0 to 180 degrees"),
+        ({"cutout": -1}, "cutout is -1, but must be at least 0"),
+        ({"optimizer": "sgd"}, "optimizer is 'sgd', but must be one of adamw, muon"),
+        ({"schedule": "step"}, "schedule is 'step', but must be one of cosine, linear"),
+        ({"attention_init": "zero"}, "attention_init is 'zero', but must be one of timm, mimetic"),
+        ({"position_init": "rope"}, "position_init is 'rope', but must be one of timm, sincos"),
+        ({"patch_init": "pca"}, "patch_init is 'pca', but must be one of timm, whitening"),
+        ({"flip": False, "flip_alternates": True}, "flip_alternates is True, but must be False where flip is False"),
     ],
 )
 def test_wrong_hyperparameter_is_refused_by_name(changes: dict[str, Any], message: str) -> None:

@@ -1,0 +1,125 @@
+"""Claim: each change of the recipe that is named brings what it is said to bring, beside the others and without them.
+
+Trains every combination of the factors with every seed: all of them on the same images in the same order, so that what
+is compared differs in the factors alone. Accuracies are those of the validation images, which are cut from train; the
+test images are not read. What has been trained stands in the JSON file, and is not trained again.
+
+    python -m benchmarks.ablation --dataset cifar10 --train-limit 10000 --epochs 2 --seeds 3 --recipe seed \
+        --factor optimizer=muon,learning_rate=3e-3 --factor attention_init=mimetic --json FILE
+
+A factor is one or more settings, FIELD=VALUE, that are made together. Without a factor the recipe itself is trained.
+`--each` trains the factors one at a time instead, beside the recipe without any.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import torch
+
+from benchmarks.machine import machine_line
+from vit.data.dataset import DataConfig, Dataset, load_dataset
+from vit.data.normalisation import measure_normalisation
+from vit.training.fit import Fit, NonFiniteLossError
+from vit.training.overrides import overridden
+from vit.training.precision import faster_precision
+from vit.training.recipes import RECIPES
+from vit.training.runtime import Runtime, Split
+
+CPU = torch.device("cpu")
+Arm = tuple[str, ...]
+"""The factors that are on."""
+
+
+def arms(factors: Sequence[str], each: bool) -> list[Arm]:
+    """Nothing first."""
+    if each:
+        return [(), *((factor,) for factor in factors)]
+    return [
+        tuple(factor for factor, is_on in zip(factors, choice, strict=True) if is_on)
+        for choice in product((False, True), repeat=len(factors))
+    ]
+
+
+def accuracy_of(dataset: Dataset, arm: Arm, arguments: argparse.Namespace, runtime: Runtime, seed: int) -> float | None:
+    """The validation accuracy after the last epoch; None where the training diverged."""
+    model, recipe = RECIPES[arguments.recipe](dataset.shape)
+    settings = [setting for factor in arm for setting in factor.split(",")]
+    model, recipe = overridden(model, replace(recipe, epochs=arguments.epochs), settings)
+    train, validation = Split.of(dataset.train, CPU), Split.of(dataset.validation, CPU)
+    fit = Fit(model, recipe, runtime, train, validation, measure_normalisation(dataset.train.images), seed)
+    try:
+        return [fit.run_epoch().validation.accuracy for _ in range(recipe.epochs)][-1]
+    except NonFiniteLossError:
+        return None
+
+
+def trained(dataset: Dataset, arguments: argparse.Namespace) -> Iterator[tuple[Arm, int, float | None]]:
+    """Each arm with each seed, seed by seed, so that an early end leaves whole comparisons."""
+    model, recipe = RECIPES[arguments.recipe](dataset.shape)
+    runtime = Runtime(CPU, faster_precision(model, recipe.batch_size, CPU))
+    print(f"machine: {machine_line()}; {runtime.precision}; {dataset.name}, {len(dataset.train)} images", flush=True)
+    known = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
+    for seed in range(arguments.seeds):
+        for arm in arms(arguments.factor, arguments.each):
+            key = f"seed {seed}: {' '.join(arm) or 'none'}"
+            if key not in known:
+                known[key] = accuracy_of(dataset, arm, arguments, runtime, seed)
+                arguments.json.write_text(json.dumps(known, indent=2) + "\n")
+                print(f"{key}: {'diverged' if known[key] is None else f'{known[key]:.2%}'}", flush=True)
+            yield arm, seed, known[key]
+
+
+def table(results: dict[Arm, list[float]], factors: Sequence[str]) -> str:
+    """Markdown: the arms' means, then what each factor adds, paired over all that else is alike."""
+    lines = ["| factors | mean | standard deviation | n |", "|---|---|---|---|"]
+    for arm, values in results.items():
+        lines.append(
+            f"| {', '.join(arm) or 'none'} | {statistics.mean(values):.2%} | {_spread(values)} | {len(values)} |"
+        )
+    lines += ["", "| factor | adds, in points | standard error | pairs |", "|---|---|---|---|"]
+    for factor in factors:
+        gains = [100 * gain for gain in _gains(results, factor)]
+        error = f"{statistics.stdev(gains) / len(gains) ** 0.5:.2f}" if len(gains) > 1 else ""
+        lines.append(f"| {factor} | {statistics.mean(gains):+.2f} | {error} | {len(gains)} |")
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.stdev(values):.2%}" if len(values) > 1 else ""
+
+
+def _gains(results: dict[Arm, list[float]], factor: str) -> list[float]:
+    """With the factor less without it, for each seed and whatever else is on."""
+    pairs = [(results[arm], results[tuple(each for each in arm if each != factor)]) for arm in results if factor in arm]
+    return [on - off for with_it, without in pairs for on, off in zip(with_it, without, strict=True)]
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--dataset", default="auto")
+    parser.add_argument("--train-limit", type=int)
+    parser.add_argument("--recipe", default="seed", choices=sorted(RECIPES))
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--factor", action="append", default=[], metavar="FIELD=VALUE,...")
+    parser.add_argument("--each", action="store_true", help="one factor at a time, not all combinations")
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse()
+    dataset = load_dataset(DataConfig(arguments.dataset, train_limit=arguments.train_limit))
+    results: dict[Arm, list[float]] = {}
+    for arm, _, accuracy in trained(dataset, arguments):
+        results.setdefault(arm, []).append(accuracy or 0.0)
+    print(table(results, arguments.factor))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""What to try next, by what was found so far: Optuna's tree-structured Parzen estimator, through Ray Tune's searcher.
+
+Bergstra et al. 2011 (https://papers.nips.cc/paper/4443); Ray Tune's `OptunaSearch`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.search.reports import ACCURACY
+from pipeline.trials.records import TrialRecord
+from tune_spaces.space import Space, drawn_value, first_trials, trial_of
+from tune_spaces.trial_spec import TrialSpec
+from vit.data.arrays import DataShape
+
+
+@dataclass(frozen=True)
+class TpeSuggestions:
+    """Chooses each trial's hyperparameters by the trials that have ended.
+
+    A trial depends on these and on (seed, index) alone: run one at a time, the same seed gives the same trials,
+    however often the search was cut off or extended.
+    """
+
+    space: Space
+    shape: DataShape
+    epochs: int
+    seed: int
+
+    def __call__(self, index: int, ended: Sequence[TrialRecord]) -> TrialSpec:
+        """The trial to run as number `index`; the first are those with which every sweep begins."""
+        known = first_trials(self.space, self.shape, self.epochs, self.seed)
+        if index < len(known):
+            return known[index]
+        drawn = self._searcher(index, ended).suggest("next")
+        return trial_of(index, drawn, self.space, self.shape, self.epochs, self.seed)
+
+    def _searcher(self, index: int, ended: Sequence[TrialRecord]) -> Any:
+        # Both take seconds to import, and only this kind of search needs them.
+        import optuna
+        from ray.tune.search.optuna import OptunaSearch
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = optuna.samplers.TPESampler(seed=int(np.random.default_rng((self.seed, index, 2)).integers(2**31)))
+        ranges = OptunaSearch.convert_search_space(self.space.domains(self.shape))
+        searcher = OptunaSearch(ranges, metric=ACCURACY, mode="max", sampler=sampler)
+        for record in ended:
+            self._add(searcher, record)
+        return searcher
+
+    def _add(self, searcher: Any, record: TrialRecord) -> None:
+        """What a trial came to. One that was stopped counts by how far it got; one that diverged is the worst."""
+        if record.outcome in ("failed", "interrupted"):
+            return
+        values = {name: drawn_value(record.spec, name) for name in self.space.domains(self.shape)}
+        accuracies = [epoch.accuracy for epoch in record.epochs]
+        diverged = record.outcome == "diverged"
+        try:
+            searcher.add_evaluated_point(
+                values,
+                0.0 if diverged or not accuracies else max(accuracies),
+                pruned=record.outcome == "asha",
+                intermediate_values=accuracies,
+            )
+        except ValueError:
+            # The published configuration may lie outside of the space; then it teaches nothing.
+            return

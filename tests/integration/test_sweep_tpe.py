@@ -1,0 +1,54 @@
+"""A sweep over a space of the user's own, each trial chosen by what those before it came to: cut off, and extended."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.commands import run_here
+
+pytestmark = pytest.mark.slow
+
+SPACE = """
+from ray import tune
+from tune_spaces.space import Space
+from vit.training.recipes import two
+
+SPACE = Space(
+    name="mine",
+    max_epochs=2,
+    domains=lambda shape: {"learning_rate": tune.loguniform(1e-4, 1e-2), "embed_dim_is_not_a_field": tune.choice([1])},
+    base=two,
+)
+"""
+
+
+def sweep(folder: Path, trials: int) -> list[dict[str, Any]]:
+    """The settings of the trials, by index; one at a time, so that the same seed gives the same."""
+    flags = "--dataset digits --train-limit 60 --precision fp32 --until search --search tpe --max-concurrent 1"
+    flags += f" --space my_space.py --trials {trials} --json result.json"
+    done = run_here("pipeline.sweep", folder, *flags.split())
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    rows = json.loads((folder / "result.json").read_text())["leaderboard"]
+    kept = ("trial", "learning_rate", "optimizer", "val_accuracy")
+    return sorted(({name: row[name] for name in kept} for row in rows), key=lambda row: int(row["trial"]))
+
+
+def test_a_space_of_ones_own_is_searched_and_a_longer_search_goes_on(local_ray: None, tmp_path: Path) -> None:
+    (tmp_path / "my_space.py").write_text(SPACE)
+    refused = run_here("pipeline.sweep", tmp_path, "--dataset", "digits", "--space", "my_space.py")
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "error: --space: my_space.py draws what cannot be trained: 'embed_dim_is_not_a_field' is no field of a model or of a "
+        "recipe, nor head_width\n"
+    )
+    (tmp_path / "my_space.py").write_text(SPACE.replace(', "embed_dim_is_not_a_field": tune.choice([1])', ""))
+    shorter = sweep(tmp_path, 13)
+    assert [row["optimizer"] for row in shorter] == ["adamw", *["muon"] * 12]
+    assert len({row["learning_rate"] for row in shorter}) == 13
+    longer = sweep(tmp_path, 14)
+    assert longer[:13] == shorter
+    assert [path.name for path in (tmp_path / "sweeps").iterdir() if path.is_dir()] == [
+        path.name for path in (tmp_path / "sweeps").glob("sweep-digits-*")
+    ]

@@ -1,0 +1,51 @@
+"""A space in the user's own file: used as it is, or refused in one line that names the file."""
+
+from pathlib import Path
+
+import pytest
+
+from tune_spaces.space import draw_trials
+from tune_spaces.user_space import SpaceError, load_space
+from vit.data.arrays import DataShape
+
+SHAPE = DataShape(8, 1, 10, mirror_safe=False)
+GOOD = """
+from ray import tune
+from tune_spaces.space import Space
+
+SPACE = Space(name="mine", max_epochs=3, domains=lambda shape: {"depth": tune.choice([1, 2])})
+"""
+
+
+def test_its_trials_are_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "my_space.py"
+    path.write_text(GOOD)
+    space = load_space(str(path), SHAPE)
+    assert space.name == "mine"
+    assert {trial.model.depth for trial in draw_trials(space, SHAPE, 20, 3, seed=0)[1:]} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SPACE = 1", "has no SPACE, which must be a tune_spaces.space.Space"),
+        ("", "has no SPACE, which must be a tune_spaces.space.Space"),
+        ("def broken(:", "cannot be run: SyntaxError: "),
+        ("import no_such_module", "cannot be run: ModuleNotFoundError: No module named 'no_such_module'"),
+        (GOOD.replace("depth", "deepness"), "draws what cannot be trained: 'deepness' is no field of a model"),
+        (GOOD.replace("[1, 2]", "[0]"), "draws what cannot be trained: depth is 0, but must be at least 1"),
+        (GOOD.replace("tune.choice", "max"), "draws what cannot be trained: "),
+    ],
+)
+def test_a_mistake_is_one_line(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "my_space.py"
+    path.write_text(text)
+    with pytest.raises(SpaceError) as error:
+        load_space(str(path), SHAPE)
+    assert str(error.value).startswith(f"{path} {message}")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match=r"mine\.py is no file$"):
+        load_space(str(tmp_path / "mine.py"), SHAPE)

@@ -1,0 +1,41 @@
+"""A search space in a file of the user's own."""
+
+import importlib.util
+from pathlib import Path
+
+from tune_spaces.space import Space, draw_trials
+from vit.data.arrays import DataShape
+
+TRIALS_TRIED = 20
+"""Drawn to see whether the space's values fit together, before anything is trained."""
+
+
+class SpaceError(ValueError):
+    """A file holds no usable space; the message names it and what is wrong."""
+
+
+def load_space(file: str, shape: DataShape) -> Space:
+    """The `SPACE` of a Python file, which is run.
+
+    Raises:
+        SpaceError: it cannot be read or run, has no SPACE, or what that draws is no model for these images.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise SpaceError(f"{file} is no file")
+    specification = importlib.util.spec_from_file_location(f"user_space_{path.stem}", path)
+    if specification is None or specification.loader is None:
+        raise SpaceError(f"{file} is no Python file: its name must end in .py")
+    module = importlib.util.module_from_spec(specification)
+    try:
+        specification.loader.exec_module(module)
+    except Exception as error:  # whatever the user's code raises
+        raise SpaceError(f"{file} cannot be run: {type(error).__name__}: {error}") from error
+    space = getattr(module, "SPACE", None)
+    if not isinstance(space, Space):
+        raise SpaceError(f"{file} has no SPACE, which must be a tune_spaces.space.Space")
+    try:
+        draw_trials(space, shape, TRIALS_TRIED, space.max_epochs, seed=0)
+    except Exception as error:  # of the user's code, or of a model or recipe that refuses a value
+        raise SpaceError(f"{file} draws what cannot be trained: {error}") from error
+    return space

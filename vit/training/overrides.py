@@ -1,0 +1,45 @@
+"""Fields of a model and of a recipe changed by name, from text as it comes from a command line."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Literal, get_origin, get_type_hints
+
+from vit.model.config import ViTConfig
+from vit.training.recipes import Recipe
+
+_TRUTHS = {"true": True, "false": False}
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def overridden(model: ViTConfig, recipe: Recipe, settings: Iterable[str]) -> tuple[ViTConfig, Recipe]:
+    """Model and recipe with `settings`, each `FIELD=VALUE`, in the place of theirs.
+
+    All are checked together, so that `embed_dim` and `num_heads` may change at once.
+
+    Raises:
+        ValueError: there is no such field, or the value is not one that it takes; the message names both.
+    """
+    model_kinds, recipe_kinds = get_type_hints(ViTConfig), get_type_hints(Recipe)
+    model_values: dict[str, Any] = {}
+    recipe_values: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"{setting!r} is no FIELD=VALUE, such as learning_rate=3e-4")
+        if name in model_kinds:
+            model_values[name] = _parsed(name, text, model_kinds[name])
+        elif name in recipe_kinds:
+            recipe_values[name] = _parsed(name, text, recipe_kinds[name])
+        else:
+            raise ValueError(f"{name!r} is no field; the fields are {', '.join((*model_kinds, *recipe_kinds))}")
+    return replace(model, **model_values), replace(recipe, **recipe_values)
+
+
+def _parsed(name: str, text: str, kind: Any) -> Any:
+    """The value that the text stands for; what values a field takes, it checks itself."""
+    if get_origin(kind) is Literal:
+        return text
+    try:
+        return _TRUTHS[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        raise ValueError(f"{name} is {text!r}, but must be {_KINDS[kind]}") from None
