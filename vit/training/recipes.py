@@ -87,7 +87,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 PUBLISHED_MODEL = ViTConfig()
 PUBLISHED_RECIPE = Recipe()
-"""`seed`: AdamW, cosine annealing, flips and rotations. Expected: about 60% test accuracy on CIFAR-10 in 30 epochs."""
+"""`seed`: AdamW, cosine annealing, flips and rotations. Expected, by the published account: about 60% test accuracy on
+CIFAR-10 in 30 epochs; not run to its end here yet."""
 
 
 def published_patch_size(img_size: int) -> int:
@@ -114,7 +115,10 @@ def published(shape: DataShape, epochs: int = PUBLISHED_RECIPE.epochs) -> tuple[
 
 
 def fast30(shape: DataShape) -> tuple[ViTConfig, Recipe]:
-    """The published shape with mean pooling, trained as well as is known here in 30 epochs; 2.68 M parameters."""
+    """The published shape with mean pooling, trained as well as is known here in 30 epochs; 2.69 M parameters.
+
+    Expected on CIFAR-10: well above `two`; not run to its end yet. What its parts bring: docs/experiments.md.
+    """
     model, _ = published(shape)
     recipe = Recipe(
         optimizer="muon",
@@ -137,13 +141,17 @@ def fast30(shape: DataShape) -> tuple[ViTConfig, Recipe]:
 
 
 def fast30_conv(shape: DataShape) -> tuple[ViTConfig, Recipe]:
-    """`fast30` with a convolutional stem; 2.79 M parameters."""
+    """`fast30` with a convolutional stem; 2.80 M parameters. Not run to its end yet."""
     model, recipe = fast30(shape)
     return replace(model, stem="conv"), recipe
 
 
 def two(shape: DataShape) -> tuple[ViTConfig, Recipe]:
-    """As far as two epochs go: `fast30` without what only pays later."""
+    """As far as two epochs go: `fast30` without what only pays later.
+
+    Expected on CIFAR-10 (JPEG, 45,000 training images): 66.83% +- 0.50 of the test images, 68.07% +- 0.63 with each
+    one's mirror image too, n = 3, in 260 s of training on 2 cores with bf16 (Intel Xeon, torch 2.15.0, 2026-11-25).
+    """
     model, recipe = fast30(shape)
     return model, replace(
         recipe, epochs=2, warmup_epochs=0.1, label_smoothing=0.0, ema_decay=0.0, flip_alternates=False, cutout=0
@@ -151,7 +159,7 @@ def two(shape: DataShape) -> tuple[ViTConfig, Recipe]:
 
 
 def long(shape: DataShape) -> tuple[ViTConfig, Recipe]:
-    """200 epochs, for a GPU: four times the tokens, regularised for its length."""
+    """200 epochs, for a GPU: four times the tokens, regularised for its length. Not run yet."""
     model, recipe = fast30_conv(shape)
     model = replace(model, patch_size=max(1, model.patch_size // 2), mlp_ratio=2.5, drop_path_rate=0.1)
     return model, replace(recipe, epochs=200, learning_rate=2e-3, weight_decay=0.1, batch_size=256, ema_decay=0.999)
