@@ -80,7 +80,7 @@ class Fit:
         self._generator = torch.Generator().manual_seed(seed)
         self._first_flips = torch.rand(len(train.labels), generator=torch.Generator().manual_seed(seed)) < 0.5
         self.model = VisionTransformer(config)
-        initialise(self.model, recipe, self._some_images().cpu())
+        initialise(self.model, recipe, self._some_images)
         self.model.to(runtime.device)
         self._averaged = copy.deepcopy(self.model).requires_grad_(False) if recipe.ema_decay else None
         muon_dtype = torch.bfloat16 if runtime.precision == "bf16" else torch.float32
@@ -93,8 +93,8 @@ class Fit:
         self.epochs_done = 0
 
     def _some_images(self) -> Tensor:
-        """Normalised training images, evenly taken from all."""
-        return self._normalise(self._train.images[:: -(-len(self._train.labels) // INITIALISING_IMAGES)])
+        """Normalised training images, evenly taken from all, on the CPU."""
+        return self._normalise(self._train.images[:: -(-len(self._train.labels) // INITIALISING_IMAGES)]).cpu()
 
     @property
     def kept_model(self) -> VisionTransformer:
@@ -170,9 +170,10 @@ class Fit:
         loss.backward()
         if self.recipe.clip_grad:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
+        learning_rate = learning_rate_at(step, self._steps_per_epoch, self.recipe)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(step, self._steps_per_epoch, self.recipe)
+                group["lr"] = learning_rate
             # Both kinds leave the weights alone where this is 1, without a wait for the device.
             optimizer.found_inf = spoiled  # type: ignore[attr-defined]
             optimizer.step()

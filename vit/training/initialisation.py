@@ -5,6 +5,7 @@ trained on. `whitening`: the first layer of airbench (Jordan 2024, arXiv:2404.00
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +22,11 @@ SMALLEST_VARIANCE = 1e-2
 
 
 @torch.no_grad()
-def initialise(model: VisionTransformer, recipe: Recipe, images: Tensor) -> None:
-    """Starts the model as the recipe says; `images` (N, C, H, W), normalised, are some of the training images."""
+def initialise(model: VisionTransformer, recipe: Recipe, images: Callable[[], Tensor]) -> None:
+    """Starts the model as the recipe says; `images` gives some training images, (N, C, H, W), normalised, on the CPU.
+
+    It is asked for them only where the start depends on them.
+    """
     if recipe.position_init == "sincos":
         positions = sincos_positions(model.config.img_size // model.config.patch_size, model.config.embed_dim)
         model.pos_embed.zero_()
@@ -33,7 +37,7 @@ def initialise(model: VisionTransformer, recipe: Recipe, images: Tensor) -> None
                 _init_mimetic(module)
     if recipe.patch_init == "whitening":
         first = next(module for module in model.patch_embed.modules() if isinstance(module, nn.Conv2d))
-        filters = whitening_filters(images, int(first.kernel_size[0]))[: len(first.weight)]
+        filters = whitening_filters(images(), int(first.kernel_size[0]))[: len(first.weight)]
         first.weight[: len(filters)] = filters
 
 

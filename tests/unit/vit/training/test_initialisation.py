@@ -29,7 +29,7 @@ def smooth_images(count: int = 400) -> Tensor:
 def made(config: ViTConfig = CONFIG, **changes: Any) -> VisionTransformer:
     torch.manual_seed(0)
     model = VisionTransformer(config)
-    initialise(model, replace(Recipe(), **changes), smooth_images())
+    initialise(model, replace(Recipe(), **changes), smooth_images)
     return model
 
 
