@@ -89,7 +89,7 @@ class SearchDriver:
     def next_trial(self) -> TrialSpec:
         """Hands out the next of the trials, in their order."""
         index = self._waiting.pop(0)
-        if self._suggest is not None and index not in self._ledger.begun:
+        if self._suggest is not None and index not in self._ledger.specs:
             self._specs[index] = self._suggest(index, self.records)
         self._handed_out.add(index)
         return self._specs[index]

@@ -36,8 +36,28 @@ class EpochRecord:
         return self.metrics["val/loss"]
 
 
+class _WithSpec:
+    """What follows from a trial's configuration and its end, however much else is known of it."""
+
+    spec: TrialSpec
+    outcome: Outcome
+
+    @property
+    def index(self) -> int:
+        return self.spec.index
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it may be trained anew: it neither diverged nor failed."""
+        return self.outcome not in UNSOUND
+
+    @property
+    def num_parameters(self) -> int:
+        return count_parameters(self.spec.model)
+
+
 @dataclass(frozen=True)
-class TrialRecord:
+class TrialRecord(_WithSpec):
     """What a trial came to."""
 
     spec: TrialSpec
@@ -50,22 +70,9 @@ class TrialRecord:
     """Of the weights with which a training to its full length ended; None for the others."""
 
     @property
-    def index(self) -> int:
-        return self.spec.index
-
-    @property
     def best(self) -> EpochRecord | None:
         """The epoch whose weights count: highest validation accuracy, the earliest of equals."""
         return max(self.epochs, key=lambda epoch: epoch.accuracy, default=None)
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether it may be trained anew: it neither diverged nor failed."""
-        return self.outcome not in UNSOUND
-
-    @property
-    def num_parameters(self) -> int:
-        return count_parameters(self.spec.model)
 
     @property
     def seconds(self) -> float:
@@ -84,7 +91,7 @@ class BestEpoch:
 
 
 @dataclass(frozen=True)
-class TrialResult:
+class TrialResult(_WithSpec):
     """What a trial came to, in short: small enough to be in a stage's output."""
 
     spec: TrialSpec
@@ -99,19 +106,6 @@ class TrialResult:
     run_id: str
     """Its run in MLflow."""
     error: str | None = None
-
-    @property
-    def index(self) -> int:
-        return self.spec.index
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether it may be trained anew: it neither diverged nor failed."""
-        return self.outcome not in UNSOUND
-
-    @property
-    def num_parameters(self) -> int:
-        return count_parameters(self.spec.model)
 
     @staticmethod
     def of(record: TrialRecord, run_id: str) -> "TrialResult":
