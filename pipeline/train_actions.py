@@ -112,7 +112,7 @@ def _test_and_register(session: TrainSession, record: TrialRecord) -> dict[str, 
         weights,
         data.validation.images[:2],
         TestFigures(data.test_digest, test.counts.correct, test.counts.total, run.best.accuracy),
-        {"pipeline.dataset": data.name, "pipeline.data_digest": data.digest},
+        session.version_tags,
         f"training {session.name}: validation {run.best.accuracy:.2%}, test {test.counts.accuracy:.2%}"
         f" ({test.counts.correct} of {test.counts.total})",
     )

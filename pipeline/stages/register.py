@@ -14,8 +14,7 @@ def register_winner(session: SweepSession, confirm: Confirmed, evaluate: Evaluat
     score = evaluate.scores[run.run_id]
     measured = TestFigures(session.dataset.test_digest, score.correct, score.total, run.best.accuracy)
     tags = {
-        "pipeline.dataset": session.dataset.name,
-        "pipeline.data_digest": session.dataset.digest,
+        **session.version_tags,
         "pipeline.trial": str(winner.index),
         "pipeline.confirm_seed": str(run.seed),
         "pipeline.sweep_run_id": session.tracker.run_id(SWEEP_RUN),

@@ -1,6 +1,5 @@
 """Figures and weights for the runs, gathered in a process of low priority, so that no trial waits for it."""
 
-import csv
 import logging
 import os
 import shutil
@@ -20,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from pipeline.errors import PipelineError, disk_full
 from pipeline.trials.folder import CONFUSION_FILE, TrialHistory, read_confusion
+from pipeline.trials.predictions import Predictions
 from vit.files.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
 
 BEGUN = ".begun"
@@ -172,14 +172,11 @@ def make_test_artifacts(
     title: str,
     class_names: tuple[str, ...],
     confusion: ArrayLike,
-    labels: list[int],
-    predicted: list[int],
+    predictions: Predictions,
 ) -> None:
-    """The same figures over the test images, and each image's true and predicted class, in the data set's order."""
-    with _whole(out / "evaluation") as evaluation, (evaluation / "test_predictions.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("label", "predicted"))
-        writer.writerows(zip(labels, predicted, strict=True))
+    """The same figures over the test images, and what was said of each of them."""
+    with _whole(out / "evaluation") as evaluation:
+        predictions.write(evaluation / "test_predictions.csv")
     with _whole(out / "figures") as figures:
         _draw_classes(figures, "test_", f"{title}: test images", class_names, confusion)
 

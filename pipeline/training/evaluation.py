@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import ray
 import torch
 
@@ -12,6 +11,7 @@ from pipeline.cluster.allotment import Allotment
 from pipeline.tracking.artifacts import ArtifactMaker, make_test_artifacts
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.training import counts_metrics
+from pipeline.trials.predictions import Predictions
 from vit.data.arrays import ImageArrays
 from vit.data.dataset import Dataset
 from vit.files.checkpoint import load_model
@@ -28,8 +28,8 @@ class TestResult:
     __test__ = False  # not a test of pytest's
 
     counts: Counts
-    predicted: list[int]
-    """The predicted class of each test image, in the data set's order."""
+    predictions: Predictions
+    """In the data set's order."""
     tta_correct: int | None = None
     """How many are right by the mean of the logits of an image and of its mirror image; None where nobody asked."""
 
@@ -59,20 +59,20 @@ def _evaluate(folder_uri: str, test: ImageArrays, on_gpu: bool, with_mirror: boo
     if with_mirror:
         both = predict(model, split.images, card.normalisation, runtime, with_mirror=True)
         tta_correct = int((both.argmax(dim=1) == split.labels).sum())
-    predicted = logits.argmax(dim=1).cpu().numpy().astype(np.int64).tolist()
-    return TestResult(counter.counts(), predicted, tta_correct)
+    predictions = Predictions.of(test.labels, logits.softmax(dim=1).cpu().numpy())
+    return TestResult(counter.counts(), predictions, tta_correct)
 
 
 def record_test(
     tracker: Tracker, artifacts: ArtifactMaker, dataset: Dataset, run_id: str, result: TestResult, title: str
 ) -> None:
     """Adds test metrics, figures and predictions to the run that trained the model, whichever command began it."""
-    key, names, labels = tracker.adopt(run_id), dataset.class_names, dataset.test.labels
+    key, names = tracker.adopt(run_id), dataset.class_names
     metrics = counts_metrics("test", result.counts, names)
     if result.tta_correct is not None:
         metrics["test/accuracy_tta_flip"] = result.tta_correct / result.counts.total
     tracker.log(key, metrics)  # a later evaluation corrects an earlier one
     artifacts.submit(
-        make_test_artifacts, title, names, result.counts.confusion.numpy(), labels.tolist(), result.predicted,
+        make_test_artifacts, title, names, result.counts.confusion.numpy(), result.predictions,
         name=f"{title} on the test images", then=lambda files: tracker.log(key, files=files),
     )  # fmt: skip

@@ -17,6 +17,7 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.tracking.artifacts import ArtifactMaker, make_test_artifacts, make_trial_artifacts
 from pipeline.trials.folder import CONFUSION_FILE, TrialHistory, write_confusion
+from pipeline.trials.predictions import Predictions
 from vit.files.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
 
 ROOT = Path(__file__).parents[4]
@@ -209,9 +210,11 @@ def test_a_trial_that_has_lost_a_file_is_an_error_that_says_what_to_do(ended: Fo
 
 
 def test_the_test_images_artifacts(tmp_path: Path) -> None:
-    make_test_artifacts(tmp_path, "trial 3", ("a", "b"), np.array([[2, 0], [1, 1]]), [0, 1, 0, 1], [0, 0, 0, 1])
+    probabilities = np.array([[0.75, 0.25], [0.5, 0.25], [1.0, 0.0], [0.0, 1.0]])
+    predictions = Predictions.of(np.array([0, 1, 0, 1]), probabilities)
+    make_test_artifacts(tmp_path, "trial 3", ("a", "b"), np.array([[2, 0], [1, 1]]), predictions)
     assert (tmp_path / "evaluation" / "test_predictions.csv").read_text().split() == [
-        "label,predicted", "0,0", "1,0", "0,0", "1,1",
+        "label,predicted,confidence,label_probability", "0,0,0.75,0.75", "1,0,0.5,0.25", "0,0,1,1", "1,1,1,1",
     ]  # fmt: skip
     figures = sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert figures == ["test_class_accuracy.png", "test_confusion_matrix.png"]

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from pipeline.tracking.artifacts import ArtifactMaker
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.evaluation import TestResult, _evaluate, record_test
+from pipeline.trials.predictions import Predictions
 from vit.data.arrays import ImageArrays
 from vit.data.dataset import Dataset
 from vit.data.normalisation import Normalisation
@@ -28,7 +29,9 @@ def evaluate(uri: str, run_id: str, *predicted: int, tta_correct: int | None = N
     confusion = torch.zeros(2, 2, dtype=torch.int64)
     for label, guess in zip(IMAGES.labels.tolist(), predicted, strict=True):
         confusion[label, guess] += 1
-    result = TestResult(Counts(float(sum(predicted)), confusion), list(predicted), tta_correct)
+    probabilities = np.array([[0.75, 0.25] if guess == 0 else [0.25, 0.75] for guess in predicted])
+    predictions = Predictions.of(IMAGES.labels, probabilities)
+    result = TestResult(Counts(float(sum(predicted)), confusion), predictions, tta_correct)
     with closing(Tracker(uri, "vit-x")) as tracker, closing(ArtifactMaker()) as artifacts:
         record_test(tracker, artifacts, DATASET, run_id, result, "trial 1")
         artifacts.finish()
@@ -48,7 +51,7 @@ def test_a_later_evaluation_corrects_an_earlier_one(tmp_path: Path) -> None:
         "test/accuracy": 0.75, "test/loss": 0.25, "test/class_accuracy/cat": 1.0, "test/class_accuracy/dog": 0.5,
     }  # fmt: skip
     table = Path(client.download_artifacts(run_id, "evaluation/test_predictions.csv", str(tmp_path))).read_text()
-    assert table.split() == ["label,predicted", "0,0", "0,0", "1,0", "1,1"]
+    assert table.split()[1:] == ["0,0,0.75,0.75", "0,0,0.75,0.75", "1,0,0.75,0.25", "1,1,0.75,0.75"]
     assert client.get_run(run_id).info.status == "FINISHED"
     evaluate(uri, run_id, 0, 0, 0, 1, tta_correct=4)
     metrics = client.get_run(run_id).data.metrics
@@ -71,9 +74,9 @@ def test_the_mirror_images_count_beside_the_plain_ones(tmp_path: Path) -> None:
     test = ImageArrays(images, np.random.default_rng(1).integers(0, 2, 200))
     without, with_mirror = (_evaluate(folder.uri, test, False, mirror) for mirror in (False, True))
     assert without.tta_correct is None
-    assert (with_mirror.predicted, with_mirror.counts.correct) == (without.predicted, without.counts.correct)
+    assert with_mirror.counts.correct == without.counts.correct == without.predictions.correct.sum()
     views = [plain(torch.from_numpy(view.copy())) for view in (images, images[:, :, ::-1])]
     with torch.inference_mode():
         both = (model(views[0]) + model(views[1])).argmax(dim=1).numpy()
     assert with_mirror.tta_correct == int((both == test.labels).sum())
-    assert both.tolist() != without.predicted
+    assert both.tolist() != without.predictions.predicted.tolist()
