@@ -28,7 +28,7 @@ class Predictions:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """(N,) whether the predicted class is the true one."""
-        return self.labels == self.predicted
+        return np.equal(self.labels, self.predicted)
 
     @staticmethod
     def of(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> "Predictions":

@@ -49,10 +49,10 @@ def packages_of(module: str) -> set[str]:
 
 LAYERS = (
     "vit.data", "vit.model", "vit.training", "vit.files", "tune_spaces",
-    "pipeline.errors", "pipeline.config", "pipeline.trials", "pipeline.results", "pipeline.figures",
-    "pipeline.terminal", "pipeline.cluster", "pipeline.tracking", "pipeline.graph", "pipeline.training",
-    "pipeline.search", "pipeline.registry", "pipeline.session", "pipeline.planning", "pipeline.report",
-    "pipeline.stages", "pipeline.train_actions", "pipeline.sweep_actions",
+    "pipeline.errors", "pipeline.config", "pipeline.statistics", "pipeline.trials", "pipeline.results",
+    "pipeline.figures", "pipeline.terminal", "pipeline.cluster", "pipeline.tracking", "pipeline.graph",
+    "pipeline.training", "pipeline.search", "pipeline.registry", "pipeline.session", "pipeline.planning",
+    "pipeline.report", "pipeline.stages", "pipeline.train_actions", "pipeline.sweep_actions",
     "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.ui",
     "pipeline.diagnosis", "pipeline.doctor",
 )  # fmt: skip
@@ -94,6 +94,7 @@ FRAMEWORKS = {
     "tune_spaces/trial_spec.py": {"ray", "mlflow", "torch", "numpy"},
     "pipeline/errors.py": {"ray", "mlflow", "torch", "numpy"},
     "pipeline/config.py": {"ray", "mlflow", "torch", "numpy"},
+    "pipeline/statistics/": {"ray", "mlflow", "torch"},
     "pipeline/trials/": {"ray", "mlflow", "torch"},
     "pipeline/results/": {"ray", "mlflow", "torch", "numpy"},
     # A process that starts while every core is busy reads them.

@@ -90,6 +90,8 @@ APART = {
     "pipeline.tracking", "pipeline.figures.trial_figures",
     # Says whether an output still stands, not what it is.
     "pipeline.registry.model_files",
+    # Compares models, for those who look and for the gate.
+    "pipeline.statistics",
     # Fields only, as the test below holds.
     "pipeline.results.stage_outputs",
     # The images that it gives have a digest.

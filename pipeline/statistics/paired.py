@@ -1,0 +1,59 @@
+"""Two models on the same images: whether one is right more often than the other, and by how much."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from pipeline.statistics.intervals import LEVEL, Interval
+
+_RESAMPLES = 20_000
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """What the images say of two models on which they disagree. Accuracies and differences are fractions."""
+
+    images: int
+    only_first: int
+    """Images that the first model alone gets right."""
+    only_second: int
+    p_value: float
+    """McNemar's exact test: how often chance alone would make two equally good models differ at least so much."""
+    interval: Interval
+    """95% of the difference, by the paired bootstrap over the images."""
+
+    @property
+    def difference(self) -> float:
+        """The second model's accuracy minus the first one's."""
+        return (self.only_second - self.only_first) / self.images
+
+
+def compare_paired(first_correct: NDArray[np.bool_], second_correct: NDArray[np.bool_]) -> PairedComparison:
+    """Compares two models on the same images, each given as whether it is right about each image (N,).
+
+    McNemar's test in its exact form (McNemar 1947, https://doi.org/10.1007/BF02295996): of the images on which just one
+    is right, the share of either model is tested against a half, two-sided. The bootstrap (Efron & Tibshirani 1993)
+    draws images with replacement, the same for both models, so what is easy or hard for both cancels out. A draw is
+    known by how many images of each of three kinds it holds, so it is drawn as just that. The seed is fixed.
+
+    Raises:
+        ValueError: no images, or not as many for one model as for the other.
+    """
+    if len(first_correct) != len(second_correct) or not len(first_correct):
+        raise ValueError(f"{len(first_correct)} and {len(second_correct)} images, but must be the same, at least one")
+    images = len(first_correct)
+    only_first = int((first_correct & ~second_correct).sum())
+    only_second = int((second_correct & ~first_correct).sum())
+    disagree = only_first + only_second
+    p_value = float(binomtest(only_second, disagree).pvalue) if disagree else 1.0
+    return PairedComparison(images, only_first, only_second, p_value, _bootstrap(images, only_first, only_second))
+
+
+def _bootstrap(images: int, only_first: int, only_second: int) -> Interval:
+    shares = np.array([only_first, only_second, images - only_first - only_second]) / images
+    drawn = np.random.default_rng(0).multinomial(images, shares, _RESAMPLES)
+    differences = (drawn[:, 1] - drawn[:, 0]) / images
+    low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high))
