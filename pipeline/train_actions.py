@@ -4,8 +4,10 @@ from typing import Any
 
 from pipeline.cluster.watchdog import Watchdog
 from pipeline.errors import InterruptedCommandError, PipelineError
-from pipeline.registry.versions import TestFigures, register
-from pipeline.results.confirmation import FullLengthRun
+from pipeline.registry.passport import Origin
+from pipeline.registry.registration import register
+from pipeline.results.confirmation import FullLengthRun, TestScore
+from pipeline.session.passport import make_passport
 from pipeline.session.train_session import TrainSession
 from pipeline.tracking.test_set_reads import record_test_set_read
 from pipeline.tracking.trial_runs import trial_key
@@ -53,7 +55,7 @@ def train_and_report(session: TrainSession) -> dict[str, Any]:
 def _train(session: TrainSession) -> TrialRecord:
     config, data, spec, allotment = session.config, session.dataset, session.spec, session.allotment
     with Watchdog(config.stall_minutes, session.say):
-        precision = session.precision_for(spec.model, spec.recipe, allotment)
+        precision = session.precision
     fewest, most = config.workers.fewest, config.workers.most
     session.say(
         f"train: {data.name}, {len(data.train)} images, {spec.recipe.epochs} epochs, batch {spec.recipe.batch_size} "
@@ -105,17 +107,10 @@ def _test_and_register(session: TrainSession, record: TrialRecord) -> dict[str, 
     with Watchdog(session.config.stall_minutes, session.say):
         (test,) = evaluate_on_test([weights], data.test, session.allotment, session.config.tta == "flip")
     record_test(session.tracker, session.artifacts, data, run_id, test, session.name)
-    version = register(
-        session.tracker.client,
-        session.model_name,
-        run_id,
-        weights,
-        data.validation.images[:2],
-        TestFigures(data.test_digest, test.counts.correct, test.counts.total, run.best.accuracy),
-        session.version_tags,
-        f"training {session.name}: validation {run.best.accuracy:.2%}, test {test.counts.accuracy:.2%}"
-        f" ({test.counts.correct} of {test.counts.total})",
-    )
+    counts = test.counts
+    score = TestScore(counts.correct, counts.total, tuple(counts.class_accuracy), test.tta_correct)
+    passport = make_passport(session, Origin(session.command_line, run_id), session.spec, session.precision, run, score)
+    version = register(session.tracker.client, passport, weights, data.validation.images[:2])
     session.artifacts.finish()
-    tta = {} if test.tta_correct is None else {"test_accuracy_tta_flip": test.tta_correct / test.counts.total}
-    return {"version": version, "test_accuracy": test.counts.accuracy, "test_correct": test.counts.correct, **tta}
+    tta = {} if score.tta_accuracy is None else {"test_accuracy_tta_flip": score.tta_accuracy}
+    return {"version": version, "test_accuracy": score.accuracy, "test_correct": score.correct, **tta}

@@ -2,7 +2,7 @@
 
 Only `trial_spec` does without Ray.
 
-Imported by: `trials`, `results`, `terminal`, `cluster`, `tracking`, `training`, `search`, `session`, `planning`,
-`report`, `stages`, `train_actions`.
+Imported by: `trials`, `results`, `terminal`, `cluster`, `tracking`, `training`, `search`, `registry`, `session`,
+`planning`, `report`, `stages`, `train_actions`.
 Imports: `vit`.
 """

@@ -18,6 +18,7 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.types.schema import Array
 
 import vit.files.serving
+from pipeline.registry.passport import PASSPORT_FILE, Passport
 from vit.files.checkpoint import ModelCard
 from vit.files.serving import LABELS_FILE, Classifier
 from vit.model.vision_transformer import VisionTransformer
@@ -28,7 +29,12 @@ _LOADER_MODULE = "vit_serving"
 
 
 def log_served_model(
-    client: MlflowClient, run: Run, model: VisionTransformer, card: ModelCard, example_images: np.ndarray
+    client: MlflowClient,
+    run: Run,
+    model: VisionTransformer,
+    card: ModelCard,
+    example_images: np.ndarray,
+    passport: Passport,
 ) -> str:
     """Logs the model as an output of the run and returns its id, for `models:/<id>`; see `save_served_model`."""
     run_id = run.info.run_id
@@ -41,6 +47,7 @@ def log_served_model(
         about = Model(artifact_path=logged.artifact_location, run_id=run_id, model_uuid=model_id, model_id=model_id)
         with tempfile.TemporaryDirectory() as folder:
             save_served_model(Path(folder, "model"), model, card, example_images, about)
+            Path(folder, "model", PASSPORT_FILE).write_text(passport.to_json(), encoding="utf-8")
             client.log_model_artifacts(model_id, str(Path(folder, "model")))
         status = "READY"
     finally:

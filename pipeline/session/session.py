@@ -1,13 +1,10 @@
 """One command under way: its configuration, its data set, its tools."""
 
-import json
-import os
 import shlex
 import socket
 import sys
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import asdict, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 from rich.console import Console
@@ -24,7 +21,7 @@ from pipeline.tracking.events import DatasetReference
 from pipeline.tracking.tracker import Tracker
 from pipeline.tracking.weights import find_weights
 from pipeline.training.precision import measure_faster_precision
-from vit.data.dataset import DataConfig, Dataset
+from vit.data.dataset import Dataset
 from vit.files.storage import Folder
 from vit.model.config import ViTConfig
 from vit.training.precision import Precision
@@ -104,23 +101,6 @@ class Session(ABC, Generic[C]):
             "pipeline.host": socket.gethostname(),
             "pipeline.data_digest": self.dataset.digest,
         }
-
-    @property
-    def version_tags(self) -> dict[str, str]:
-        """Of a version that it registers: what the images were, and how to get them again."""
-        return {
-            "pipeline.dataset": self.dataset.name,
-            "pipeline.data_digest": self.dataset.digest,
-            "pipeline.data_source": json.dumps(asdict(self._lasting_data_config)),
-        }
-
-    @property
-    def _lasting_data_config(self) -> DataConfig:
-        """What was asked for, in words that mean the same elsewhere and later."""
-        given = self.config.data.dataset
-        if given == "auto":
-            return replace(self.config.data, dataset=self.dataset.name)
-        return replace(self.config.data, dataset=os.path.abspath(given) if os.sep in given else given)
 
     @property
     def command_line(self) -> str:

@@ -14,7 +14,7 @@ from pipeline.tracking.trial_runs import TrainRuns
 from tune_spaces.trial_spec import TrialSpec
 from vit.data.dataset import Dataset
 from vit.training.overrides import overridden
-from vit.training.precision import torch_version
+from vit.training.precision import Precision, torch_version
 from vit.training.recipes import RECIPES
 
 TRAINING_CODE = "pipeline.training.driver_loop"
@@ -59,6 +59,11 @@ class TrainSession(Session[TrainConfig]):
             resources = TrialResources(self.config.cpus_per_worker, self.config.gpus_per_worker)
             self._allotment = allot(resources, self.config.workers.fewest, "worker", "--workers")
         return self._allotment
+
+    @property
+    def precision(self) -> Precision:
+        """In which it trains, or has trained."""
+        return self.precision_for(self.spec.model, self.spec.recipe, self.allotment)
 
     def start_run(self) -> None:
         """The training's own run is the command's."""

@@ -112,7 +112,7 @@ class _FullLengthTraining:
         observers: Sequence[Observer],
     ) -> None:
         self.session, self.configuration, self.seed = session, configuration, seed
-        self.spec = replace(configuration.spec, seed=_training_seed(session.config.seed, seed))
+        self.spec = spec_with_seed(configuration.spec, session.config.seed, seed)
         self.folder = f"{session.folder}/{FINALISTS_FOLDER}/{seed}"
         self.runs = FinalistRuns(
             session.tracker, session.artifacts, self.folder, session.dataset_reference, session.dataset.class_names,
@@ -129,9 +129,10 @@ class _FullLengthTraining:
         return FullLengthRun.of(record, self.seed, run_id, self.folder)
 
 
-def _training_seed(seed: int, number: int) -> int:
+def spec_with_seed(spec: TrialSpec, sweep_seed: int, number: int) -> TrialSpec:
+    """The configuration as it is trained to its full length for the `number`th time."""
     # The last word of the key keeps it apart from what a search draws; the same for all models, so that they compare.
-    return int(np.random.default_rng((seed, number, 2)).integers(2**31))
+    return replace(spec, seed=int(np.random.default_rng((sweep_seed, number, 2)).integers(2**31)))
 
 
 def _model(configuration: Configuration, ended: list[tuple[_FullLengthTraining, TrialRecord]]) -> ConfirmedModel:

@@ -1,9 +1,12 @@
 """Stage `register`: the winner becomes the challenger in the registry."""
 
-from pipeline.registry.versions import TestFigures, register
+from pipeline.registry.passport import Origin
+from pipeline.registry.registration import register
 from pipeline.results.confirmation import winner_of
 from pipeline.results.stage_outputs import Confirmed, Evaluated
+from pipeline.session.passport import make_passport
 from pipeline.session.sweep_session import SweepSession
+from pipeline.stages.full_length_trainings import spec_with_seed
 from pipeline.tracking.trial_runs import SWEEP_RUN
 
 
@@ -11,19 +14,9 @@ def register_winner(session: SweepSession, confirm: Confirmed, evaluate: Evaluat
     """Registers the winner's best training as the challenger; gives the version."""
     winner = winner_of(confirm.models)
     run = winner.best_run
-    score = evaluate.scores[run.run_id]
-    measured = TestFigures(session.dataset.test_digest, score.correct, score.total, run.best.accuracy)
-    tags = {
-        **session.version_tags,
-        "pipeline.trial": str(winner.index),
-        "pipeline.confirm_seed": str(run.seed),
-        "pipeline.sweep_run_id": session.tracker.run_id(SWEEP_RUN),
-    }
-    description = (
-        f"trial {winner.index} of sweep {session.name}, seed {run.seed}: validation {run.best.accuracy:.2%}, "
-        f"test {score.accuracy:.2%} ({score.correct} of {score.total})"
-    )
-    example = session.dataset.validation.images[:2]
-    weights = session.find_weights(winner.index, run)
-    client = session.tracker.client
-    return register(client, session.model_name, run.run_id, weights, example, measured, tags, description)
+    sweep_run_id = session.tracker.run_id(SWEEP_RUN)
+    origin = Origin(session.command_line, run.run_id, sweep_run_id, winner.index, run.seed)
+    spec = spec_with_seed(winner.spec, session.config.seed, run.seed)
+    passport = make_passport(session, origin, spec, session.precision, run, evaluate.scores[run.run_id])
+    weights, example = session.find_weights(winner.index, run), session.dataset.validation.images[:2]
+    return register(session.tracker.client, passport, weights, example)

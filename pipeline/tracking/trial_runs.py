@@ -10,7 +10,7 @@ from pipeline.tracking.artifacts import ArtifactMaker, copy_weights, make_trial_
 from pipeline.tracking.events import LONGEST_TAG, DatasetReference, Status
 from pipeline.tracking.tracker import Tracker
 from pipeline.tracking.weights import ARTIFACTS, lost_weights
-from pipeline.trials.folder import trial_folder
+from pipeline.trials.folder import TrialHistory, trial_folder
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
@@ -20,6 +20,8 @@ from vit.model.vision_transformer import count_parameters
 SWEEP_RUN = "sweep"
 DECISIONS_TAG = "pipeline.decisions"
 """ASHA's decisions of a trial as JSON: a list of `pipeline.trials.rungs.Decision`."""
+MACHINES_TAG = "pipeline.machines"
+"""On which it trained, as JSON: `pipeline.trials.folder.TrialHistory.machines`."""
 STATUS: dict[Outcome, Status] = {
     "finished": "FINISHED",
     "asha": "KILLED",
@@ -76,9 +78,11 @@ class TrialRuns(Observer):
         key, folder = self.key(record.spec), trial_folder(self.trials_folder, record.index)
         if record.outcome != "interrupted":
             remove_state(folder)  # the trial is over: its best weights are what is kept
-        if record.decisions:
-            decisions = json.dumps([asdict(decision) for decision in record.decisions])
-            self.tracker.log(key, tags={DECISIONS_TAG: decisions})
+        lists = {
+            MACHINES_TAG: TrialHistory.read(folder).machines,
+            DECISIONS_TAG: [asdict(decision) for decision in record.decisions],
+        }
+        self.tracker.log(key, tags={tag: json.dumps(values) for tag, values in lists.items() if values})
         at = int(time.time() * 1000)
         end = partial(self.tracker.end_run, key, STATUS[record.outcome], _ending_tags(record), at)
         best = record.best

@@ -5,7 +5,7 @@ The same under a trial in its Tune actor and under each worker of Ray Train; kno
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from vit.data.normalisation import Normalisation
 from vit.files.checkpoint import ModelCard, load_state, save_card, save_state, save_weights
 from vit.files.storage import STATE_FILE
 from vit.training.fit import Epoch, Fit
+from vit.training.machine import Machine
 from vit.training.metrics import Counts
 from vit.training.parallel import Workers
 from vit.training.precision import Precision
@@ -96,6 +97,8 @@ class Training:
             self._fit.load_state_dict(state["fit"])
             self.history, confusion = TrialHistory(**state["history"]), state["confusion"]
         self.history.refused += refused
+        if not self.is_done:
+            self.history.trains_on(asdict(Machine.here(runtime.device, workers.size)))
         if self._writes:
             if refused:
                 self._folder.remove(STATE_FILE)  # or the next save would put it in the place of the one that was good

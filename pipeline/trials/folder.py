@@ -33,6 +33,8 @@ class TrialHistory:
     """Why the training had to end, where it diverged."""
     refused: list[str] = field(default_factory=list)
     """Checkpoints that could not be read when a process took the trial over, each with its path."""
+    machines: list[dict[str, Any]] = field(default_factory=list)
+    """On which it trained, one after the other: each with the fields of `vit.training.machine.Machine`."""
 
     def add(self, epoch: int, at: int, metrics: dict[str, float]) -> bool:
         """Adds an epoch; says whether it is the best so far, the earliest of equals."""
@@ -41,6 +43,11 @@ class TrialHistory:
             return False
         self.best_epoch, self.best_accuracy = epoch, metrics["val/accuracy"]
         return True
+
+    def trains_on(self, machine: dict[str, Any]) -> None:
+        """A process has taken the training over; the same machine again adds nothing."""
+        if machine not in self.machines[-1:]:
+            self.machines.append(machine)
 
     def is_complete(self, epochs: int) -> bool:
         """Whether nothing of a training of so many epochs is left to do."""

@@ -19,7 +19,11 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.errors import UsageError
 from pipeline.registry import versions as registry
+from pipeline.registry.model_card import model_card
+from pipeline.registry.passport import read_passport
+from pipeline.registry.registration import register
 from pipeline.tracking.server import open_client
+from tests.unit.pipeline.registry.passports import MEASURED, passport
 from vit.data.normalisation import Normalisation
 from vit.files.checkpoint import ModelCard, save_card, save_weights
 from vit.files.serving import _load_pyfunc
@@ -29,7 +33,6 @@ from vit.model.vision_transformer import VisionTransformer
 
 NAME = "vit-x"
 CLASSES = ("ant", "bee", "cat", "dog")
-MEASURED = registry.TestFigures("sha256:abc", test_correct=7, test_images=9, val_accuracy=0.75)
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]
         expected = model(card.normalisation(torch.from_numpy(images))).softmax(dim=-1).numpy()
     start = time.monotonic()
     weights = Folder(str(folder / "weights"))
-    tags = {"pipeline.dataset": "x"}
-    version = registry.register(client, NAME, run_id, weights, images[:2], MEASURED, tags, "a test")
+    version = register(client, passport(NAME, run_id), weights, images[:2])
     yield Registered(client, run_id, version, time.monotonic() - start, images, expected)
 
 
@@ -84,15 +86,10 @@ def test_the_version_is_the_challenger_and_carries_what_was_measured(registered:
     version = registered.client.get_model_version_by_alias(NAME, registry.CHALLENGER)
     assert int(version.version) == registered.version == 1
     assert version.run_id == registered.run_id
-    assert version.tags == {
-        "pipeline.dataset": "x",
-        "pipeline.run_id": registered.run_id,
-        "pipeline.test_digest": "sha256:abc",
-        "pipeline.test_correct": "7",
-        "pipeline.test_images": "9",
-        "pipeline.test_accuracy": str(7 / 9),
-        "pipeline.val_accuracy": "0.75",
-    }
+    known = passport(NAME, registered.run_id)
+    assert version.tags == known.tags
+    assert version.description == model_card(known)
+    assert read_passport(registered.client, version) == known
     assert registry.TestFigures.from_tags(version.tags) == MEASURED
 
 
@@ -204,6 +201,6 @@ def test_what_is_registered_again_pushes_nobody_aside(
         client.create_model_version(name, source="file:///nowhere", run_id=run_id, tags=tags)
         measured = replace(measured, test_correct=8)
     client.set_registered_model_alias(name, alias, "1" if alias == "champion" else "2")
-    assert registry.register(client, name, run_id, weights, registered.images[:2], MEASURED, {}, "again") == 1
+    assert register(client, passport(name, run_id), weights, registered.images[:2]) == 1
     aliases = client.get_registered_model(name).aliases
     assert {each: int(version) for each, version in aliases.items()} == left

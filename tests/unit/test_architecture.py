@@ -82,8 +82,6 @@ LAZY = {
     "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.doctor",
     # matplotlib, which only the side process of figures and the end of a sweep need.
     "pipeline.tracking.artifacts", "pipeline.report.recording",
-    # torch and torch.export, which promoting and looking do without.
-    "pipeline.registry.versions",
     # Ray, which looking at what else was left does without.
     "pipeline.diagnosis.placement_groups",
 }  # fmt: skip

@@ -134,16 +134,18 @@ def record(outcome: Outcome, epochs: tuple[EpochRecord, ...] = EPOCHS) -> TrialR
     ],
 )
 def test_a_trial_becomes_a_run(
-    start: Callable[[], Driver], outcome: Outcome, status: str, tags: dict[str, str]
+    start: Callable[[], Driver], tmp_path: Path, outcome: Outcome, status: str, tags: dict[str, str]
 ) -> None:
     driver = start()
+    TrialHistory(machines=[{"processor": "Xeon"}]).write(trial_folder(str(tmp_path), SPEC.index))
     driver.tell(record(outcome))
     recorded, run = driver.recorded(), driver.run()
     assert (recorded.pop("status"), recorded.pop("files")) == (status, [ARTIFACTS, "curves.png"])
     params = {name: str(value) for name, value in SPEC.params.items()}
     assert recorded.pop("params") == {**params, "num_parameters": str(count_parameters(SPEC.model))}
     expected = {"pipeline.kind": "trial", "pipeline.trial": "1", "pipeline.data_digest": DATA.digest, **tags}
-    assert recorded.pop("tags") == {**expected, "pipeline.record": "owner/trial/1"}
+    machines = '[{"processor": "Xeon"}]'
+    assert recorded.pop("tags") == {**expected, "pipeline.record": "owner/trial/1", "pipeline.machines": machines}
     assert recorded.pop("val/loss") == [(epoch.number, epoch.at, epoch.loss) for epoch in EPOCHS]
     assert recorded.pop("val/accuracy") == [(epoch.number, epoch.at, epoch.accuracy) for epoch in EPOCHS]
     best = {"best/epoch": 2.0, "best/val_accuracy": 0.6, "best/val_loss": 0.5}

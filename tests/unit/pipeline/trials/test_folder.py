@@ -16,6 +16,7 @@ from pipeline.trials.folder import (
     trial_folder,
     write_confusion,
 )
+from vit.files.storage import Folder
 
 
 def test_the_best_epoch_is_the_earliest_of_equals() -> None:
@@ -84,3 +85,12 @@ def test_what_is_written_each_epoch_does_not_grow_with_the_square_of_the_classes
     history.add(1, 0, {"val/accuracy": 0.5, **{f"val/class_accuracy/{number}": 0.5 for number in range(1000)}})
     history.write(trial_folder(str(tmp_path), 3))
     assert len(trial_folder(str(tmp_path), 3).read(HISTORY_FILE)) < 50_000
+
+
+def test_a_training_remembers_each_machine_once_in_a_row(tmp_path: Path) -> None:
+    folder, first, second = Folder(str(tmp_path)), {"processor": "Xeon"}, {"processor": "EPYC"}
+    for machine in (first, first, second, second, first):
+        history = TrialHistory.read(folder)
+        history.trains_on(machine)
+        history.write(folder)
+    assert TrialHistory.read(folder).machines == [first, second, first]

@@ -1,0 +1,65 @@
+"""Registering a version: its files, its tags, its description, its alias."""
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from pipeline.registry.model_card import model_card
+from pipeline.registry.passport import Passport
+from pipeline.registry.served_model import log_served_model
+from pipeline.registry.versions import CHALLENGER, CHAMPION, TestFigures, aliases_of, search_versions
+from vit.files.checkpoint import load_model
+from vit.files.storage import Folder
+
+
+def register(client: MlflowClient, passport: Passport, weights: Folder, example_images: np.ndarray) -> int:
+    """Logs the model to its run, registers it as a new version and makes it the challenger.
+
+    A command that died in between, or that is given again, registers nothing twice. A version that is already champion
+    does not become challenger, and a newer challenger is not replaced.
+
+    Args:
+        client: of `pipeline.tracking.server.open_client`, whose URI is MLflow's global one.
+        passport: what the version is.
+        weights: what `vit.files.checkpoint` saved: weights and card.
+        example_images: uint8 (N, H, W, C), N >= 2: the signature's shape and the example in the UI.
+
+    Returns:
+        The version's number.
+
+    Raises:
+        CheckpointError: the weights cannot be read.
+    """
+    name = passport.model_name
+    version = _version_of(client, passport) or _new_version(client, passport, weights, example_images)
+    number, aliases = int(version.version), aliases_of(client, name)
+    # A stage of an older sweep that runs again must not push a newer challenger aside.
+    if number != aliases.get(CHAMPION) and number >= aliases.get(CHALLENGER, 0):
+        client.set_registered_model_alias(name, CHALLENGER, str(number))
+    return number
+
+
+def _version_of(client: MlflowClient, passport: Passport) -> ModelVersion | None:
+    run_id, measured = passport.origin.run_id, passport.figures.measured
+    found = [version for version in search_versions(client, passport.model_name) if version.run_id == run_id]
+    return next((version for version in found if TestFigures.from_tags(version.tags) == measured), None)
+
+
+def _new_version(client: MlflowClient, passport: Passport, weights: Folder, example_images: np.ndarray) -> ModelVersion:
+    run_id, name = passport.origin.run_id, passport.model_name
+    model, card = load_model(weights)
+    model_id = log_served_model(client, client.get_run(run_id), model, card, example_images, passport)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return client.create_model_version(
+        name,
+        source=f"models:/{model_id}",
+        run_id=run_id,
+        model_id=model_id,
+        tags=passport.tags,
+        description=model_card(passport),
+    )
