@@ -24,14 +24,7 @@ from vit.data.normalisation import measure_normalisation
 
 def train_and_report(session: TrainSession) -> dict[str, Any]:
     """Trains to the end, or goes on from where an earlier command ended; gives the result as plain values."""
-    record = _train(session)
-    session.artifacts.finish()
-    if record.outcome == "interrupted":
-        raise InterruptedCommandError(f"interrupted: {len(record.epochs)} epochs are saved")
-    best = record.best
-    if record.outcome != "finished" or best is None:
-        raise PipelineError(f"the training {record.outcome}: {record.error}")
-    session.say(f"best: epoch {best.number}, validation {best.accuracy:.2%}")
+    record, best = train_to_the_end(session)
     result: dict[str, Any] = {
         "name": session.name,
         "run_id": session.tracker.run_id(trial_key(0)),
@@ -50,6 +43,24 @@ def train_and_report(session: TrainSession) -> dict[str, Any]:
         if "test_accuracy_tta_flip" in result:
             session.say(f"with each image's mirror image, test {result['test_accuracy_tta_flip']:.2%}")
     return result
+
+
+def train_to_the_end(session: TrainSession) -> tuple[TrialRecord, EpochRecord]:
+    """What the training came to, and its best epoch; all of it is recorded.
+
+    Raises:
+        InterruptedCommandError: the user wants to stop; all epochs are saved.
+        PipelineError: it failed, or diverged.
+    """
+    record = _train(session)
+    session.artifacts.finish()
+    if record.outcome == "interrupted":
+        raise InterruptedCommandError(f"interrupted: {len(record.epochs)} epochs are saved")
+    best = record.best
+    if record.outcome != "finished" or best is None:
+        raise PipelineError(f"the training {record.outcome}: {record.error}")
+    session.say(f"best: epoch {best.number}, validation {best.accuracy:.2%}")
+    return record, best
 
 
 def _train(session: TrainSession) -> TrialRecord:

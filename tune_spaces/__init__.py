@@ -3,6 +3,6 @@
 Only `trial_spec` does without Ray.
 
 Imported by: `trials`, `results`, `terminal`, `cluster`, `tracking`, `training`, `search`, `registry`, `session`,
-`planning`, `report`, `stages`, `train_actions`.
+`planning`, `report`, `stages`, `train_actions`, `reproduce`.
 Imports: `vit`.
 """

@@ -1,5 +1,6 @@
 """Model versions: what was measured of each, which alias it has."""
 
+import re
 from dataclasses import asdict, dataclass
 
 from mlflow import MlflowClient
@@ -82,6 +83,26 @@ def list_versions(client: MlflowClient, model_name: str) -> list[RegisteredVersi
 def search_versions(client: MlflowClient, model_name: str) -> list[ModelVersion]:
     found = client.search_model_versions(f"name='{model_name}'")
     return sorted(found, key=lambda version: int(version.version))
+
+
+def find_version(client: MlflowClient, model: str) -> ModelVersion:
+    """The version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` means, with or without `models:/`.
+
+    Raises:
+        UsageError: it is neither, or there is no such version.
+    """
+    named = re.fullmatch(r"(?:models:/)?([^/@:]+)(?:@([^/@:]+)|/(\d+))", model)
+    if named is None:
+        raise UsageError(f"the model is {model!r}, but must be models:/NAME@ALIAS or models:/NAME/VERSION")
+    name, alias, number = named.groups()
+    try:
+        if number is not None:
+            return client.get_model_version(name, number)
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise UsageError(f"the model is {model!r}, but there is no such version: {error.message}") from error
 
 
 def aliases_of(client: MlflowClient, model_name: str) -> dict[str, int]:

@@ -29,7 +29,7 @@ class TrainSession(Session[TrainConfig]):
 
     def __init__(self, config: TrainConfig, console: Console, dataset: Dataset, folder: str) -> None:
         super().__init__(config, console, dataset, folder)
-        self.spec = spec_of(config, dataset)
+        self.spec = self.spec_of(config, dataset)
         self.runs = TrainRuns(
             self.tracker, self.artifacts, self.trials_folder, self.dataset_reference, dataset.class_names, self.name,
             self.run_tags,
@@ -39,7 +39,7 @@ class TrainSession(Session[TrainConfig]):
     @classmethod
     def identity(cls, config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
         """The number of workers is not in it: it changes nothing but the speed."""
-        spec = spec_of(config, dataset)
+        spec = cls.spec_of(config, dataset)
         if config.workers.most > spec.recipe.batch_size:
             most = spec.recipe.batch_size
             raise UsageError(f"--workers is {config.workers.most}, but must be at most the {most} images of a batch")
@@ -51,6 +51,29 @@ class TrainSession(Session[TrainConfig]):
             "torch": torch_version(),
             "code": code,
         }
+
+    @classmethod
+    def spec_of(cls, config: TrainConfig, dataset: Dataset) -> TrialSpec:
+        """What is trained.
+
+        Raises:
+            UsageError: there is no such recipe, or a setting does not fit it.
+        """
+        if config.recipe not in RECIPES:
+            raise UsageError(f"--recipe is {config.recipe!r}, but must be one of {', '.join(sorted(RECIPES))}")
+        model, recipe = RECIPES[config.recipe](dataset.shape)
+        if config.epochs is not None:
+            recipe = replace(recipe, epochs=config.epochs)
+        try:
+            changed_model, recipe = overridden(model, recipe, config.settings)
+        except ValueError as error:
+            raise UsageError(f"--set: {error}") from error
+        for name in ("img_size", "in_chans", "num_classes"):
+            if getattr(changed_model, name) != getattr(model, name):
+                raise UsageError(
+                    f"--set: {name} is {getattr(changed_model, name)}, but must be the images' {getattr(model, name)}"
+                )
+        return TrialSpec(0, changed_model, recipe, config.seed)
 
     @property
     def allotment(self) -> Allotment:
@@ -71,26 +94,3 @@ class TrainSession(Session[TrainConfig]):
 
     def end_run(self) -> None:
         """The training has ended it."""
-
-
-def spec_of(config: TrainConfig, dataset: Dataset) -> TrialSpec:
-    """What is trained.
-
-    Raises:
-        UsageError: there is no such recipe, or a setting does not fit it.
-    """
-    if config.recipe not in RECIPES:
-        raise UsageError(f"--recipe is {config.recipe!r}, but must be one of {', '.join(sorted(RECIPES))}")
-    model, recipe = RECIPES[config.recipe](dataset.shape)
-    if config.epochs is not None:
-        recipe = replace(recipe, epochs=config.epochs)
-    try:
-        changed_model, recipe = overridden(model, recipe, config.settings)
-    except ValueError as error:
-        raise UsageError(f"--set: {error}") from error
-    for name in ("img_size", "in_chans", "num_classes"):
-        if getattr(changed_model, name) != getattr(model, name):
-            raise UsageError(
-                f"--set: {name} is {getattr(changed_model, name)}, but must be the images' {getattr(model, name)}"
-            )
-    return TrialSpec(0, changed_model, recipe, config.seed)

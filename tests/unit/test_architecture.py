@@ -52,7 +52,7 @@ LAYERS = (
     "pipeline.errors", "pipeline.config", "pipeline.statistics", "pipeline.trials", "pipeline.results",
     "pipeline.figures", "pipeline.terminal", "pipeline.cluster", "pipeline.tracking", "pipeline.graph",
     "pipeline.training", "pipeline.search", "pipeline.registry", "pipeline.session", "pipeline.planning",
-    "pipeline.report", "pipeline.stages", "pipeline.train_actions", "pipeline.sweep_actions",
+    "pipeline.report", "pipeline.stages", "pipeline.train_actions", "pipeline.reproduce", "pipeline.sweep_actions",
     "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.ui",
     "pipeline.diagnosis", "pipeline.doctor",
 )  # fmt: skip
@@ -79,7 +79,7 @@ FORBIDDEN = {
 """Lower layers that a layer must not import all the same."""
 LAZY = {
     # Bad usage and --help should not wait for the seconds that the frameworks take to import.
-    "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.doctor",
+    "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.doctor", "pipeline.reproduce.__main__",
     # matplotlib, which only the side process of figures and the end of a sweep need.
     "pipeline.tracking.artifacts", "pipeline.report.recording",
     # Ray, which looking at what else was left does without.

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.config import TrainConfig
 from pipeline.errors import UsageError
-from pipeline.session.train_session import spec_of
+from pipeline.session.train_session import TrainSession
 from vit.data.dataset import DataConfig, Dataset, load_dataset
 from vit.training.recipes import RECIPES
 
@@ -18,14 +18,14 @@ def digits() -> Dataset:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_fits_the_images(name: str, digits: Dataset) -> None:
-    spec = spec_of(TrainConfig(recipe=name, seed=3), digits)
+    spec = TrainSession.spec_of(TrainConfig(recipe=name, seed=3), digits)
     assert (spec.model.img_size, spec.model.in_chans, spec.model.num_classes) == (8, 1, 10)
     assert spec.seed == 3
     assert not spec.recipe.flip
 
 
 def test_settings_change_the_recipe_and_the_flag_its_length(digits: Dataset) -> None:
-    spec = spec_of(TrainConfig(recipe="seed", epochs=4, settings=("depth=2", "weight_decay=0.5")), digits)
+    spec = TrainSession.spec_of(TrainConfig(recipe="seed", epochs=4, settings=("depth=2", "weight_decay=0.5")), digits)
     assert (spec.model.depth, spec.recipe.weight_decay, spec.recipe.epochs) == (2, 0.5, 4)
 
 
@@ -39,4 +39,4 @@ def test_settings_change_the_recipe_and_the_flag_its_length(digits: Dataset) -> 
 )
 def test_what_does_not_fit_is_refused(config: TrainConfig, message: str, digits: Dataset) -> None:
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
-        spec_of(config, digits)
+        TrainSession.spec_of(config, digits)

@@ -1,0 +1,113 @@
+"""`pipeline.reproduce`: a registered version is trained again from its passport alone."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.registry.passport import read_passport
+from pipeline.registry.registration import register
+from pipeline.registry.versions import TestFigures, find_version
+from pipeline.tracking.server import open_client
+from tests.integration.commands import client_of, run_here, runs_of
+from vit.data.dataset import DataConfig, load_dataset
+from vit.files.storage import Folder
+
+pytestmark = pytest.mark.slow
+TRAIN = (
+    "--dataset", "digits", "--train-limit", "60", "--recipe", "fast30", "--epochs", "2", "--set", "depth=1",
+    "--seed", "5", "--precision", "fp32", "--register",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reproduce")
+    done = run_here("pipeline.train", folder, *TRAIN)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return folder
+
+
+def test_it_comes_out_the_same_bit_for_bit_elsewhere_on_this_machine(store: Path, tmp_path: Path) -> None:
+    """From the passport alone: in another folder, without a word on recipe, images or seed."""
+    where, result = ("--tracking-uri", f"sqlite:///{store}/mlflow.db"), tmp_path / "result.json"
+    done = run_here("pipeline.reproduce", tmp_path, "models:/vit-digits@challenger", *where, "--json", str(result))
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert "nothing differs" in done.stdout
+    assert "the same, bit for bit: validation " in done.stdout
+    written = json.loads(result.read_text())
+    assert (written["sameness"], written["differences"]) == ("bit for bit", [])
+    (first,) = (run for run in runs_of(store) if run.data.tags["pipeline.kind"] == "train")
+    (again,) = (run for run in runs_of(store) if run.data.tags["pipeline.kind"] == "reproduce")
+    assert again.data.tags["pipeline.reproduces"] == first.info.run_id
+    same = ("train/loss", "val/loss", "val/accuracy", "best/val_accuracy")
+    assert {name: again.data.metrics[name] for name in same} == {name: first.data.metrics[name] for name in same}
+    assert "pipeline.test_opened" not in again.data.tags  # the test images have no part in it
+
+
+def test_the_passport_is_what_was_trained(store: Path) -> None:
+    client = open_client(f"sqlite:///{store}/mlflow.db")
+    passport = read_passport(client, find_version(client, "vit-digits@challenger"))
+    assert passport is not None
+    data = load_dataset(DataConfig("digits", train_limit=60))
+    assert (passport.data.digest, passport.data.train_images) == (data.digest, 60)
+    assert (passport.spec.recipe.optimizer, passport.spec.model.depth, passport.spec.seed) == ("muon", 1, 5)
+    (machine,) = passport.machines
+    assert (machine.workers, machine.threads, machine.gpu) == (1, 1, None)
+    assert (passport.figures.test_set_reads, passport.origin.sweep_run_id) == (1, None)
+
+
+def test_a_training_that_comes_out_otherwise_is_told(store: Path, tmp_path: Path) -> None:
+    """A passport with the figures of another training, as somebody might forge one."""
+    client = open_client(f"sqlite:///{store}/mlflow.db")
+    passport = read_passport(client, find_version(client, "models:/vit-digits/1"))
+    assert passport is not None
+    measured = TestFigures(passport.figures.measured.test_digest, 1, 359, passport.figures.measured.val_accuracy)
+    forged = replace(passport, weights_digest="0" * 64, figures=replace(passport.figures, measured=measured))
+    (weights,) = store.glob("sweeps/train-*/trials/00000")
+    images = load_dataset(DataConfig("digits")).validation.images[:2]
+    version = register(client, forged, Folder(str(weights)), images)
+    where = ("--tracking-uri", f"sqlite:///{store}/mlflow.db", "--storage", str(store / "sweeps"))
+    done = run_here("pipeline.reproduce", tmp_path, f"models:/vit-digits/{version}", *where)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stderr.startswith("error: not the same bits, though nothing differs; within the 95% interval of ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["vit-digits"], "the model is 'vit-digits', but must be models:/NAME@ALIAS or models:/NAME/VERSION"),
+        (["models:/vit-digits/9"], "the model is 'models:/vit-digits/9', but there is no such version"),
+        (["models:/vit-digits@champion"], "the model is 'models:/vit-digits@champion', but there is no such version"),
+        (["models:/vit-bare/1"], "the model is 'models:/vit-bare/1', but must be a version with a passport"),
+        (["models:/vit-digits/1", "--dataset", "other"], "--dataset is 'other', whose images are sha256:"),
+    ],
+)
+def test_bad_usage_is_one_line(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    client = client_of(store)
+    if not client.search_registered_models("name='vit-bare'"):
+        client.create_registered_model("vit-bare")
+        (tmp_path / "MLmodel").write_text("")
+        client.create_model_version("vit-bare", source=tmp_path.as_uri())
+    other_digits(tmp_path / "other")
+    monkeypatch.setenv("VIT_DATA_DIR", str(tmp_path))
+    done = run_here("pipeline.reproduce", tmp_path, *arguments, "--tracking-uri", f"sqlite:///{store}/mlflow.db")
+    assert (done.returncode, done.stdout) == (2, ""), done.stdout + done.stderr
+    assert done.stderr.startswith(f"error: {said}") and done.stderr.count("\n") == 1
+    assert not (tmp_path / "sweeps").exists()
+
+
+def other_digits(folder: Path) -> None:
+    """A folder of images that the model was not trained on."""
+    import numpy as np
+    from PIL import Image
+
+    for split, count in (("train", 50), ("test", 2)):
+        for name in ("a", "b"):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = np.random.default_rng(number).integers(0, 256, (8, 8), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
