@@ -1,0 +1,182 @@
+"""The searches that `benchmarks.sweep_wall` compares the sweep with: Optuna in plain processes, and Ray's nesting.
+
+A module of its own, since the processes that run these functions have to import them.
+"""
+
+import json
+import multiprocessing
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tune_spaces.catalogue import SPACES
+from tune_spaces.space import draw_trials
+from tune_spaces.trial_spec import TrialSpec
+from vit.data.dataset import DataConfig, load_dataset
+from vit.data.normalisation import measure_normalisation
+from vit.training.fit import Fit, NonFiniteLossError
+from vit.training.runtime import Runtime, Split
+
+TRIALS = 32
+SPACE = SPACES["small"]
+EPOCHS = SPACE.max_epochs
+GRACE, FACTOR = 3, 3
+"""ASHA's in `pipeline.sweep` for this space."""
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to."""
+
+    seconds: float
+    epochs: int
+    validation: float
+    """Best accuracy in the search: a fraction."""
+    winner: dict[str, Any]
+    """The best trial's `TrialSpec`, as plain values."""
+
+
+def fit_of(spec: TrialSpec) -> Fit:
+    """A training on digits with one thread, as a trial of one core has it."""
+    torch.set_num_threads(1)
+    dataset = load_dataset(DataConfig("digits"))
+    train, validation = Split.of(dataset.train, CPU), Split.of(dataset.validation, CPU)
+    normalisation = measure_normalisation(dataset.train.images)
+    return Fit(spec.model, spec.recipe, Runtime(CPU), train, validation, normalisation, spec.seed)
+
+
+def specs(seed: int) -> list[TrialSpec]:
+    return draw_trials(SPACE, load_dataset(DataConfig("digits")).shape, TRIALS, EPOCHS, seed)
+
+
+def by_optuna(seed: int) -> Found:
+    with tempfile.TemporaryDirectory() as folder:
+        context = multiprocessing.get_context("spawn")
+        started = time.perf_counter()
+        workers = [context.Process(target=_optuna_worker, args=(folder, seed, rank)) for rank in range(2)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        seconds = time.perf_counter() - started
+        study = _study(folder, seed)
+    epochs = sum(len(trial.intermediate_values) for trial in study.trials)
+    best = max((trial for trial in study.trials if trial.intermediate_values), key=_best_value)
+    return Found(seconds, epochs, _best_value(best), best.user_attrs["spec"])
+
+
+def _study(folder: str, seed: int) -> Any:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = JournalStorage(JournalFileBackend(f"{folder}/journal.log"))
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=GRACE, reduction_factor=FACTOR)
+    sampler = optuna.samplers.RandomSampler(seed=seed)
+    return optuna.create_study(
+        study_name="digits", storage=storage, pruner=pruner, sampler=sampler, direction="maximize", load_if_exists=True
+    )
+
+
+def _optuna_worker(folder: str, seed: int, rank: int) -> None:
+    """Half of the trials: the drawn ones, so that all ways try the same."""
+    import optuna
+
+    def objective(trial: Any) -> float:
+        spec = next(remaining)
+        trial.set_user_attr("spec", spec.to_dict())
+        fit, best = fit_of(spec), 0.0
+        while fit.epochs_done < EPOCHS:
+            try:
+                accuracy = fit.run_epoch().validation.accuracy
+            except NonFiniteLossError as error:
+                raise optuna.TrialPruned from error
+            best = max(best, accuracy)
+            trial.report(accuracy, fit.epochs_done)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return best
+
+    own = specs(seed)[rank::2]
+    remaining = iter(own)
+    _study(folder, seed).optimize(objective, n_trials=len(own))
+
+
+def _best_value(trial: Any) -> float:
+    return float(max(trial.intermediate_values.values()))
+
+
+def by_nesting(seed: int, trials: int) -> Found:
+    """In a process of its own, which starts a Ray and ends it."""
+    with tempfile.TemporaryDirectory() as folder:
+        context = multiprocessing.get_context("spawn")
+        started = time.perf_counter()
+        worker = context.Process(target=_nested, args=(folder, seed, trials))
+        worker.start()
+        worker.join()
+        seconds = time.perf_counter() - started
+        result = json.loads((Path(folder) / "result.json").read_text())
+    return Found(seconds, result["epochs"], result["validation"], specs(seed)[result["trial"]].to_dict())
+
+
+def _nested(folder: str, seed: int, trials: int) -> None:
+    import ray
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    ray.init(address="local", num_cpus=4, log_to_driver=False)  # two trials, each with a worker, and their drivers
+    drawn = [spec.to_dict() for spec in specs(seed)[:trials]]
+    tuner = tune.Tuner(
+        tune.with_resources(_nested_trial, {"CPU": 0.5}),
+        param_space={"spec": tune.grid_search(drawn), "folder": folder},
+        tune_config=tune.TuneConfig(
+            metric="accuracy",
+            mode="max",
+            scheduler=ASHAScheduler(time_attr="epoch", max_t=EPOCHS, grace_period=GRACE, reduction_factor=FACTOR),
+            max_concurrent_trials=2,
+        ),
+        run_config=tune.RunConfig(name="tune", storage_path=folder, verbose=0),
+    )
+    grid = tuner.fit()
+    accuracies: dict[int, list[float]] = {}
+    for result in (grid[place] for place in range(len(grid))):
+        assert result.config is not None and result.metrics_dataframe is not None
+        accuracies[result.config["spec"]["index"]] = result.metrics_dataframe["accuracy"].tolist()
+    index = max(accuracies, key=lambda each: max(accuracies[each]))
+    epochs = sum(map(len, accuracies.values()))
+    summary = {"trial": index, "validation": max(accuracies[index]), "epochs": epochs}
+    Path(folder, "result.json").write_text(json.dumps(summary))
+    ray.shutdown()
+
+
+def _nested_trial(config: dict[str, Any]) -> None:
+    from ray import train
+    from ray.train.torch import TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    trainer = TorchTrainer(
+        _nested_loop,
+        train_loop_config=config,
+        scaling_config=train.ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
+        run_config=train.RunConfig(
+            name=f"train-{config['spec']['index']}",
+            storage_path=config["folder"],
+            callbacks=[TuneReportCallback()],  # type: ignore[list-item]
+        ),
+    )
+    trainer.fit()
+
+
+def _nested_loop(config: dict[str, Any]) -> None:
+    from ray import train
+
+    fit = fit_of(TrialSpec.from_dict(config["spec"]))
+    while fit.epochs_done < EPOCHS:
+        accuracy = fit.run_epoch().validation.accuracy
+        train.report({"accuracy": accuracy, "epoch": fit.epochs_done})

@@ -1,0 +1,115 @@
+"""Claim: the sweep finds as good a model as training every trial to the end does, in a fraction of the time.
+
+Beside it, the ways that a user would take otherwise. On digits, with the same space, seeds and loop in each:
+
+- `sweep`: `pipeline.sweep` as it comes, 32 trials.
+- `full grid`: the same command with every trial at full length (a grace period as long as a trial).
+- `nested`: Ray's documented nesting: Tune around a function that starts a `TorchTrainer` of its own for each trial,
+  under Ray's own ASHA. Starting the workers takes so long that it gets `--nested-trials` (4) trials only.
+- `optuna`: Optuna's `SuccessiveHalvingPruner` over the loop in two plain processes, which share a journal file.
+
+Each is told by the wall time of its search, the epochs it trained, and the best validation accuracy that it found; the
+winner is then trained anew with two seeds, as `confirm` does, and measured on the test images, outside of that time.
+
+    python -m benchmarks.sweep_wall [--seeds 3] [--ways sweep optuna] [--json FILE]
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine_line
+from benchmarks.sweep_rivals import CPU, EPOCHS, TRIALS, Found, by_nesting, by_optuna, fit_of, specs
+from tune_spaces.trial_spec import TrialSpec
+from vit.data.dataset import DataConfig, load_dataset
+from vit.data.normalisation import measure_normalisation
+from vit.training.evaluation import evaluate
+from vit.training.runtime import Runtime, Split
+
+CONFIRMED_SEEDS = 2
+
+
+def by_sweep(seed: int, *flags: str) -> Found:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pipeline.sweep", "--dataset", "digits", "--trials", str(TRIALS)]
+        command += ["--seed", str(seed), "--until", "search", "--precision", "fp32", "--json", "result.json", *flags]
+        started = time.perf_counter()
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - started
+        result = json.loads((Path(folder) / "result.json").read_text())
+    best = result["leaderboard"][0]
+    return Found(seconds, result["asha"]["epochs"], best["val_accuracy"], specs(seed)[best["trial"]].to_dict())
+
+
+def by_full_grid(seed: int) -> Found:
+    return by_sweep(seed, "--grace-epochs", str(EPOCHS))
+
+
+def confirmed_test(winner: dict[str, Any]) -> float:
+    """The winner's test accuracy, trained anew; the mean over the seeds."""
+    spec, test = TrialSpec.from_dict(winner), Split.of(load_dataset(DataConfig("digits")).test, CPU)
+    accuracies = []
+    for seed in range(CONFIRMED_SEEDS):
+        fit = fit_of(replace(spec, seed=1000 + seed))
+        normalisation = measure_normalisation(load_dataset(DataConfig("digits")).train.images)
+        best, kept = -1.0, 0.0
+        while fit.epochs_done < EPOCHS:
+            epoch = fit.run_epoch()
+            if epoch.validation.accuracy > best:
+                best = epoch.validation.accuracy
+                kept = evaluate(fit.kept_model, test, normalisation, Runtime(CPU)).accuracy
+        accuracies.append(kept)
+    return statistics.mean(accuracies)
+
+
+def table(results: dict[str, list[tuple[Found, float]]]) -> str:
+    lines = ["| way | seconds, by seed | epochs | best validation | test, confirmed |", "|---|---|---|---|---|"]
+    for way, rounds in results.items():
+        founds = [found for found, _ in rounds]
+        seconds = ", ".join(f"{found.seconds:.0f}" for found in founds)
+        epochs = ", ".join(str(found.epochs) for found in founds)
+        validation = ", ".join(f"{found.validation:.2%}" for found in founds)
+        tests = [test for _, test in rounds]
+        spread = f" ± {100 * statistics.stdev(tests):.2f}" if len(tests) > 1 else ""
+        lines.append(f"| {way} | {seconds} | {epochs} | {validation} | {statistics.mean(tests):.2%}{spread} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--nested-trials", type=int, default=4)
+    parser.add_argument("--ways", nargs="+", default=["sweep", "full grid", "nested", "optuna"])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here, too")
+    arguments = parser.parse_args()
+    ways: dict[str, Callable[[int], Found]] = {
+        "sweep": by_sweep,
+        "full grid": by_full_grid,
+        "nested": lambda seed: by_nesting(seed, arguments.nested_trials),
+        "optuna": by_optuna,
+    }
+    print(machine_line(), flush=True)
+    results: dict[str, list[tuple[Found, float]]] = {}
+    for seed in range(arguments.seeds):
+        for way in arguments.ways:
+            found = ways[way](seed)
+            results.setdefault(way, []).append((found, confirmed_test(found.winner)))
+            print(
+                f"seed {seed}, {way}: {found.seconds:.0f} s, {found.epochs} epochs, {found.validation:.2%}", flush=True
+            )
+    print(table(results))
+    if arguments.json:
+        plain = {way: [{**asdict(found), "test": test} for found, test in rounds] for way, rounds in results.items()}
+        arguments.json.write_text(json.dumps(plain, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
