@@ -16,7 +16,8 @@ pytestmark = pytest.mark.slow
 
 
 def test_every_command_is_of_a_kind_that_is_run_here() -> None:
-    known = r"make (sweep|test)|\. \.venv/bin/activate|python -m pipeline\.(sweep|train|promote|doctor|ui)( .*)?"
+    modules = "sweep|train|promote|reproduce|compare|predict|report|doctor|ui"
+    known = rf"make (sweep|test)|\. \.venv/bin/activate|python -m pipeline\.({modules})( .*)?"
     assert COMMANDS
     assert [command for command in COMMANDS if not re.fullmatch(known, command)] == []
 

@@ -11,6 +11,7 @@ from pipeline.registry.registration import register
 from pipeline.registry.versions import TestFigures, find_version
 from pipeline.tracking.server import open_client
 from tests.integration.commands import client_of, run_here, runs_of
+from tests.integration.readme import commands_of
 from vit.data.dataset import DataConfig, load_dataset
 from vit.files.storage import Folder
 
@@ -26,13 +27,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reproduce")
     done = run_here("pipeline.train", folder, *TRAIN)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    client_of(folder).set_registered_model_alias("vit-digits", "champion", "1")
     return folder
 
 
 def test_it_comes_out_the_same_bit_for_bit_elsewhere_on_this_machine(store: Path, tmp_path: Path) -> None:
     """From the passport alone: in another folder, without a word on recipe, images or seed."""
+    ((module, model),) = commands_of("pipeline.reproduce")
     where, result = ("--tracking-uri", f"sqlite:///{store}/mlflow.db"), tmp_path / "result.json"
-    done = run_here("pipeline.reproduce", tmp_path, "models:/vit-digits@challenger", *where, "--json", str(result))
+    done = run_here(module, tmp_path, model, *where, "--json", str(result))
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     assert "nothing differs" in done.stdout
     assert "the same, bit for bit: validation " in done.stdout
@@ -79,7 +82,7 @@ def test_a_training_that_comes_out_otherwise_is_told(store: Path, tmp_path: Path
     [
         (["vit-digits"], "the model is 'vit-digits', but must be models:/NAME@ALIAS or models:/NAME/VERSION"),
         (["models:/vit-digits/9"], "the model is 'models:/vit-digits/9', but there is no such version"),
-        (["models:/vit-digits@champion"], "the model is 'models:/vit-digits@champion', but there is no such version"),
+        (["models:/vit-digits@previous"], "the model is 'models:/vit-digits@previous', but there is no such version"),
         (["models:/vit-bare/1"], "the model is 'models:/vit-bare/1', but must be a version with a passport"),
         (["models:/vit-digits/1", "--dataset", "other"], "--dataset is 'other', whose images are sha256:"),
     ],
