@@ -171,9 +171,3 @@ def aliases_of(client: MlflowClient, model_name: str) -> dict[str, int]:
             raise
         raise UsageError(f"there is no registered model {model_name}: run a sweep, or give another --model") from error
     return {alias: int(version) for alias, version in model.aliases.items()}
-
-
-def measured_of(client: MlflowClient, model_name: str, version: int | None) -> TestFigures | None:
-    if version is None:
-        return None
-    return TestFigures.from_tags(client.get_model_version(model_name, str(version)).tags)

@@ -57,11 +57,20 @@ def run_here(
             patch.setenv(name, value)
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
             try:
-                exits.run_command(importlib.import_module(module).main)
+                exits.run_command(_main_of(module))
             except SystemExit as end:
                 assert isinstance(end.code, int)
                 status = end.code
     return subprocess.CompletedProcess([module, *arguments], status, stdout.getvalue(), stderr.getvalue())
+
+
+def _main_of(module: str) -> Callable[[], None]:
+    """What `python -m module` calls, whether that is a file or a folder."""
+    imported = importlib.import_module(module)
+    if hasattr(imported, "__path__"):
+        imported = importlib.import_module(f"{module}.__main__")
+    main: Callable[[], None] = imported.main
+    return main
 
 
 @contextlib.contextmanager
