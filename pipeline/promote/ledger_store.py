@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.errors import PipelineError
 from pipeline.promote.ledger import Decision, Ledger, LedgerEntry, Mark, key_of, next_entry, read_ledger
+from pipeline.registry.versions import find_model
 from pipeline.tracking.run_writer import LONGEST_PARAM
 
 MARK_TAG = "pipeline.ledger_mark"
@@ -32,9 +33,9 @@ class LedgerStore:
         """No data set's name holds a dot."""
 
     def read(self) -> Ledger:
-        """Reads and checks it; empty where there is none yet."""
+        """Reads and checks it; empty where there is none yet. Raises UsageError where there is no such model."""
         # The mark first: entries that come in between are then only those that are not carried out yet.
-        mark = self._client.get_registered_model(self._model_name).tags.get(MARK_TAG)
+        mark = find_model(self._client, self._model_name).tags.get(MARK_TAG)
         run_id = self._find_run_id()
         if run_id is None:
             return read_ledger({}, mark)
@@ -50,7 +51,8 @@ class LedgerStore:
         """The same, for those who are about to add to it.
 
         Raises:
-            PipelineError: somebody has tampered with it.
+            UsageError: there is no such registered model.
+            PipelineError: somebody has tampered with the ledger.
         """
         ledger = self.read()
         if ledger.faults:

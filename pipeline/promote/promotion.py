@@ -87,12 +87,11 @@ def promote(
         LostRaceError: another command has moved the champion meanwhile.
         PipelineError: the ledger is broken.
     """
-    contenders = find_contenders(client, model_name)
     store = LedgerStore(client, model_name)
     ledger = store.read_whole()
-    if not is_dry_run and ledger.not_carried_out:
+    if not is_dry_run:
         ledger = finish_earlier(client, store, ledger, say)
-        contenders = find_contenders(client, model_name)
+    contenders = find_contenders(client, model_name)
     test = load_test_images(contenders.challenger, dataset, contenders.test_digest)
     found = pass_through_gate(client, contenders, test, config)
     if is_dry_run:

@@ -32,7 +32,6 @@ def roll_back(
         LostRaceError: another command has moved the champion meanwhile.
         PipelineError: the ledger is broken.
     """
-    aliases_of(client, model_name)  # says so where there is no such model
     store = LedgerStore(client, model_name)
     ledger = finish_earlier(client, store, store.read_whole(), say)
     aliases = aliases_of(client, model_name)
