@@ -31,21 +31,23 @@ def carry_out(client: MlflowClient, store: LedgerStore, entry: LedgerEntry) -> N
         newer = store.read_whole().entries[newer[-1].number :]
 
 
-def finish_earlier(client: MlflowClient, store: LedgerStore, ledger: Ledger, say: Callable[[str], None]) -> Ledger:
-    """Carries out what a killed command has decided and left; gives the ledger as it is then."""
+def finish_earlier(
+    client: MlflowClient, store: LedgerStore, ledger: Ledger, say: Callable[[str], None]
+) -> LedgerEntry | None:
+    """Carries out what a killed command has decided and left, and says so; gives the entry that moved the champion."""
     left = ledger.not_carried_out
     if not left:
-        return ledger
+        return None
     moved = next((each for each in reversed(left) if each.decision.moves_champion), None)
     if moved is not None and _is_there(client, moved.decision):
         carry_out(client, store, moved)
         say(f"{_cut_off(moved)} and is carried out now: version {moved.decision.to_version} is the champion")
-    else:
-        store.mark(left[-1])
-        if moved is not None:
-            gone = f"version {moved.decision.to_version} is gone"
-            say(f"{_cut_off(moved)} and cannot be carried out any more, since {gone}; the champion stays as it is")
-    return store.read_whole()
+        return moved
+    store.mark(left[-1])
+    if moved is not None:
+        gone = f"version {moved.decision.to_version} is gone"
+        say(f"{_cut_off(moved)} and cannot be carried out any more, since {gone}; the champion stays as it is")
+    return None
 
 
 def _cut_off(entry: LedgerEntry) -> str:

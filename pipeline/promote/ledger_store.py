@@ -6,6 +6,8 @@ two who write the same entry one is told. Which run it is stands in the tag of a
 holds nothing else: making an experiment with its tags is one transaction, in which just one process succeeds.
 """
 
+from collections.abc import Sequence
+
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -87,14 +89,21 @@ class LedgerStore:
                 return entry
             if error is not None and not newer:
                 raise error
-            moved = next((each.decision for each in newer if each.decision.moves_champion), None)
-            if decision.moves_champion and moved is not None:
-                raise LostRaceError(
-                    f"another command was quicker: {moved.who} has made version {moved.to_version} of"
-                    f" {self._model_name} champion meanwhile ({moved.event}); nothing was changed: look at --history,"
-                    " and decide anew"
-                )
+            if decision.moves_champion:
+                self._refuse_overtaken(newer)
             after = now
+
+    def refuse_overtaken(self, since: Ledger) -> None:
+        """Raises LostRaceError where another command has moved the champion since the ledger was read."""
+        self._refuse_overtaken(self.read_whole().entries[len(since.entries) :])
+
+    def _refuse_overtaken(self, newer: Sequence[LedgerEntry]) -> None:
+        moved = next((each.decision for each in newer if each.decision.moves_champion), None)
+        if moved is not None:
+            raise LostRaceError(
+                f"another command was quicker: {moved.who} has made version {moved.to_version} of {self._model_name}"
+                f" champion meanwhile ({moved.event}); nothing was changed: look at --history, and decide anew"
+            )
 
     def mark(self, entry: LedgerEntry) -> None:
         """Notes on the registered model that all up to this entry is carried out."""

@@ -88,9 +88,9 @@ def promote(
         PipelineError: the ledger is broken.
     """
     store = LedgerStore(client, model_name)
-    ledger = store.read_whole()
     if not is_dry_run:
-        ledger = finish_earlier(client, store, ledger, say)
+        finish_earlier(client, store, store.read_whole(), say)
+    ledger = store.read_whole()  # before the aliases: who moves them after this has to add to it
     contenders = find_contenders(client, model_name)
     test = load_test_images(contenders.challenger, dataset, contenders.test_digest)
     found = pass_through_gate(client, contenders, test, config)
@@ -98,6 +98,7 @@ def promote(
         return Promotion(found.verdict, None, found.run_id)
     keep_with_version(client, contenders, found.verdict)
     _refuse_changed_champion(found.verdict, ledger)
+    store.refuse_overtaken(ledger)
     _refuse_moved_champion(client, contenders)
     event, why = _decide(found.verdict, force_reason)
     entry = store.append(_decision(event, why, contenders, found), ledger)

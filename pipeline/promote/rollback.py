@@ -33,7 +33,10 @@ def roll_back(
         PipelineError: the ledger is broken.
     """
     store = LedgerStore(client, model_name)
-    ledger = finish_earlier(client, store, store.read_whole(), say)
+    finished = finish_earlier(client, store, store.read_whole(), say)
+    if finished is not None and finished.decision.event == "rollback" and to in (None, finished.decision.to_version):
+        return finished  # the same command, given again: a second roll-back would undo it
+    ledger = store.read_whole()
     aliases = aliases_of(client, model_name)
     champion = aliases.get(CHAMPION)
     target = _target(client, model_name, champion, aliases.get(PREVIOUS), to)

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -68,7 +68,7 @@ class Versions:
     client: MlflowClient
     name: str
 
-    def add(self, files: Path, correct: int = IMAGES, **tags: str) -> int:
+    def add(self, files: Path, correct: int = IMAGES, tags: Mapping[str, str] | None = None) -> int:
         """A new challenger with these files, and `correct` of the test images right by its tags."""
         (experiment,) = [found for found in self.client.search_experiments() if found.name == self.name]
         model_id = str(self.client.create_logged_model(experiment.experiment_id, "model").model_id)
@@ -76,10 +76,10 @@ class Versions:
         self.client.finalize_logged_model(model_id, "READY")
         measured = registry.TestFigures(digits().test_digest, correct, IMAGES, val_accuracy=0.5)
         source = {"pipeline.data_source": json.dumps(asdict(DataConfig("digits"))), "pipeline.dataset": "digits"}
-        return self.add_bare({**measured.to_tags(), **source, **tags}, f"models:/{model_id}")
+        return self.add_bare({**measured.to_tags(), **source, **(tags or {})}, f"models:/{model_id}", model_id)
 
-    def add_bare(self, tags: dict[str, str], source: str = "file:///nowhere") -> int:
-        version = self.client.create_model_version(self.name, source=source, tags=tags)
+    def add_bare(self, tags: dict[str, str], source: str = "file:///nowhere", model_id: str | None = None) -> int:
+        version = self.client.create_model_version(self.name, source=source, tags=tags, model_id=model_id)
         self.client.set_registered_model_alias(self.name, registry.CHALLENGER, version.version)
         return int(version.version)
 

@@ -23,7 +23,8 @@ def test_five_kinds_at_three_strengths_each_worse_than_the_one_before(channels: 
     for kind in ("noise", "blur", "brightness", "jpeg", "rotation"):
         assert 0 < distance[f"{kind} 1"] < distance[f"{kind} 2"] < distance[f"{kind} 3"], kind
     for changed in spoiled.values():
-        assert (changed.shape, changed.dtype) == (images.shape, np.uint8)
+        assert changed.shape == images.shape
+        assert changed.dtype == np.uint8
 
 
 def test_they_are_the_same_each_time() -> None:

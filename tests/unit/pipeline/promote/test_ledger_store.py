@@ -85,16 +85,12 @@ def test_a_refusal_stands_in_nobodys_way(versions: Versions, store: LedgerStore)
     assert store.read_whole().faults == ()
 
 
-def _serve(folder: Path) -> Iterator[str]:
-    server = TrackingServer(folder)
-    server.start()
-    yield server.uri
-    server.stop()
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    yield from _serve(tmp_path_factory.mktemp("server"))
+    started = TrackingServer(tmp_path_factory.mktemp("server"))
+    started.start()
+    yield started.uri
+    started.stop()
 
 
 @pytest.mark.slow
