@@ -70,6 +70,11 @@ FORBIDDEN = {
     "pipeline.training": {"pipeline.config", "pipeline.figures", "pipeline.terminal", "pipeline.graph"},
     "pipeline.search": {"pipeline.config", "pipeline.figures", "pipeline.terminal", "pipeline.graph"},
     "pipeline.registry": {"pipeline.trials", "pipeline.tracking", "pipeline.training", "pipeline.search"},
+    "pipeline.promote": {
+        "pipeline.results", "pipeline.figures", "pipeline.cluster", "pipeline.graph", "pipeline.training",
+        "pipeline.search", "pipeline.planning", "pipeline.report", "pipeline.stages", "pipeline.train_actions",
+        "pipeline.sweep_actions", "pipeline.sweep", "pipeline.train",
+    },
     "pipeline.diagnosis": {
         "pipeline.search", "pipeline.training", "pipeline.report", "pipeline.planning", "pipeline.stages",
         "pipeline.train_actions", "pipeline.sweep_actions", "pipeline.sweep", "pipeline.train", "pipeline.promote",
@@ -79,7 +84,7 @@ FORBIDDEN = {
 """Lower layers that a layer must not import all the same."""
 LAZY = {
     # Bad usage and --help should not wait for the seconds that the frameworks take to import.
-    "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.doctor",
+    "pipeline.sweep", "pipeline.train", "pipeline.promote.__main__", "pipeline.doctor",
     # matplotlib, which only the side process of figures and the end of a sweep need.
     "pipeline.tracking.artifacts", "pipeline.report.recording",
     # torch and torch.export, which promoting and looking do without.
@@ -108,6 +113,9 @@ FRAMEWORKS = {
     "pipeline/search/asha.py": {"ray", "mlflow", "torch", "numpy"},
     "pipeline/search/driver.py": {"ray", "mlflow"},
     "pipeline/registry/": {"ray"},
+    "pipeline/promote/ledger.py": {"ray", "mlflow", "torch", "numpy"},
+    "pipeline/promote/rules.py": {"ray", "mlflow", "torch"},
+    "pipeline/promote/": {"ray"},
     "pipeline/session/folder.py": {"ray", "mlflow", "torch"},
     "pipeline/session/lock.py": {"ray", "mlflow", "torch"},
 }
