@@ -51,8 +51,8 @@ def pass_through_gate(client: MlflowClient, contenders: Contenders, test: TestIm
 
 def keep_with_version(client: MlflowClient, contenders: Contenders, verdict: Verdict) -> None:
     """Puts the verdict beside the challenger's files, where these are a logged model's."""
-    scheme, _, model_id = str(contenders.challenger.source).partition(":/")
-    if scheme != "models":
+    model_id = str(contenders.challenger.source).removeprefix("models:/")
+    if not model_id.startswith("m-"):
         return
     with tempfile.TemporaryDirectory() as folder:
         time = verdict.at.partition("+")[0].replace("-", "").replace(":", "")

@@ -1,6 +1,7 @@
 """Who decides, and when: what every decision begins with."""
 
 import getpass
+import os
 import secrets
 import socket
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ def new_decision(
         from_version=from_version,
         to_version=int(to.version),
         why=why if len(why) <= LONGEST_WHY else f"{why[: LONGEST_WHY - 3]}...",
-        who=f"{getpass.getuser()}@{socket.gethostname()}",
+        who=f"{_user()}@{socket.gethostname()}",
         at=now(),
         to_source=str(to.source),
         to_files=to_files,
@@ -39,6 +40,13 @@ def new_decision(
         gate_run_id=gate_run_id,
         nonce=secrets.token_hex(8),
     )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container, under a number that has no name
+        return str(os.getuid())
 
 
 def now() -> str:

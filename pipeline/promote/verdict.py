@@ -99,8 +99,8 @@ class Verdict:
     @property
     def about_test(self) -> str:
         return (
-            f"{self.challenger.images} test images of {self.test.source}, read {self.test_set_reads} times so far"
-            " in this tracking store"
+            f"{self.challenger.images} test images of {self.test.source}; reads of them so far in this tracking store:"
+            f" {self.test_set_reads}"
         )
 
 

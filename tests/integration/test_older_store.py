@@ -56,8 +56,8 @@ def test_its_challenger_is_promoted_and_its_champion_is_one_to_go_back_to(store:
         source = str(client_of(store).get_model_version("vit-digits", str(version)).source)
         files = store / "mlartifacts" / "vit-digits" / "models" / source.removeprefix("models:/") / "artifacts"
         shutil.rmtree(files)
-        save_model(files, wrong)
-    done = run_here("pipeline.promote", store, "--dataset", "digits", "--calibration-margin", "1")
+        save_model(files, wrong, confidence=0.95)
+    done = run_here("pipeline.promote", store, "--dataset", "digits")
     assert (done.returncode, done.stderr) == (0, "")
     assert "vit-digits version 2 is the champion (promoted): better: 354 against 329 of 359 right" in done.stdout
     assert champions(store) == {"champion": 2, "previous": 1}

@@ -17,7 +17,7 @@ import pytest
 from pipeline.promote.ledger_store import LedgerStore
 from pipeline.tracking.test_set_reads import count_test_set_reads
 from tests.integration.commands import ROOT, TrackingServer, run_here, start, wait_until
-from tests.unit.pipeline.promote.registered_models import Versions, digits, new_model, save_model
+from tests.unit.pipeline.promote.registered_models import Versions, digits, new_model, save_named
 
 QUICK = ("--max-latency-ratio", "100")
 """How fast a machine answers that does much else at once is another test's matter."""
@@ -25,13 +25,8 @@ QUICK = ("--max-latency-ratio", "100")
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Models that are right about all of the 359 digits, about all but 20, and about one of these 20 as well."""
     folder = tmp_path_factory.mktemp("models")
-    return {
-        "good": save_model(folder / "good", wrong=(), confidence=0.99),
-        "fair": save_model(folder / "fair", wrong=range(20), confidence=0.94),
-        "nearly fair": save_model(folder / "nearly-fair", wrong=range(1, 20), confidence=0.94),
-    }
+    return {name: save_named(folder, name) for name in ("good", "fair", "nearly fair")}
 
 
 @pytest.fixture(scope="module")

@@ -4,25 +4,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.pipeline.promote.registered_models import Versions, new_model, save_model
+from tests.unit.pipeline.promote.registered_models import Versions, new_model, save_named
 
 
 @pytest.fixture(scope="session")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of a model that is right about every digit, and sure of it."""
-    return save_model(tmp_path_factory.mktemp("good") / "model", wrong=(), confidence=0.99)
+    """Files of a model, see `save_named`."""
+    return save_named(tmp_path_factory.mktemp("models"), "good")
 
 
 @pytest.fixture(scope="session")
 def fair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of one that is wrong about 20 of the 359, and as sure as it may be."""
-    return save_model(tmp_path_factory.mktemp("fair") / "model", wrong=range(20), confidence=0.94)
+    """Files of a model, see `save_named`."""
+    return save_named(tmp_path_factory.mktemp("models"), "fair")
 
 
 @pytest.fixture(scope="session")
 def nearly_fair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with one image more right."""
-    return save_model(tmp_path_factory.mktemp("nearly-fair") / "model", wrong=range(1, 20), confidence=0.94)
+    """Files of a model, see `save_named`."""
+    return save_named(tmp_path_factory.mktemp("models"), "nearly fair")
 
 
 @pytest.fixture(scope="module")
