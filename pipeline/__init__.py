@@ -6,7 +6,7 @@ Its folders, in reading order:
 - `stages`: what a sweep does, step by step. `results`: what the steps conclude from the trials and give each other.
 - `session`: what the parts of a command share.
 - `training`: a training that outlives its process. `search`: ASHA and Ray Tune over many of them.
-- `tracking`: runs in MLflow. `registry`: model versions and the gate between them.
+- `tracking`: runs in MLflow. `registry`: model versions. `promote`: the gate between them, and what it has decided.
 - `graph`: which stages need to run. `planning`: how long they would take, and what fits into a time.
 - `report`: the result in words and as a page. `figures`: its drawings.
 - `cluster`: Ray, and what waits for what. `terminal`: flags, exit statuses, progress. `diagnosis`: the doctor's.

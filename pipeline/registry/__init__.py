@@ -1,4 +1,4 @@
-"""MLflow's model registry: versions and what was measured of them, the gate, the files of a registered model.
+"""MLflow's model registry: versions and what was measured of them, the files of a registered model.
 
 Imported by: `session`, `report`, `stages`, `train_actions`, `reproduce`, `promote`, `diagnosis`.
 Imports: `vit`, `tune_spaces`, `errors`, `config`, `statistics`, `graph`.

@@ -4,7 +4,7 @@ import re
 from dataclasses import asdict, dataclass
 
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from pipeline.config import experiment_name
@@ -106,16 +106,15 @@ def find_version(client: MlflowClient, model: str) -> ModelVersion:
 
 
 def aliases_of(client: MlflowClient, model_name: str) -> dict[str, int]:
+    """The versions by their aliases. Raises UsageError where there is no such model."""
+    return {alias: int(version) for alias, version in find_model(client, model_name).aliases.items()}
+
+
+def find_model(client: MlflowClient, model_name: str) -> RegisteredModel:
+    """The registered model with its aliases and tags. Raises UsageError where there is none."""
     try:
-        model = client.get_registered_model(model_name)
+        return client.get_registered_model(model_name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise UsageError(f"there is no registered model {model_name}: run a sweep, or give another --model") from error
-    return {alias: int(version) for alias, version in model.aliases.items()}
-
-
-def measured_of(client: MlflowClient, model_name: str, version: int | None) -> TestFigures | None:
-    if version is None:
-        return None
-    return TestFigures.from_tags(client.get_model_version(model_name, str(version)).tags)

@@ -2,7 +2,8 @@
 
 `folder` and `lock` import no framework, for the doctor.
 
-Imported by: `planning`, `report`, `stages`, `train_actions`, `reproduce`, `sweep_actions`, `train`, `diagnosis`.
+Imported by: `planning`, `report`, `stages`, `train_actions`, `reproduce`, `sweep_actions`, `train`, `promote`,
+`diagnosis`.
 Imports: `vit`, `tune_spaces`, `errors`, `config`, `statistics`, `trials`, `results`, `terminal`, `cluster`, `tracking`,
 `graph`, `training`, `registry`.
 """

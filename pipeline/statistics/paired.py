@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from pipeline.statistics.intervals import LEVEL, Interval
-
-_RESAMPLES = 20_000
+from pipeline.statistics.bootstrap import bootstrap_mean
+from pipeline.statistics.intervals import Interval
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,8 @@ def compare_paired(first_correct: NDArray[np.bool_], second_correct: NDArray[np.
     """Compares two models on the same images, each given as whether it is right about each image (N,).
 
     McNemar's test in its exact form (McNemar 1947, https://doi.org/10.1007/BF02295996): of the images on which just one
-    is right, the share of either model is tested against a half, two-sided. The bootstrap (Efron & Tibshirani 1993)
-    draws images with replacement, the same for both models, so what is easy or hard for both cancels out. A draw is
-    known by how many images of each of three kinds it holds, so it is drawn as just that. The seed is fixed.
+    is right, the share of either model is tested against a half, two-sided. The bootstrap draws the same images for
+    both models, so what is easy or hard for both cancels out.
 
     Raises:
         ValueError: no images, or not as many for one model as for the other.
@@ -48,12 +46,5 @@ def compare_paired(first_correct: NDArray[np.bool_], second_correct: NDArray[np.
     only_second = int((second_correct & ~first_correct).sum())
     disagree = only_first + only_second
     p_value = float(binomtest(only_second, disagree).pvalue) if disagree else 1.0
-    return PairedComparison(images, only_first, only_second, p_value, _bootstrap(images, only_first, only_second))
-
-
-def _bootstrap(images: int, only_first: int, only_second: int) -> Interval:
-    shares = np.array([only_first, only_second, images - only_first - only_second]) / images
-    drawn = np.random.default_rng(0).multinomial(images, shares, _RESAMPLES)
-    differences = (drawn[:, 1] - drawn[:, 0]) / images
-    low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(low), float(high))
+    interval = bootstrap_mean((-1, 1, 0), (only_first, only_second, images - disagree))
+    return PairedComparison(images, only_first, only_second, p_value, interval)

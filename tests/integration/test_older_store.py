@@ -13,6 +13,7 @@ files, which keeps it small.
 """
 
 import json
+import shutil
 import socket
 import sqlite3
 import tarfile
@@ -22,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.commands import answers, client_of, free_port, run_here, runs_of, start, wait_until
+from tests.unit.pipeline.promote.registered_models import save_model
 
 pytestmark = pytest.mark.slow
 ARCHIVE = Path(__file__).parent / "stores" / "before_the_folders.tar.gz"
@@ -40,16 +42,30 @@ def store(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_its_challenger_is_promoted(store: Path) -> None:
+def champions(store: Path) -> dict[str, int]:
+    aliases = client_of(store).get_registered_model("vit-digits").aliases
+    return {name: int(version) for name, version in aliases.items()}
+
+
+def test_its_challenger_is_promoted_and_its_champion_is_one_to_go_back_to(store: Path) -> None:
+    """Its versions name but the data set; the exported models are put in the place of the empty files."""
+    broken = run_here("pipeline.promote", store, "--dataset", "digits")
+    assert (broken.returncode, broken.stdout) == (3, "")
+    assert "version 2 cannot be loaded from its files" in broken.stderr
+    for version, wrong in ((1, range(30)), (2, range(5))):
+        source = str(client_of(store).get_model_version("vit-digits", str(version)).source)
+        files = store / "mlartifacts" / "vit-digits" / "models" / source.removeprefix("models:/") / "artifacts"
+        shutil.rmtree(files)
+        save_model(files, wrong, confidence=0.95)
     done = run_here("pipeline.promote", store, "--dataset", "digits")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(
-        "vit-digits version 2 is the champion: 169 of 359 test images right, more than the 138"
-    )
-    aliases = client_of(store).get_registered_model("vit-digits").aliases
-    assert {name: int(version) for name, version in aliases.items()} == {"champion": 2, "previous": 1}
+    assert "vit-digits version 2 is the champion (promoted): better: 354 against 329 of 359 right" in done.stdout
+    assert champions(store) == {"champion": 2, "previous": 1}
+    assert run_here("pipeline.promote", store, "--dataset", "digits", "--rollback").returncode == 0
+    assert champions(store) == {"champion": 1, "previous": 2}
     history = run_here("pipeline.promote", store, "--dataset", "digits", "--history")
     assert "promote version 1: first champion, with 138 of 359 test images right" in history.stdout
+    assert "the ledger is whole, 2 long" in history.stdout
 
 
 def test_its_killed_sweep_is_found_and_mended(store: Path) -> None:

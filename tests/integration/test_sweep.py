@@ -461,7 +461,7 @@ def test_nothing_is_left_behind(sweep: Sweep) -> None:
 def test_the_commands_promote_once(sweep: Sweep, promotions: list[subprocess.CompletedProcess[str]]) -> None:
     first, second = promotions
     assert (first.returncode, first.stderr) == (0, "")
-    assert first.stdout.startswith("vit-digits version 1 is the champion: first champion")
+    assert "vit-digits version 1 is the champion (promoted): first champion, accuracy" in first.stdout
     assert (second.returncode, second.stdout) == (3, "")
     assert second.stderr == (
         "error: vit-digits has no challenger to promote (version 1 is the champion): run a sweep to get one\n"
@@ -470,8 +470,11 @@ def test_the_commands_promote_once(sweep: Sweep, promotions: list[subprocess.Com
 
 
 def test_the_readmes_commands_look_back_on_it(sweep: Sweep, promotions: list[subprocess.CompletedProcess[str]]) -> None:
-    _, history, rollback = commands_of("pipeline.promote")
-    assert "promote" in sweep.follow(history).stdout
+    history, rollback = (
+        next(words for words in commands_of("pipeline.promote") if flag in words)
+        for flag in ("--history", "--rollback")
+    )
+    assert "000001" in sweep.follow(history).stdout
     refused = sweep.follow(rollback)  # before the only promotion there was no champion
     assert (refused.returncode, "no way back" in refused.stderr) == (2, True)
     # Other tests' Rays on this machine are a finding, and may be on their way out.

@@ -1,0 +1,98 @@
+"""What has been decided about a registered model: the ledger, and the decisions from before it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mlflow import MlflowClient
+
+from pipeline.promote.ledger import Ledger, LedgerEntry, key_of
+from pipeline.promote.ledger_store import LedgerStore
+from pipeline.promote.older_decisions import OlderDecision, older_decisions
+from pipeline.registry.versions import CHAMPION, RegisteredVersion, list_versions
+
+
+@dataclass(frozen=True)
+class History:
+    """Of one registered model."""
+
+    model: str
+    versions: list[RegisteredVersion]
+    older: list[OlderDecision]
+    ledger: Ledger
+    broken: str | None
+    """What to say where the ledger is."""
+
+    @property
+    def lines(self) -> list[str]:
+        """For people."""
+        return [
+            f"Versions of {self.model}:",
+            *(f"  {_version_line(version)}" for version in self.versions),
+            "Decisions:",
+            *(f"  before the ledger {_older_line(decision)}" for decision in self.older),
+            *(f"  {_entry_line(entry)}" for entry in self.ledger.entries),
+            *self._notes,
+        ]
+
+    @property
+    def _notes(self) -> list[str]:
+        notes, last = [], self.ledger.last
+        if last is not None and self.broken is None:
+            notes.append(f"the ledger is whole, {last.number} long; its last hash is {last.hash}")
+        if left := self.ledger.not_carried_out:
+            numbers = ", ".join(key_of(entry.number) for entry in left)
+            notes.append(f"entry {numbers} was cut off: the next promotion or roll-back carries it out first")
+        moved = next((each.decision for each in reversed(self.ledger.entries) if each.decision.moves_champion), None)
+        champion = next((each.version for each in self.versions if CHAMPION in each.aliases), None)
+        if moved is not None and not left and champion != moved.to_version:
+            held = "nobody" if champion is None else f"version {champion}"
+            notes.append(
+                f"the alias champion was moved by hand: {held} has it, by the ledger version {moved.to_version} should"
+            )
+        return notes
+
+    def to_dict(self) -> dict[str, Any]:
+        """For programs."""
+        entries = [
+            {"number": entry.number, **asdict(entry.decision), "hash": entry.hash} for entry in self.ledger.entries
+        ]
+        return {
+            "model": self.model,
+            "versions": [asdict(version) for version in self.versions],
+            "before_the_ledger": [asdict(decision) for decision in self.older],
+            "ledger": {"entries": entries, "faults": list(self.ledger.faults)},
+        }
+
+
+def read_history(client: MlflowClient, model_name: str) -> History:
+    """Reads and checks it; changes nothing. Raises UsageError where there is no such model."""
+    versions = list_versions(client, model_name)  # says so where there is no such model
+    store = LedgerStore(client, model_name)
+    ledger = store.read()
+    broken = store.broken(ledger) if ledger.faults else None
+    return History(model_name, versions, older_decisions(client, model_name), ledger, broken)
+
+
+def _version_line(version: RegisteredVersion) -> str:
+    aliases = f" [{', '.join(version.aliases)}]" if version.aliases else ""
+    measured = version.measured
+    if measured is None:
+        return f"version {version.version}{aliases}: no test figures"
+    share = measured.test_correct / measured.test_images
+    return (
+        f"version {version.version}{aliases}: {measured} ({share:.2%}), validation accuracy {measured.val_accuracy:.2%}"
+    )
+
+
+def _older_line(decision: OlderDecision) -> str:
+    return f"{decision.at[:19]}Z {decision.event} version {decision.version}: {decision.reason}"
+
+
+def _entry_line(entry: LedgerEntry) -> str:
+    decision = entry.decision
+    before = "" if decision.from_version is None else f" (champion: version {decision.from_version})"
+    table = "" if decision.table is None else f"; table {decision.table}"
+    return (
+        f"{key_of(entry.number)} {decision.at[:19]}Z {decision.event} version {decision.to_version}{before} by"
+        f" {decision.who}: {decision.why}; files {decision.to_files}{table}"
+    )

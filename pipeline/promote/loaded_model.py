@@ -1,0 +1,57 @@
+"""A version's exported program, loaded from its files and asked for probabilities."""
+
+import json
+from dataclasses import dataclass
+
+import mlflow.pytorch
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pipeline.errors import GateRefusedError
+from pipeline.promote.model_copy import ModelCopy
+from pipeline.promote.test_images import TestImages
+from pipeline.registry.model_files import DATA
+from vit.files.serving import LABELS_FILE
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A program that turns uint8 images (N, H, W, C) into probabilities (N, num_classes), on the CPU."""
+
+    copy: ModelCopy
+    program: nn.Module
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.program.parameters())
+
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, num_classes) for uint8 images (N, H, W, C)."""
+        with torch.inference_mode():
+            batches = [self.program(torch.tensor(images[at : at + _BATCH])) for at in range(0, len(images), _BATCH)]
+        found: NDArray[np.float32] = torch.cat(batches).numpy()
+        return found
+
+
+def load_model(copy: ModelCopy, test: TestImages) -> LoadedModel:
+    """Loads the program without running code of the model's.
+
+    Raises:
+        GateRefusedError: it cannot be loaded, or is made for other classes or images than these.
+    """
+    who = f"version {copy.version}"
+    try:
+        labels = json.loads((copy.folder / DATA / LABELS_FILE).read_text(encoding="utf-8"))
+        class_names, shape = tuple(labels["class_names"]), tuple(labels["image_shape"])
+        program = mlflow.pytorch.load_model(str(copy.folder))
+    except Exception as error:  # whatever torch, zip and MLflow make of a broken file
+        raise GateRefusedError(f"{who} cannot be loaded from its files ({type(error).__name__}: {error})") from error
+    if class_names != test.class_names:
+        raise GateRefusedError(f"{who} knows the classes {class_names}, but the test images have {test.class_names}")
+    if shape != test.images.images.shape[1:]:
+        raise GateRefusedError(f"{who} takes images of {shape}, but the test images are {test.images.images.shape[1:]}")
+    return LoadedModel(copy, program)

@@ -1,0 +1,215 @@
+"""The gate's rules: each looks at what was measured and says pass or fail, by which numbers and which limit.
+
+All must pass. Where there is no champion to compare with, only `guessing` applies.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.promote.corruptions import COUNT
+from pipeline.promote.gate_config import GateConfig
+from pipeline.promote.scoring import Score
+from pipeline.promote.standing import standing_of
+from pipeline.statistics.bootstrap import bootstrap_mean
+from pipeline.statistics.intervals import Interval, accuracy_interval
+from pipeline.statistics.medians import median_interval
+from pipeline.statistics.paired import compare_paired
+
+_MOST_NAMED = 3
+"""Classes, in words; the numbers have all."""
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """What came of one rule."""
+
+    rule: str
+    outcome: Literal["pass", "fail", "not applicable"]
+    found: str
+    """The numbers, in words."""
+    limit: str
+    """What was asked for, in words."""
+    numbers: dict[str, Any]
+
+
+def judge(new: Score, old: Score | None, class_names: tuple[str, ...], config: GateConfig) -> list[RuleResult]:
+    """All rules, in the order of the table, on the challenger `new` and the champion `old`."""
+    guessing = judge_guessing(new)
+    if old is None:
+        compared = ("accuracy", "classes", "calibration", "latency", "size", "robustness")
+        no_champion = "there is no champion to compare with"
+        return [guessing, *(RuleResult(name, "not applicable", no_champion, "-", {}) for name in compared)]
+    return [
+        guessing,
+        judge_accuracy(new, old, config),
+        judge_classes(new, old, class_names, config),
+        judge_calibration(new, old, config),
+        judge_latency(new, old, config),
+        judge_size(new, old, config),
+        judge_robustness(new, old, config),
+    ]
+
+
+def judge_guessing(new: Score) -> RuleResult:
+    """Fails unless Wilson's 95% interval of the accuracy lies above what always saying the commonest class gets."""
+    interval = accuracy_interval(new.correct, new.images)
+    share = float(np.bincount(new.predictions.labels).max() / new.images)
+    return RuleResult(
+        "guessing",
+        _outcome(interval.low > share),
+        f"accuracy {new.accuracy:.2%} ({new.correct} of {new.images}), 95% interval {_percents(interval)}",
+        f"above {share:.2%}, the commonest class's share",
+        {"accuracy": new.accuracy, **_ends(interval), "commonest_share": share},
+    )
+
+
+def judge_accuracy(new: Score, old: Score, config: GateConfig) -> RuleResult:
+    """Passes only a challenger that is proven better (`standing_of`).
+
+    `same` does not pass: a change of champion has its cost, and here it would bring nothing that can be seen.
+    """
+    comparison = compare_paired(old.predictions.correct, new.predictions.correct)
+    standing = standing_of(comparison, config.equivalence_margin)
+    numbers = {
+        "standing": standing,
+        "difference": comparison.difference,
+        **_ends(comparison.interval),
+        "p_value": comparison.p_value,
+        "only_challenger": comparison.only_second,
+        "only_champion": comparison.only_first,
+    }
+    found = (
+        f"{standing}: {new.correct} against {old.correct} of {new.images} right, {_points(comparison.difference)}"
+        f" {_interval(comparison.interval)}, p {comparison.p_value:.2g} (McNemar: {comparison.only_second} against"
+        f" {comparison.only_first} that only one gets right)"
+    )
+    return RuleResult("accuracy", _outcome(standing == "better"), found, "better", numbers)
+
+
+def judge_classes(new: Score, old: Score, class_names: tuple[str, ...], config: GateConfig) -> RuleResult:
+    """Fails where a class is proven worse by more than the margin: its whole paired interval lies below it.
+
+    A class that merely looks worse does not fail, since with many small classes some always do.
+    """
+    labels, margin = new.predictions.labels, config.class_margin
+    classes: list[dict[str, Any]] = []
+    for index, name in enumerate(class_names):
+        own = labels == index
+        if own.any():
+            compared = compare_paired(old.predictions.correct[own], new.predictions.correct[own])
+            counts = {"images": compared.images, "difference": compared.difference, **_ends(compared.interval)}
+            classes.append({"class": name, **counts, "worse": compared.interval.high < -margin})
+    classes.sort(key=lambda each: float(each["difference"]))
+    failed = [each for each in classes if each["worse"]]
+    told = ", ".join(_class_words(each) for each in failed[:_MOST_NAMED] or classes[:1])
+    more = f" and {len(failed) - _MOST_NAMED} more" if len(failed) > _MOST_NAMED else ""
+    found = f"worse: {told}{more}" if failed else f"none is proven worse; lowest: {told}"
+    return RuleResult(
+        "classes", _outcome(not failed), found, f"none worse by more than {_size(margin)}", {"classes": classes}
+    )
+
+
+def judge_calibration(new: Score, old: Score, config: GateConfig) -> RuleResult:
+    """Fails where the expected calibration error is larger by more than the margin."""
+    more = new.calibration_error - old.calibration_error
+    return RuleResult(
+        "calibration",
+        _outcome(more <= config.calibration_margin),
+        f"ECE {new.calibration_error:.4f} against {old.calibration_error:.4f}",
+        f"larger by at most {config.calibration_margin:g}",
+        {"challenger": new.calibration_error, "champion": old.calibration_error, "difference": more},
+    )
+
+
+def judge_latency(new: Score, old: Score, config: GateConfig) -> RuleResult:
+    """Fails where the challenger is proven too slow, at any size of a request.
+
+    What counts is the median of the rounds' ratios, challenger to champion: its whole 95% interval must lie above the
+    limit, since a busy machine makes single ratios of anything. p50 and p95 are shown beside it.
+    """
+    words, numbers, is_slow = [], {}, False
+    for batch, latency in new.latencies.items():
+        ratios = latency.rounds / old.latencies[batch].rounds
+        ratio, interval = float(np.median(ratios)), median_interval(ratios)
+        is_slow |= interval.low > config.max_latency_ratio
+        numbers[f"batch_{batch}"] = {"ratio": ratio, **_ends(interval)}
+        words.append(
+            f"batch {batch}: {ratio:.2f} times ({interval.low:.2f} to {interval.high:.2f}); p50"
+            f" {_both(new, old, batch, 'p50')} ms, p95 {_both(new, old, batch, 'p95')} ms"
+        )
+    limit = f"at most {config.max_latency_ratio:g} times the champion's"
+    return RuleResult("latency", _outcome(not is_slow), "; ".join(words), limit, numbers)
+
+
+def judge_size(new: Score, old: Score, config: GateConfig) -> RuleResult:
+    """Fails where the challenger has too many times the champion's parameters, or its bytes."""
+    # A model without parameters may be served too; it is then its bytes that count.
+    parameters = new.parameters / max(old.parameters, 1)
+    size = new.size / old.size
+    return RuleResult(
+        "size",
+        _outcome(max(parameters, size) <= config.max_size_ratio),
+        f"{parameters:.2f} times the parameters ({new.parameters:,} against {old.parameters:,}), {size:.2f} times the"
+        f" bytes ({new.size:,} against {old.size:,})",
+        f"at most {config.max_size_ratio:g} times",
+        {"parameters_ratio": parameters, "bytes_ratio": size},
+    )
+
+
+def judge_robustness(new: Score, old: Score, config: GateConfig) -> RuleResult:
+    """Fails where the mean accuracy on spoiled images is proven worse by more than the margin.
+
+    An image counts as a whole, by the share of its spoiled forms that a model gets right: they are not independent.
+    """
+    limit = f"worse by at most {_size(config.robustness_margin)}"
+    if not config.robustness:
+        return RuleResult("robustness", "not applicable", "not asked for (--robustness)", limit, {})
+    gained = sum(new.spoiled[name].astype(np.int64) - old.spoiled[name] for name in new.spoiled)
+    values, counts = np.unique(gained, return_counts=True)
+    interval = bootstrap_mean(values / COUNT, counts)
+    accuracies = [float(np.mean(list(score.spoiled.values()))) for score in (new, old)]
+    by_kind = {name: [float(score.spoiled[name].mean()) for score in (new, old)] for name in new.spoiled}
+    return RuleResult(
+        "robustness",
+        _outcome(not interval.high < -config.robustness_margin),
+        f"spoiled images: {accuracies[0]:.2%} against {accuracies[1]:.2%}, {_points(accuracies[0] - accuracies[1])}"
+        f" {_interval(interval)}",
+        limit,
+        {"challenger": accuracies[0], "champion": accuracies[1], **_ends(interval), "by_kind": by_kind},
+    )
+
+
+def _outcome(passes: bool) -> Literal["pass", "fail"]:
+    return "pass" if passes else "fail"
+
+
+def _both(new: Score, old: Score, batch: int, quantile: str) -> str:
+    values = (getattr(score.latencies[batch], quantile) for score in (new, old))
+    return " against ".join(f"{value:.2f}" for value in values)
+
+
+def _class_words(each: dict[str, Any]) -> str:
+    interval = Interval(each["low"], each["high"])
+    return f"{each['class']} {_points(each['difference'])} {_interval(interval)} of {each['images']} images"
+
+
+def _ends(interval: Interval) -> dict[str, float]:
+    return {"low": interval.low, "high": interval.high}
+
+
+def _percents(interval: Interval) -> str:
+    return f"{interval.low:.2%} to {interval.high:.2%}"
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.2f} points"
+
+
+def _size(margin: float) -> str:
+    return f"{100 * margin:g} points"
+
+
+def _interval(interval: Interval) -> str:
+    return f"({100 * interval.low:+.2f} to {100 * interval.high:+.2f})"

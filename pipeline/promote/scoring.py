@@ -1,0 +1,71 @@
+"""What is measured of each contender, on the same images and in the same minutes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.promote.corruptions import corrupted
+from pipeline.promote.latency import BATCHES, Latency, measure_latencies
+from pipeline.promote.loaded_model import LoadedModel
+from pipeline.promote.test_images import TestImages
+from pipeline.statistics.calibration import expected_calibration_error
+from pipeline.trials.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one version."""
+
+    version: int
+    files: str
+    """`ModelCopy.digest`."""
+    size: int
+    """Bytes of its files."""
+    parameters: int
+    predictions: Predictions
+    latencies: dict[int, Latency]
+    """By the number of images in a request."""
+    spoiled: dict[str, NDArray[np.bool_]]
+    """Whether it is right about each spoiled image (N,), by kind and strength; empty where nobody asked."""
+
+    @property
+    def correct(self) -> int:
+        return int(self.predictions.correct.sum())
+
+    @property
+    def images(self) -> int:
+        return len(self.predictions.labels)
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.images
+
+    @property
+    def calibration_error(self) -> float:
+        return expected_calibration_error(self.predictions.confidence, self.predictions.correct)
+
+
+def score(models: Sequence[LoadedModel], test: TestImages, with_spoiled: bool) -> list[Score]:
+    """Scores the models, in their order; `with_spoiled` also on spoiled images."""
+    images, labels = test.images.images, test.images.labels
+    predictions = [Predictions.of(labels, model.probabilities(images)) for model in models]
+    programs = [model.program for model in models]
+    latencies = {batch: measure_latencies(programs, images, batch) for batch in BATCHES}
+    spoiled: list[dict[str, NDArray[np.bool_]]] = [{} for _ in models]
+    for name, changed in corrupted(images) if with_spoiled else ():
+        for model, right in zip(models, spoiled, strict=True):
+            right[name] = model.probabilities(changed).argmax(axis=1) == labels
+    return [
+        Score(
+            model.copy.version,
+            model.copy.digest,
+            model.copy.size,
+            model.parameters,
+            predictions[index],
+            {batch: measured[index] for batch, measured in latencies.items()},
+            spoiled[index],
+        )
+        for index, model in enumerate(models)
+    ]

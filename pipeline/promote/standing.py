@@ -1,0 +1,28 @@
+"""What two models' answers about the same images prove."""
+
+from typing import Literal
+
+from pipeline.statistics.paired import PairedComparison
+
+Standing = Literal["better", "same", "worse", "not proven"]
+SIGNIFICANCE = 0.05
+"""Of McNemar's test."""
+
+
+def standing_of(comparison: PairedComparison, equivalence_margin: float) -> Standing:
+    """How the second model stands to the first.
+
+    - better: the 95% interval of the difference lies above 0, and McNemar's p is below 0.05.
+    - worse: the interval lies below 0, and p is below 0.05.
+    - same: neither, and the whole interval lies within `equivalence_margin` of 0: more images would hardly tell them
+      apart (a test of equivalence by the interval, Schuirmann 1987, https://doi.org/10.1007/BF01068419).
+    - not proven: anything else. More test images might tell.
+    """
+    low, high = comparison.interval.low, comparison.interval.high
+    if comparison.p_value < SIGNIFICANCE and low > 0:
+        return "better"
+    if comparison.p_value < SIGNIFICANCE and high < 0:
+        return "worse"
+    if -equivalence_margin <= low and high <= equivalence_margin:
+        return "same"
+    return "not proven"

@@ -1,0 +1,109 @@
+"""Each rule on numbers worked by hand: what passes, what fails, and on which side its limit lies."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.promote import rules
+from pipeline.promote.corruptions import COUNT
+from pipeline.promote.gate_config import GateConfig
+from pipeline.promote.latency import Latency
+from tests.unit.pipeline.promote.scores import CLASSES, score_of
+
+CONFIG = GateConfig()
+
+
+def test_a_first_champion_must_only_be_better_than_guessing() -> None:
+    outcomes = {rule.rule: rule.outcome for rule in rules.judge(score_of(range(100)), None, CLASSES, CONFIG)}
+    assert outcomes.pop("guessing") == "pass"
+    assert set(outcomes.values()) == {"not applicable"}
+
+
+# Wilson's interval of 220 of 400 begins at 50.1%, that of 219 at 49.9% (p = n / 400, z = 1.96, worked by hand).
+@pytest.mark.parametrize(("correct", "outcome"), [(220, "pass"), (219, "fail"), (100, "fail")])
+def test_better_than_guessing_means_above_the_commonest_class(correct: int, outcome: str) -> None:
+    found = rules.judge_guessing(score_of(range(400 - correct)))
+    assert (found.outcome, found.numbers["commonest_share"]) == (outcome, 0.5)
+
+
+def test_only_a_challenger_that_is_proven_better_passes() -> None:
+    champion = score_of(range(6))
+    better = rules.judge_accuracy(score_of(), champion, CONFIG)
+    assert (better.outcome, better.numbers["standing"]) == ("pass", "better")
+    assert better.numbers["difference"] == 6 / 400
+    assert better.numbers["p_value"] == pytest.approx(2 / 2**6)
+    assert better.found.startswith("better: 400 against 394 of 400 right, +1.50 points")
+    assert rules.judge_accuracy(score_of([0]), champion, CONFIG).numbers["standing"] == "not proven"
+    for same in (champion, score_of([0])):
+        assert rules.judge_accuracy(same, champion, CONFIG).outcome == "fail"
+
+
+@pytest.mark.parametrize(("lost", "outcome"), [(5, "pass"), (15, "pass"), (25, "fail")])
+def test_a_class_must_be_proven_worse_by_more_than_the_margin(lost: int, outcome: str) -> None:
+    """Of 200 ants: 15 lost are 7.5 points, ± 3.7: they may be less than 5. 25 are 12.5 points, ± 4.6."""
+    found = rules.judge_classes(score_of(range(lost)), score_of(range(300, 350)), CLASSES, CONFIG)
+    assert found.outcome == outcome
+    by_class = {each["class"]: each for each in found.numbers["classes"]}
+    assert by_class["ant"]["difference"] == -lost / 200
+    assert by_class["bee"]["difference"] == 50 / 200
+    assert (by_class["ant"]["worse"], by_class["bee"]["worse"]) == (outcome == "fail", False)
+    if outcome == "fail":
+        assert found.found.startswith("worse: ant -12.50 points")
+
+
+def test_a_class_without_test_images_is_left_out() -> None:
+    found = rules.judge_classes(score_of(), score_of(), (*CLASSES, "cat"), CONFIG)
+    assert [each["class"] for each in found.numbers["classes"]] == ["ant", "bee"]
+
+
+@pytest.mark.parametrize(("confidence", "outcome"), [(0.98, "pass"), (0.97, "fail"), (1.0, "pass")])
+def test_calibration_may_be_worse_by_the_margin(confidence: float, outcome: str) -> None:
+    """All right, and 97% sure of it: an error of 0.03 against 0.01."""
+    config = GateConfig(calibration_margin=0.0150)
+    found = rules.judge_calibration(score_of(confidence=confidence), score_of(confidence=0.99), config)
+    assert found.outcome == outcome
+    assert found.numbers["challenger"] == pytest.approx(1 - confidence)
+
+
+@pytest.mark.parametrize(("milliseconds", "outcome"), [(1.5, "pass"), (1.51, "fail"), (0.5, "pass")])
+def test_latency_is_a_ratio(milliseconds: float, outcome: str) -> None:
+    found = rules.judge_latency(score_of(milliseconds=milliseconds), score_of(), CONFIG)
+    assert (found.outcome, found.numbers["batch_32"]["ratio"]) == (outcome, milliseconds)
+
+
+def test_a_latency_that_is_high_at_one_size_of_request_only_fails() -> None:
+    slow = score_of()
+    slow.latencies[32] = Latency(np.full(20, 2.0))
+    assert rules.judge_latency(slow, score_of(), CONFIG).outcome == "fail"
+
+
+def test_a_noisy_machine_refuses_nobody() -> None:
+    """The median of the ratios is 3, but their sixth and fifteenth of twenty, its interval, are 1 and 3."""
+    noisy = replace(score_of(), latencies={1: Latency(np.array([1.0] * 9 + [3.0] * 11))})
+    found = rules.judge_latency(noisy, score_of(), CONFIG)
+    assert found.numbers["batch_1"] == {"ratio": 3.0, "low": 1.0, "high": 3.0}
+    assert found.outcome == "pass"
+
+
+@pytest.mark.parametrize(
+    ("size", "parameters", "outcome"), [(4000, 400, "pass"), (4001, 100, "fail"), (1000, 401, "fail")]
+)
+def test_size_is_bytes_and_parameters(size: int, parameters: int, outcome: str) -> None:
+    assert rules.judge_size(score_of(size=size, parameters=parameters), score_of(), CONFIG).outcome == outcome
+
+
+@pytest.mark.parametrize(("lost", "outcome"), [(8, "pass"), (40, "fail")])
+def test_robustness_counts_images_not_their_spoiled_forms(lost: int, outcome: str) -> None:
+    """40 of 400 images are lost in all their forms: 10 points, ± 2.9. If forms counted, so would 8 (2 points)."""
+    names = [f"kind {number}" for number in range(COUNT)]
+    right = np.ones(400, dtype=bool)
+    worse = right.copy()
+    worse[:lost] = False
+    new = score_of(spoiled={name: worse for name in names})
+    old = score_of(spoiled={name: right for name in names})
+    assert rules.judge_robustness(new, old, CONFIG).outcome == "not applicable"
+    found = rules.judge_robustness(new, old, GateConfig(robustness=True))
+    assert found.outcome == outcome
+    assert found.numbers["challenger"] - found.numbers["champion"] == pytest.approx(-lost / 400)
+    assert found.numbers["high"] == pytest.approx((-lost + 1.96 * np.sqrt(lost * (1 - lost / 400))) / 400, abs=0.003)
