@@ -1,7 +1,7 @@
 """A registered model's files: MLflow's pytorch flavor (pt2), with `vit/files/serving.py` as its python_function."""
 
+import inspect
 import json
-import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -11,12 +11,14 @@ import mlflow.pyfunc
 import mlflow.pytorch
 import numpy as np
 import pandas as pd
+import PIL
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, Run
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.types.schema import Array
 
+import vit.data.pixels
 import vit.files.serving
 from pipeline.registry.passport import PASSPORT_FILE, Passport
 from vit.files.checkpoint import ModelCard
@@ -25,7 +27,9 @@ from vit.model.vision_transformer import VisionTransformer
 from vit.training.precision import torch_version
 
 _LOADER_MODULE = "vit_serving"
-"""The copy's own name: as `vit.files.serving`, it would hide the project's `vit` from whoever loads a model first."""
+_COPIES = {"vit_pixels": vit.data.pixels, _LOADER_MODULE: vit.files.serving}
+"""The code that travels with a model, by names of its own: as `vit.files.serving`, it would hide the project's `vit`
+from whoever loads a model first."""
 
 
 def log_served_model(
@@ -56,7 +60,11 @@ def log_served_model(
 
 
 def save_served_model(
-    path: Path, model: VisionTransformer, card: ModelCard, example_images: np.ndarray, mlflow_model: Model
+    path: Path,
+    model: VisionTransformer,
+    card: ModelCard,
+    example_images: np.ndarray,
+    mlflow_model: Model,
 ) -> None:
     """Writes an MLflow model into the new folder `path`.
 
@@ -72,18 +80,31 @@ def save_served_model(
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # torch.export's own deprecations; none speaks of this model.
         warnings.simplefilter("ignore")
-        loader = shutil.copyfile(vit.files.serving.__file__, Path(folder, f"{_LOADER_MODULE}.py"))
+        code = _copy_code(Path(folder))
+        classifier = Classifier(model, card.normalisation).eval()
         mlflow.pytorch.save_model(
-            Classifier(model, card.normalisation).eval(),
+            classifier,
             path,
             mlflow_model=mlflow_model,
-            code_paths=[str(loader)],
-            signature=_signature(example_images),
+            code_paths=[str(file) for file in code],
+            signature=_traced_signature(example_images),
             input_example=example_images,
             pip_requirements=_requirements(),
             serialization_format="pt2",
         )
     _add_predictor(path, card, example_images, mlflow_model)
+
+
+def _copy_code(folder: Path) -> list[Path]:
+    """Copies that import each other by the names that they have in the model."""
+    files = []
+    for name, module in _COPIES.items():
+        text = inspect.getsource(module)
+        for other_name, other in _COPIES.items():
+            text = text.replace(f"from {other.__name__} import", f"from {other_name} import")
+        files.append(folder / f"{name}.py")
+        files[-1].write_text(text, encoding="utf-8")
+    return files
 
 
 def _add_predictor(path: Path, card: ModelCard, example_images: np.ndarray, mlflow_model: Model) -> None:
@@ -99,13 +120,15 @@ def _add_predictor(path: Path, card: ModelCard, example_images: np.ndarray, mlfl
         conda_env="conda.yaml",
         python_env="python_env.yaml",
     )
+    # Of the outputs only: one of the inputs would let pixels or strings through, but not both (`Predictor.predict`).
+    outputs = Schema([ColSpec("string", "class_name"), ColSpec(Array("float"), "probabilities")])
+    mlflow_model.signature = ModelSignature(outputs=outputs)
     mlflow_model.save(str(path / "MLmodel"))
 
 
-def _signature(example_images: np.ndarray) -> ModelSignature:
-    inputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, *example_images.shape[1:]), name=None)])
-    outputs = Schema([ColSpec("string", "class_name"), ColSpec(Array("float"), "probabilities")])
-    return ModelSignature(inputs=inputs, outputs=outputs)
+def _traced_signature(example_images: np.ndarray) -> ModelSignature:
+    """Tells the export that the number of images varies."""
+    return ModelSignature(Schema([TensorSpec(np.dtype(np.uint8), (-1, *example_images.shape[1:]))]))
 
 
 def _requirements() -> list[str]:
@@ -115,4 +138,5 @@ def _requirements() -> list[str]:
         f"torch=={torch_version()}",  # the package registry has no build's suffix
         f"numpy=={np.__version__}",
         f"pandas=={pd.__version__}",
+        f"pillow=={PIL.__version__}",
     ]

@@ -49,10 +49,9 @@ RUN_BY: dict[str, tuple[str, ...]] = {
         "vit/files/checkpoint.py", "vit/training/metrics.py",
     ),
     "register": (
-        "pipeline/stages/register.py", "pipeline/registry/model_card.py", "pipeline/registry/passport.py",
-        "pipeline/registry/provenance.py", "pipeline/registry/registration.py", "pipeline/registry/served_model.py",
-        "pipeline/registry/versions.py",
-        "pipeline/results/confirmation.py", "pipeline/tracking/weights.py", "vit/files/serving.py",
+        "pipeline/stages/register.py", "pipeline/registry/model_card.py", "pipeline/registry/passport.py", "pipeline/registry/provenance.py", "pipeline/registry/registration.py",
+        "pipeline/registry/served_model.py", "pipeline/registry/versions.py", "pipeline/results/confirmation.py",
+        "pipeline/tracking/weights.py", "vit/data/pixels.py", "vit/files/serving.py",
     ),
     "report": (
         "pipeline/stages/report.py", "pipeline/figures/boxes.py", "pipeline/figures/canvas.py",
