@@ -20,6 +20,7 @@ from mlflow.types.schema import Array
 
 import vit.data.pixels
 import vit.files.serving
+from pipeline.registry.onnx_model import ONNX_FILE, export_onnx
 from pipeline.registry.passport import PASSPORT_FILE, Passport
 from vit.files.checkpoint import ModelCard
 from vit.files.serving import LABELS_FILE, Classifier
@@ -39,6 +40,7 @@ def log_served_model(
     card: ModelCard,
     example_images: np.ndarray,
     passport: Passport,
+    with_onnx: bool = False,
 ) -> str:
     """Logs the model as an output of the run and returns its id, for `models:/<id>`; see `save_served_model`."""
     run_id = run.info.run_id
@@ -50,7 +52,7 @@ def log_served_model(
         client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
         about = Model(artifact_path=logged.artifact_location, run_id=run_id, model_uuid=model_id, model_id=model_id)
         with tempfile.TemporaryDirectory() as folder:
-            save_served_model(Path(folder, "model"), model, card, example_images, about)
+            save_served_model(Path(folder, "model"), model, card, example_images, about, with_onnx)
             Path(folder, "model", PASSPORT_FILE).write_text(passport.to_json(), encoding="utf-8")
             client.log_model_artifacts(model_id, str(Path(folder, "model")))
         status = "READY"
@@ -65,6 +67,7 @@ def save_served_model(
     card: ModelCard,
     example_images: np.ndarray,
     mlflow_model: Model,
+    with_onnx: bool = False,
 ) -> None:
     """Writes an MLflow model into the new folder `path`.
 
@@ -74,6 +77,10 @@ def save_served_model(
         card: its normalisation and class names.
         example_images: uint8 (N, H, W, C) with N >= 2, since `torch.export` takes a batch of one for a constant.
         mlflow_model: who the model is; its flavors, signature and example are filled in.
+        with_onnx: also as ONNX, beside the pt2.
+
+    Raises:
+        PipelineError: the ONNX file does not answer as the model does.
     """
     if len(example_images) < 2:
         raise ValueError(f"example_images holds {len(example_images)} images, but must hold at least 2")
@@ -91,6 +98,10 @@ def save_served_model(
             input_example=example_images,
             pip_requirements=_requirements(),
             serialization_format="pt2",
+        )
+    if with_onnx:
+        export_onnx(
+            path / mlflow_model.flavors["pytorch"]["model_data"] / ONNX_FILE, classifier, example_images.shape[1:]
         )
     _add_predictor(path, card, example_images, mlflow_model)
 

@@ -49,7 +49,8 @@ RUN_BY: dict[str, tuple[str, ...]] = {
         "vit/files/checkpoint.py", "vit/training/metrics.py",
     ),
     "register": (
-        "pipeline/stages/register.py", "pipeline/registry/model_card.py", "pipeline/registry/passport.py", "pipeline/registry/provenance.py", "pipeline/registry/registration.py",
+        "pipeline/stages/register.py", "pipeline/registry/model_card.py", "pipeline/registry/onnx_model.py",
+        "pipeline/registry/passport.py", "pipeline/registry/provenance.py", "pipeline/registry/registration.py",
         "pipeline/registry/served_model.py", "pipeline/registry/versions.py", "pipeline/results/confirmation.py",
         "pipeline/tracking/weights.py", "vit/data/pixels.py", "vit/files/serving.py",
     ),
