@@ -1,5 +1,5 @@
 """How sure a figure is: intervals of accuracies, two models on the same images, calibration. Numbers in, numbers out.
 
-Imported by: `registry`, `session`.
+Imported by: `registry`, `session`, `compare`.
 Imports: .
 """
