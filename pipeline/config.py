@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -11,6 +12,8 @@ from vit.data.dataset import DataConfig
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 SearchMethod = Literal["random", "tpe"]
 TestTimeAugmentation = Literal["none", "flip"]
+Export = Literal["none", "onnx"]
+_ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class CommandConfig:
     compile: bool = False
     tta: TestTimeAugmentation = "none"
     """`flip`: beside the plain figure, the test accuracy by the mean of an image's logits and its mirror image's."""
+    export: Export = "none"
+    """`onnx`: the registered model has an ONNX file, too, which onnxruntime has been asked about."""
     max_failures: int = 2
     """How often a training whose process died is taken up again."""
     address: str | None = None
@@ -64,6 +69,14 @@ class CommandConfig:
             raise UsageError(f"--precision is {self.precision!r}, but must be one of {get_args(PrecisionChoice)}")
         if self.tta not in get_args(TestTimeAugmentation):
             raise UsageError(f"--tta is {self.tta!r}, but must be one of {', '.join(get_args(TestTimeAugmentation))}")
+        if self.export not in get_args(Export):
+            raise UsageError(f"--export is {self.export!r}, but must be one of {', '.join(get_args(Export))}")
+        missing = [name for name in _ONNX_PACKAGES if find_spec(name) is None] if self.export == "onnx" else []
+        if missing:
+            raise UsageError(
+                f"--export is onnx, but {' and '.join(missing)} must be installed for it:"
+                " pip install -c constraints.txt '.[onnx]'"
+            )
         for flag, value in (("--tracking-timeout", self.tracking_timeout), ("--stall-minutes", self.stall_minutes)):
             if not value > 0:
                 raise UsageError(f"{flag} is {value:g}, but must be above 0")
@@ -188,6 +201,8 @@ class TrainConfig(CommandConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _at_least("--epochs", self.epochs, 1)
+        if self.export != "none" and not self.register:
+            raise UsageError(f"--export is {self.export}, but must be none without --register")
         if not self.cpus_per_worker > 0:
             raise UsageError(f"--cpus-per-worker is {self.cpus_per_worker:g}, but must be above 0")
         gpus = self.gpus_per_worker

@@ -103,8 +103,10 @@ class _PrintsEpochs(Observer):
 
 def _registered(session: TrainSession, record: TrialRecord) -> dict[str, Any]:
     """What an earlier command found on the test images, where it looked for all that this one asks."""
-    known: dict[str, Any] | None = session.memory.remembered("registered")
-    if known is None or (session.config.tta == "flip" and "test_accuracy_tta_flip" not in known):
+    known: dict[str, Any] = session.memory.remembered("registered") or {}
+    lacks_mirror = session.config.tta == "flip" and "test_accuracy_tta_flip" not in known
+    lacks_export = session.config.export not in ("none", known.get("export"))
+    if not known or lacks_mirror or lacks_export:
         known = _test_and_register(session, record)
         session.memory.remember("registered", known)
     return known
@@ -121,7 +123,9 @@ def _test_and_register(session: TrainSession, record: TrialRecord) -> dict[str, 
     counts = test.counts
     score = TestScore(counts.correct, counts.total, tuple(counts.class_accuracy), test.tta_correct)
     passport = make_passport(session, Origin(session.command_line, run_id), session.spec, session.precision, run, score)
-    version = register(session.tracker.client, passport, weights, data.validation.images[:2])
+    export = session.config.export
+    version = register(session.tracker.client, passport, weights, data.validation.images[:2], export == "onnx")
     session.artifacts.finish()
     tta = {} if score.tta_accuracy is None else {"test_accuracy_tta_flip": score.tta_accuracy}
-    return {"version": version, "test_accuracy": score.accuracy, "test_correct": score.correct, **tta}
+    figures = {"test_accuracy": score.accuracy, "test_correct": score.correct, **tta}
+    return {"version": version, "export": export, **figures}

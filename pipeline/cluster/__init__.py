@@ -1,6 +1,6 @@
 """Ray: start or join it, what there is, who holds what, and a watchdog for when nothing moves.
 
-Imported by: `training`, `search`, `session`, `planning`, `train_actions`, `sweep_actions`, `diagnosis`.
+Imported by: `training`, `search`, `session`, `planning`, `train_actions`, `sweep_actions`, `diagnosis`, `predict`.
 Imports: `tune_spaces`, `errors`, `config`, `trials`.
 """
 

@@ -78,7 +78,8 @@ def _use(passport: Passport) -> str:
     channels = passport.spec.model.in_chans
     size = passport.spec.model.img_size
     return (
-        f"**Use** uint8 images (N, {size}, {size}, {channels}) in, class name and probabilities out:\n\n"
+        f"**Use** uint8 images (N, {size}, {size}, {channels}) in, or JPEG and PNG files of any size in base64;"
+        f" class name and probabilities out:\n\n"
         f'    model = mlflow.pyfunc.load_model("models:/{passport.model_name}@champion")\n'
         f"    model.predict(images)"
     )

@@ -12,8 +12,13 @@ from pipeline.registry.versions import CHALLENGER, CHAMPION, TestFigures, aliase
 from vit.files.checkpoint import load_model
 from vit.files.storage import Folder
 
+_EXPORT_TAG = "pipeline.export"
+"""Of a version that has an ONNX file."""
 
-def register(client: MlflowClient, passport: Passport, weights: Folder, example_images: np.ndarray) -> int:
+
+def register(
+    client: MlflowClient, passport: Passport, weights: Folder, example_images: np.ndarray, with_onnx: bool = False
+) -> int:
     """Logs the model to its run, registers it as a new version and makes it the challenger.
 
     A command that died in between, or that is given again, registers nothing twice. A version that is already champion
@@ -23,16 +28,20 @@ def register(client: MlflowClient, passport: Passport, weights: Folder, example_
         client: of `pipeline.tracking.server.open_client`, whose URI is MLflow's global one.
         passport: what the version is.
         weights: what `vit.files.checkpoint` saved: weights and card.
-        example_images: uint8 (N, H, W, C), N >= 2: the signature's shape and the example in the UI.
+        example_images: uint8 (N, H, W, C), N >= 2: their shape is the model's, and they are the example in the UI.
+        with_onnx: also as ONNX. An earlier version that has no such file then does not count: another is registered.
 
     Returns:
         The version's number.
 
     Raises:
         CheckpointError: the weights cannot be read.
+        PipelineError: the ONNX file does not answer as the model does.
     """
     name = passport.model_name
-    version = _version_of(client, passport) or _new_version(client, passport, weights, example_images)
+    version = _version_of(client, passport, with_onnx)
+    if version is None:
+        version = _new_version(client, passport, weights, example_images, with_onnx)
     number, aliases = int(version.version), aliases_of(client, name)
     # A stage of an older sweep that runs again must not push a newer challenger aside.
     if number != aliases.get(CHAMPION) and number >= aliases.get(CHALLENGER, 0):
@@ -40,16 +49,20 @@ def register(client: MlflowClient, passport: Passport, weights: Folder, example_
     return number
 
 
-def _version_of(client: MlflowClient, passport: Passport) -> ModelVersion | None:
+def _version_of(client: MlflowClient, passport: Passport, with_onnx: bool) -> ModelVersion | None:
     run_id, measured = passport.origin.run_id, passport.figures.measured
     found = [version for version in search_versions(client, passport.model_name) if version.run_id == run_id]
+    if with_onnx:
+        found = [version for version in found if _EXPORT_TAG in version.tags]
     return next((version for version in found if TestFigures.from_tags(version.tags) == measured), None)
 
 
-def _new_version(client: MlflowClient, passport: Passport, weights: Folder, example_images: np.ndarray) -> ModelVersion:
+def _new_version(
+    client: MlflowClient, passport: Passport, weights: Folder, example_images: np.ndarray, with_onnx: bool
+) -> ModelVersion:
     run_id, name = passport.origin.run_id, passport.model_name
     model, card = load_model(weights)
-    model_id = log_served_model(client, client.get_run(run_id), model, card, example_images, passport)
+    model_id = log_served_model(client, client.get_run(run_id), model, card, example_images, passport, with_onnx)
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -60,6 +73,6 @@ def _new_version(client: MlflowClient, passport: Passport, weights: Folder, exam
         source=f"models:/{model_id}",
         run_id=run_id,
         model_id=model_id,
-        tags=passport.tags,
+        tags={**passport.tags, _EXPORT_TAG: "onnx"} if with_onnx else passport.tags,
         description=model_card(passport),
     )

@@ -1,7 +1,7 @@
 """A registered model's files: MLflow's pytorch flavor (pt2), with `vit/files/serving.py` as its python_function."""
 
+import inspect
 import json
-import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -11,13 +11,16 @@ import mlflow.pyfunc
 import mlflow.pytorch
 import numpy as np
 import pandas as pd
+import PIL
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, Run
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.types.schema import Array
 
+import vit.data.pixels
 import vit.files.serving
+from pipeline.registry.onnx_model import ONNX_FILE, export_onnx
 from pipeline.registry.passport import PASSPORT_FILE, Passport
 from vit.files.checkpoint import ModelCard
 from vit.files.serving import LABELS_FILE, Classifier
@@ -25,7 +28,9 @@ from vit.model.vision_transformer import VisionTransformer
 from vit.training.precision import torch_version
 
 _LOADER_MODULE = "vit_serving"
-"""The copy's own name: as `vit.files.serving`, it would hide the project's `vit` from whoever loads a model first."""
+_COPIES = {"vit_pixels": vit.data.pixels, _LOADER_MODULE: vit.files.serving}
+"""The code that travels with a model, by names of its own: as `vit.files.serving`, it would hide the project's `vit`
+from whoever loads a model first."""
 
 
 def log_served_model(
@@ -35,6 +40,7 @@ def log_served_model(
     card: ModelCard,
     example_images: np.ndarray,
     passport: Passport,
+    with_onnx: bool = False,
 ) -> str:
     """Logs the model as an output of the run and returns its id, for `models:/<id>`; see `save_served_model`."""
     run_id = run.info.run_id
@@ -46,7 +52,7 @@ def log_served_model(
         client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
         about = Model(artifact_path=logged.artifact_location, run_id=run_id, model_uuid=model_id, model_id=model_id)
         with tempfile.TemporaryDirectory() as folder:
-            save_served_model(Path(folder, "model"), model, card, example_images, about)
+            save_served_model(Path(folder, "model"), model, card, example_images, about, with_onnx)
             Path(folder, "model", PASSPORT_FILE).write_text(passport.to_json(), encoding="utf-8")
             client.log_model_artifacts(model_id, str(Path(folder, "model")))
         status = "READY"
@@ -56,7 +62,12 @@ def log_served_model(
 
 
 def save_served_model(
-    path: Path, model: VisionTransformer, card: ModelCard, example_images: np.ndarray, mlflow_model: Model
+    path: Path,
+    model: VisionTransformer,
+    card: ModelCard,
+    example_images: np.ndarray,
+    mlflow_model: Model,
+    with_onnx: bool = False,
 ) -> None:
     """Writes an MLflow model into the new folder `path`.
 
@@ -66,24 +77,45 @@ def save_served_model(
         card: its normalisation and class names.
         example_images: uint8 (N, H, W, C) with N >= 2, since `torch.export` takes a batch of one for a constant.
         mlflow_model: who the model is; its flavors, signature and example are filled in.
+        with_onnx: also as ONNX, beside the pt2.
+
+    Raises:
+        PipelineError: the ONNX file does not answer as the model does.
     """
     if len(example_images) < 2:
         raise ValueError(f"example_images holds {len(example_images)} images, but must hold at least 2")
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # torch.export's own deprecations; none speaks of this model.
         warnings.simplefilter("ignore")
-        loader = shutil.copyfile(vit.files.serving.__file__, Path(folder, f"{_LOADER_MODULE}.py"))
+        code = _copy_code(Path(folder))
+        classifier = Classifier(model, card.normalisation).eval()
         mlflow.pytorch.save_model(
-            Classifier(model, card.normalisation).eval(),
+            classifier,
             path,
             mlflow_model=mlflow_model,
-            code_paths=[str(loader)],
-            signature=_signature(example_images),
+            code_paths=[str(file) for file in code],
+            signature=_traced_signature(example_images),
             input_example=example_images,
             pip_requirements=_requirements(),
             serialization_format="pt2",
         )
+    if with_onnx:
+        export_onnx(
+            path / mlflow_model.flavors["pytorch"]["model_data"] / ONNX_FILE, classifier, example_images.shape[1:]
+        )
     _add_predictor(path, card, example_images, mlflow_model)
+
+
+def _copy_code(folder: Path) -> list[Path]:
+    """Copies that import each other by the names that they have in the model."""
+    files = []
+    for name, module in _COPIES.items():
+        text = inspect.getsource(module)
+        for other_name, other in _COPIES.items():
+            text = text.replace(f"from {other.__name__} import", f"from {other_name} import")
+        files.append(folder / f"{name}.py")
+        files[-1].write_text(text, encoding="utf-8")
+    return files
 
 
 def _add_predictor(path: Path, card: ModelCard, example_images: np.ndarray, mlflow_model: Model) -> None:
@@ -99,13 +131,15 @@ def _add_predictor(path: Path, card: ModelCard, example_images: np.ndarray, mlfl
         conda_env="conda.yaml",
         python_env="python_env.yaml",
     )
+    # Of the outputs only: one of the inputs would let pixels or strings through, but not both (`Predictor.predict`).
+    outputs = Schema([ColSpec("string", "class_name"), ColSpec(Array("float"), "probabilities")])
+    mlflow_model.signature = ModelSignature(outputs=outputs)
     mlflow_model.save(str(path / "MLmodel"))
 
 
-def _signature(example_images: np.ndarray) -> ModelSignature:
-    inputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, *example_images.shape[1:]), name=None)])
-    outputs = Schema([ColSpec("string", "class_name"), ColSpec(Array("float"), "probabilities")])
-    return ModelSignature(inputs=inputs, outputs=outputs)
+def _traced_signature(example_images: np.ndarray) -> ModelSignature:
+    """Tells the export that the number of images varies."""
+    return ModelSignature(Schema([TensorSpec(np.dtype(np.uint8), (-1, *example_images.shape[1:]))]))
 
 
 def _requirements() -> list[str]:
@@ -115,4 +149,5 @@ def _requirements() -> list[str]:
         f"torch=={torch_version()}",  # the package registry has no build's suffix
         f"numpy=={np.__version__}",
         f"pandas=={pd.__version__}",
+        f"pillow=={PIL.__version__}",
     ]

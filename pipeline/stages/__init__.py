@@ -63,8 +63,8 @@ def sweep_graph(session: SweepSession) -> Graph:
             {"test images": data.test_digest, "test-time augmentation": config.tta},
         ),
         _stage(
-            session, "register", ("confirm", "evaluate"), register_winner, int, {"model": session.model_name},
-            _lost_version,
+            session, "register", ("confirm", "evaluate"), register_winner, int,
+            {"model": session.model_name, "export": config.export}, _lost_version,
         ),
         *audits,
         _stage(

@@ -19,4 +19,4 @@ def register_winner(session: SweepSession, confirm: Confirmed, evaluate: Evaluat
     spec = spec_with_seed(winner.spec, session.config.seed, run.seed)
     passport = make_passport(session, origin, spec, session.precision, run, evaluate.scores[run.run_id])
     weights, example = session.find_weights(winner.index, run), session.dataset.validation.images[:2]
-    return register(session.tracker.client, passport, weights, example)
+    return register(session.tracker.client, passport, weights, example, session.config.export == "onnx")

@@ -61,6 +61,11 @@ def add_shared_flags(parser: Parser) -> None:
     )
     how.add_argument("--address", help="Ray cluster to join (auto, HOST:PORT); default: start one and stop it")
     where = parser.add_argument_group("records")
+    where.add_argument(
+        "--export",
+        default=defaults.export,
+        help="onnx: the registered model also as ONNX, for which the extra onnx is needed",
+    )
     where.add_argument("--tracking-uri", help="MLflow server or database; default: $MLFLOW_TRACKING_URI, ./mlflow.db")
     where.add_argument(
         "--tracking-timeout", type=float, default=defaults.tracking_timeout,
@@ -73,7 +78,7 @@ def add_shared_flags(parser: Parser) -> None:
 def shared_values(flags: Namespace) -> dict[str, Any]:
     """The fields of `CommandConfig`."""
     names = (
-        "seed", "precision", "tta", "compile", "max_failures", "stall_minutes", "address", "tracking_uri",
+        "seed", "precision", "tta", "export", "compile", "max_failures", "stall_minutes", "address", "tracking_uri",
         "tracking_timeout", "storage",
     )  # fmt: skip
     data = DataConfig(flags.dataset, flags.img_size, flags.train_limit)

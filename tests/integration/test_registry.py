@@ -1,5 +1,6 @@
 """A registered model answers as its weights do, wherever it is loaded, and says no to what it cannot read."""
 
+import base64
 import json
 import os
 import subprocess
@@ -8,14 +9,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import mlflow
 import mlflow.pytorch
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
 from pipeline.errors import UsageError
 from pipeline.registry import versions as registry
@@ -23,10 +27,11 @@ from pipeline.registry.model_card import model_card
 from pipeline.registry.passport import read_passport
 from pipeline.registry.registration import register
 from pipeline.tracking.server import open_client
+from tests.integration.commands import answers, free_port, wait_until
 from tests.unit.pipeline.registry.passports import MEASURED, passport
+from tests.unit.vit.data.sample_data import encoded
 from vit.data.normalisation import Normalisation
 from vit.files.checkpoint import ModelCard, save_card, save_weights
-from vit.files.serving import _load_pyfunc
 from vit.files.storage import Folder
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
@@ -131,9 +136,9 @@ def test_pytorch_flavor_loads_without_unpickling_code(
 
 def test_the_model_carries_only_the_code_it_needs(registered: Registered) -> None:
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}@challenger"))
-    assert [path.name for path in (folder / "code").rglob("*.py")] == ["vit_serving.py"]
+    assert {path.name for path in (folder / "code").rglob("*.py")} == {"vit_serving.py", "vit_pixels.py"}
     names = {line.partition("==")[0] for line in (folder / "requirements.txt").read_text().split()}
-    assert names == {"mlflow", "torch", "numpy", "pandas"}
+    assert names == {"mlflow", "torch", "numpy", "pandas", "pillow"}
 
 
 @pytest.mark.slow
@@ -143,7 +148,9 @@ def test_it_loads_where_the_project_is_not_installed(registered: Registered, tmp
     program = (
         "import sys; sys.modules['vit'] = sys.modules['pipeline'] = None\n"
         "import json, mlflow, numpy\n"
-        f"answer = mlflow.pyfunc.load_model({folder!r}).predict(numpy.load('images.npy'))\n"
+        f"model = mlflow.pyfunc.load_model({folder!r})\n"
+        f"model.predict([{_in_base64(registered.images[0])!r}])\n"
+        "answer = model.predict(numpy.load('images.npy'))\n"
         "print(json.dumps(answer.probabilities.tolist()))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -154,21 +161,96 @@ def test_it_loads_where_the_project_is_not_installed(registered: Registered, tmp
     np.testing.assert_allclose(json.loads(done.stdout), registered.expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("wrong", ["float", "int64", "one image", "another size"])
-def test_images_of_another_kind_are_refused(registered: Registered, wrong: str) -> None:
-    images = registered.images
+def _in_base64(pixels: np.ndarray) -> str:
+    return base64.b64encode(encoded(pixels)).decode()
+
+
+def test_pixels_and_files_in_base64_get_the_same_answer_in_every_wrapping(registered: Registered) -> None:
+    loaded = mlflow.pyfunc.load_model(f"models:/{NAME}@challenger")
+    files = [_in_base64(pixels) for pixels in registered.images]
+    for given in (files, pd.DataFrame({"image": files}), {"image": files}, registered.images.astype(np.int64)):
+        answer = loaded.predict(given)
+        np.testing.assert_allclose(np.array(answer.probabilities.tolist()), registered.expected, atol=1e-5)
+    assert len(loaded.predict(registered.images[:0])) == 0
+
+
+def test_a_file_of_another_size_and_without_colour_is_made_to_fit(registered: Registered) -> None:
+    loaded = mlflow.pyfunc.load_model(f"models:/{NAME}@challenger")
+    grey = np.full((31, 17), 90, np.uint8)
+    expected = loaded.predict(np.full((1, 8, 8, 3), 90, np.uint8))
+    pd.testing.assert_frame_equal(loaded.predict([_in_base64(grey)]), expected)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("scaled", r"expected whole numbers from 0 to 255 of shape \(N, 8, 8, 3\), .* but got float64 of shape"),
+        ("too large", "but got numbers from 0 to 510"),
+        ("one image", r"but got uint8 of shape \(8, 8, 3\)"),
+        ("another size", r"but got uint8 of shape \(7, 4, 8, 3\)"),
+        ("no base64", "image 1 is a string, but not a file in base64"),
+        ("no image", "image 1 is not an image that can be read: unknown format"),
+        ("two columns", "expected the column image and no other, but got image, label"),
+        ("a number", "expected an array or a list of images, but got a single value"),
+    ],
+)
+def test_images_of_another_kind_are_refused(registered: Registered, wrong: str, reason: str) -> None:
+    images, file = registered.images, _in_base64(registered.images[0])
     given = {
-        "float": (images / 255).astype(np.float32),
-        "int64": images.astype(np.int64),
+        "scaled": images / 255,
+        "too large": images.astype(np.int64) * 2,
         "one image": images[0],
         "another size": images[:, :4],
+        "no base64": [file, "?"],
+        "no image": [file, base64.b64encode(b"no").decode()],
+        "two columns": pd.DataFrame({"image": [file], "label": [1]}),
+        "a number": 3,
     }[wrong]
-    with pytest.raises(MlflowException, match="Failed to enforce schema"):
+    with pytest.raises(ValueError, match=reason):
         mlflow.pyfunc.load_model(f"models:/{NAME}@challenger").predict(given)
-    # The check of its own, for a caller that goes past MLflow's.
-    folder = mlflow.artifacts.download_artifacts(f"models:/{NAME}@challenger")
-    with pytest.raises(ValueError, match=r"expected uint8 images of shape \(N, 8, 8, 3\), but got"):
-        _load_pyfunc(f"{folder}/data").predict(given)
+
+
+@pytest.mark.slow
+def test_mlflows_server_answers_pixels_and_files_over_http(registered: Registered, tmp_path: Path) -> None:
+    port = free_port()
+    serve = ["models", "serve", "-m", f"models:/{NAME}@challenger", "--env-manager", "local", "--port", str(port)]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": registered.client.tracking_uri}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # it looks for uvicorn there
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen([sys.executable, "-m", "mlflow", *serve], env=environment, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: server.poll() is not None or answers(f"http://127.0.0.1:{port}/ping"))
+        assert server.poll() is None, (tmp_path / "log").read_text()
+        pixels, files = registered.images.tolist(), [_in_base64(image) for image in registered.images]
+        for body in (
+            {"instances": pixels},
+            {"inputs": pixels},
+            {"instances": files},
+            {"inputs": files},
+            {"dataframe_split": {"columns": ["image"], "data": [[file] for file in files]}},
+        ):
+            status, answer = _ask(port, body)
+            assert status == 200, answer
+            probabilities = [each["probabilities"] for each in answer["predictions"]]
+            np.testing.assert_allclose(np.array(probabilities), registered.expected, atol=1e-5)
+            names = [CLASSES[index] for index in registered.expected.argmax(axis=1)]
+            assert [each["class_name"] for each in answer["predictions"]] == names
+        status, answer = _ask(port, {"instances": (registered.images / 255).tolist()})
+        assert (status, "but got float64 of shape" in answer["stack_trace"]) == (400, True)
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _ask(port: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """The server's status and answer."""
+    request = Request(f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode())
+    request.add_header("Content-Type", "application/json")
+    try:
+        with urlopen(request, timeout=60) as response:
+            return response.status, json.load(response)
+    except HTTPError as error:
+        return error.code, json.load(error)
 
 
 def test_an_example_of_one_image_is_refused(registered: Registered, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ LAYERS = (
     "pipeline.training", "pipeline.search", "pipeline.registry", "pipeline.session", "pipeline.planning",
     "pipeline.report", "pipeline.stages", "pipeline.train_actions", "pipeline.reproduce", "pipeline.sweep_actions",
     "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.ui",
-    "pipeline.diagnosis", "pipeline.doctor",
+    "pipeline.diagnosis", "pipeline.doctor", "pipeline.predict", "pipeline.compare",
 )  # fmt: skip
 """Lowest first: a module imports its own layer and those before it."""
 FORBIDDEN = {
@@ -80,11 +80,15 @@ FORBIDDEN = {
         "pipeline.train_actions", "pipeline.sweep_actions", "pipeline.sweep", "pipeline.train", "pipeline.promote",
         "pipeline.ui",
     },
+    # They read what the tracking store and the registry hold, whoever wrote it.
+    "pipeline.predict": {"pipeline.training", "pipeline.search", "pipeline.session", "pipeline.stages"},
+    "pipeline.compare": {"pipeline.training", "pipeline.search", "pipeline.session", "pipeline.stages"},
 }  # fmt: skip
 """Lower layers that a layer must not import all the same."""
 LAZY = {
     # Bad usage and --help should not wait for the seconds that the frameworks take to import.
     "pipeline.sweep", "pipeline.train", "pipeline.doctor", "pipeline.promote.__main__", "pipeline.reproduce.__main__",
+    "pipeline.predict.__main__", "pipeline.compare.__main__",
     # matplotlib, which only the side process of figures and the end of a sweep need.
     "pipeline.tracking.artifacts", "pipeline.report.recording",
     # Ray, which looking at what else was left does without.
@@ -114,6 +118,11 @@ FRAMEWORKS = {
     "pipeline/promote/ledger.py": {"ray", "mlflow", "torch", "numpy"},
     "pipeline/promote/rules.py": {"ray", "mlflow", "torch"},
     "pipeline/promote/": {"ray"},
+    "pipeline/compare/": {"ray", "torch"},
+    # Workers that decode need no more than the pixels.
+    "pipeline/predict/decoding.py": {"ray", "mlflow", "torch"},
+    # The registered model holds a copy.
+    "vit/data/pixels.py": {"ray", "mlflow", "torch", "pandas"},
     "pipeline/session/folder.py": {"ray", "mlflow", "torch"},
     "pipeline/session/lock.py": {"ray", "mlflow", "torch"},
 }

@@ -1,18 +1,19 @@
 """From encoded images (PNG, JPEG, ...) to arrays of one size and one number of channels."""
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from vit.data.arrays import DataError, ImageArrays
+from vit.data.pixels import ImageError, decode, is_grey, open_image, resize
 
 # Below this many pixels threads lose: at 32x32 Pillow holds the interpreter's lock for most of the time, and two
 # threads took twice as long as one (10,000 JPEGs on 2 cores: 0.66 s against 0.33 s). At 96x96 they win.
@@ -20,8 +21,6 @@ _THREADS_FROM_PIXELS = 64 * 64
 _CHUNK = 32
 _BATCH = 1024
 _SIZES_LISTED = 5
-_MOST_PIXELS = 50_000_000
-"""Of one image: a file of a few kB may unpack to gigabytes."""
 Size = tuple[int, int]
 """Width and height in pixels, as Pillow orders them."""
 
@@ -75,13 +74,8 @@ def resize_images(arrays: ImageArrays, img_size: int) -> ImageArrays:
     for index, pixels in enumerate(arrays.images):
         # Pillow takes a grey image without its channel axis.
         image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-        resized[index] = np.asarray(_resize(image, img_size)).reshape(img_size, img_size, channels)
+        resized[index] = np.asarray(resize(image, img_size)).reshape(img_size, img_size, channels)
     return ImageArrays(resized, arrays.labels)
-
-
-def one_line(error: BaseException) -> str:
-    """An error's text on one line, or the name of its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 class _Decoder:
@@ -138,24 +132,11 @@ class _Decoder:
 
     def _decode_one(self, encoded: EncodedImage) -> _Decoded:
         content = _read(encoded)
-        # Pillow's readers raise OSError, SyntaxError, ValueError, struct.error and more on broken content.
-        try:
-            with Image.open(io.BytesIO(content)) as image:
-                _refuse_large(encoded, image.size)
-                return self._to_pixels(image)
-        except DataError:
-            raise
-        except Exception as error:
-            raise _broken(encoded, error) from error
-
-    def _to_pixels(self, image: Image.Image) -> _Decoded:
-        size, grey = image.size, _is_grey(image)
-        if self._img_size is None and (size != self._first_size or size[0] != size[1]):
-            return _Decoded(size, grey, None)
-        plain = _grey(image) if grey else image.convert("RGB")
-        if self._img_size is not None:
-            plain = _resize(plain, self._img_size)
-        return _Decoded(size, grey, np.asarray(plain))
+        with _named(encoded), open_image(content) as image:
+            size, grey = image.size, is_grey(image)
+            if self._img_size is None and (size != self._first_size or size[0] != size[1]):
+                return _Decoded(size, grey, None)
+            return _Decoded(size, grey, decode(image, self._img_size))
 
 
 def _read(encoded: EncodedImage) -> bytes:
@@ -169,39 +150,14 @@ def _read(encoded: EncodedImage) -> bytes:
 
 def _stored_size(encoded: EncodedImage) -> Size:
     content = _read(encoded)
+    with _named(encoded), open_image(content) as image:
+        return image.size
+
+
+@contextmanager
+def _named(encoded: EncodedImage) -> Iterator[None]:
+    """What is wrong with an image becomes an error that names it."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            return image.size
-    except Exception as error:
-        raise _broken(encoded, error) from error
-
-
-def _refuse_large(encoded: EncodedImage, size: Size) -> None:
-    width, height = size
-    if width * height > _MOST_PIXELS:
-        raise DataError(
-            f"{encoded.where} is {width}x{height}, but an image must have at most {_MOST_PIXELS // 1_000_000} million"
-            " pixels: make it smaller"
-        )
-
-
-def _broken(encoded: EncodedImage, error: Exception) -> DataError:
-    # Pillow names the buffer it was given in this error, which tells the user nothing.
-    reason = "unknown format" if isinstance(error, UnidentifiedImageError) else one_line(error)
-    return DataError(f"{encoded.where} is not an image that can be read: {reason}")
-
-
-def _is_grey(image: Image.Image) -> bool:
-    return image.mode in ("1", "L", "I") or image.mode.startswith("I;16")
-
-
-def _grey(image: Image.Image) -> Image.Image:
-    if not image.mode.startswith("I"):
-        return image.convert("L")
-    # 16-bit grey: its high byte. Pillow's own conversion clips everything above 255 to white.
-    return Image.fromarray((np.clip(np.asarray(image), 0, 0xFFFF) >> 8).astype(np.uint8))
-
-
-def _resize(image: Image.Image, img_size: int) -> Image.Image:
-    """Pillow's resize antialiases where it shrinks; it copies where the size is right already."""
-    return image.resize((img_size, img_size), Image.Resampling.BILINEAR)
+        yield
+    except ImageError as error:
+        raise DataError(f"{encoded.where} {error}") from error

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from vit.data.arrays import PARTS, DataError, Splits
-from vit.data.decode import EncodedImage, EncodedPart, decode_parts, one_line
+from vit.data.decode import EncodedImage, EncodedPart, decode_parts
 from vit.data.parquet import find_shards, read_parquet
+from vit.data.pixels import one_line
 
 LAYOUTS = "train/<class>/*.png|jpg|jpeg and test/<class>/..., or train*.parquet and test*.parquet (also in data/)"
-_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def folder_name(folder: str | Path) -> str:
@@ -72,7 +73,7 @@ def _files_by_class(part: Path) -> dict[str, list[Path]]:
 
 def _image_files(folder: Path) -> list[Path]:
     files = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(path for path in files if path.suffix.lower() in _SUFFIXES)
+    return sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _encoded_files(files: dict[str, list[Path]], class_names: tuple[str, ...]) -> EncodedPart:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vit.data.arrays import PARTS, DataError
-from vit.data.decode import EncodedImage, EncodedPart, one_line
+from vit.data.decode import EncodedImage, EncodedPart
+from vit.data.pixels import one_line
 
 _IMAGE_COLUMNS = ("image", "img")
 _LABEL_COLUMNS = ("label", "labels")
-_ROWS_AT_ONCE = 1024
+_ROWS_AT_ONCE = 256
+NO_BYTES = "has no image bytes: files that a row only names are not read"
 
 
 def find_shards(folder: Path, part: str) -> list[Path]:
@@ -80,33 +83,75 @@ def _class_indices(shard: "_Shard", names: dict[int, str]) -> NDArray[np.int64]:
     return indices
 
 
-class _Shard:
-    """One Parquet file. Opening it reads the labels (N,); the images are read in batches when they are asked for."""
+class ParquetImages:
+    """The images of one Parquet file. Opening it reads its schema; the images are read in batches when asked for."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        schema = self._schema()
-        self._image_column = self._find_column(schema, _IMAGE_COLUMNS)
-        self._label_column = self._find_column(schema, _LABEL_COLUMNS)
-        image_type = schema.field(self._image_column).type
+        self._schema = self._read_schema()
+        self._image_column = self._find_column(_IMAGE_COLUMNS)
+        image_type = self._schema.field(self._image_column).type
         if not pa.types.is_struct(image_type) or image_type.get_field_index("bytes") < 0:
             raise DataError(f"{path} column {self._image_column} is {image_type}, but must be struct<bytes, path>")
-        label_type = schema.field(self._label_column).type
+
+    def row_groups(self) -> list[int]:
+        """The number of rows in each row group: the parts that are read independently."""
+        with self._errors_named(), pq.ParquetFile(self.path) as file:
+            return [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
+
+    def contents(self, row_groups: list[int] | None = None) -> Iterator[bytes | None]:
+        """The encoded images in the order of the rows, of all row groups or of those given by number.
+
+        None where a row has no bytes: files that a row only names are not read.
+        """
+        for batch in self._batches(self._image_column, row_groups):
+            yield from pc.struct_field(batch, "bytes").to_pylist()
+
+    def _batches(self, column: str, row_groups: list[int] | None = None) -> Iterator[Any]:
+        """The column's pyarrow arrays, batch by batch."""
+        with self._errors_named(), pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups, columns=[column]):
+                yield batch.column(0)
+
+    def _read_schema(self) -> pa.Schema:
+        with self._errors_named():
+            return pq.read_schema(self.path)
+
+    def _find_column(self, names: tuple[str, ...]) -> str:
+        for name in names:
+            if name in self._schema.names:
+                return name
+        raise DataError(
+            f"{self.path} has the columns {', '.join(self._schema.names)}, but must have {' or '.join(names)}"
+        )
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{self.path} is not a Parquet file that can be read: {one_line(error)}") from error
+
+
+class _Shard(ParquetImages):
+    """One file of a labelled data set. Opening it reads the labels (N,), too."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._label_column = self._find_column(_LABEL_COLUMNS)
+        label_type = self._schema.field(self._label_column).type
         if not pa.types.is_integer(label_type):
             raise DataError(f"{path} column {self._label_column} is {label_type}, but must be int64")
-        self.class_names = self._names(schema)
+        self.class_names = self._names()
         self.labels = self._labels()
 
     def images(self) -> Iterator[EncodedImage]:
         """The stored images, in the order of the rows."""
-        row = 0
-        for batch in self._batches(self._image_column):
-            for content in pc.struct_field(batch, "bytes").to_pylist():
-                where = f"{self.path} row {row}"
-                if content is None:
-                    raise DataError(f"{where} has no image bytes: files that a row only names are not read")
-                yield EncodedImage(where, content)
-                row += 1
+        for row, content in enumerate(self.contents()):
+            where = f"{self.path} row {row}"
+            if content is None:
+                raise DataError(f"{where} {NO_BYTES}")
+            yield EncodedImage(where, content)
 
     def _labels(self) -> NDArray[np.int64]:
         batches = list(self._batches(self._label_column))
@@ -114,34 +159,10 @@ class _Shard:
             raise DataError(f"{self.path} has rows without a label")
         return np.concatenate([np.empty(0, np.int64), *(batch.to_numpy().astype(np.int64) for batch in batches)])
 
-    def _schema(self) -> pa.Schema:
-        try:
-            return pq.read_schema(self.path)
-        except (pa.ArrowException, OSError) as error:
-            raise self._corrupt(error) from error
-
-    def _batches(self, column: str) -> Iterator[Any]:
-        """The column's pyarrow arrays, batch by batch."""
-        try:
-            with pq.ParquetFile(self.path) as file:
-                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[column]):
-                    yield batch.column(0)
-        except (pa.ArrowException, OSError) as error:
-            raise self._corrupt(error) from error
-
-    def _corrupt(self, error: Exception) -> DataError:
-        return DataError(f"{self.path} is not a Parquet file that can be read: {one_line(error)}")
-
-    def _find_column(self, schema: pa.Schema, names: tuple[str, ...]) -> str:
-        for name in names:
-            if name in schema.names:
-                return name
-        raise DataError(f"{self.path} has the columns {', '.join(schema.names)}, but must have {' or '.join(names)}")
-
-    def _names(self, schema: pa.Schema) -> tuple[str, ...]:
+    def _names(self) -> tuple[str, ...]:
         """The names of the hub's ClassLabel feature; none where the file does not carry them."""
         try:
-            metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+            metadata = json.loads((self._schema.metadata or {}).get(b"huggingface", b"{}"))
         except ValueError as error:
             raise DataError(f"{self.path} has `huggingface` metadata that are not JSON: {one_line(error)}") from error
         feature = metadata

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from vit.data.arrays import DataError, ImageArrays, Splits
-from vit.data.decode import one_line, resize_images
+from vit.data.decode import resize_images
 from vit.data.image_files import LAYOUTS, folder_name, has_layout, read_folder
+from vit.data.pixels import one_line
 from vit.data.stratify import pick, stratified_counts
 
 logger = logging.getLogger("vit")

@@ -1,9 +1,10 @@
-"""What a registered model does once it is loaded: uint8 images in, class names and probabilities out.
+"""What a registered model does once it is loaded: images in, class names and probabilities out.
 
-A copy of this file alone travels inside each registered model (`pipeline/registry/served_model.py`), so it imports
-nothing of this project when it runs.
+Copies of this file and of `vit/data/pixels.py` travel inside each registered model
+(`pipeline/registry/served_model.py`), so it imports nothing else of this project when it runs.
 """
 
+import base64
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+
+from vit.data.pixels import ImageError, decode_for_model
 
 if TYPE_CHECKING:
     from vit.data.normalisation import Normalisation
@@ -41,43 +44,83 @@ class Classifier(nn.Module):
 class Predictor:
     """The python_function face of an exported `Classifier`."""
 
-    def __init__(self, program: nn.Module, class_names: list[str], image_shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, program: nn.Module, class_names: list[str], image_shape: tuple[int, int, int], device: str = "cpu"
+    ) -> None:
         self.program = program
         self.class_names = class_names
         self.image_shape = image_shape
         """Height, width and channels of an image."""
+        self.device = device
+        """Where the program's weights are."""
 
-    def predict(self, model_input: np.ndarray, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """The most probable class of each image, and the probabilities of all in the order of `class_names`.
 
+        MLflow's own check of a signature knows one type of input, and would cast what JSON holds to it. So there is
+        none for the input, and all is checked here.
+
         Args:
-            model_input: uint8 images (N, H, W, C).
+            model_input: whole numbers from 0 to 255 (N, H, W, C), as an array or nested lists; or a list of N strings,
+                each a JPEG or PNG file in base64, of any size; or one of the two as the column `image` of a DataFrame
+                or dictionary.
             params: MLflow passes it; this model has none.
 
         Raises:
-            ValueError: the input is of another type, dtype or shape.
+            ValueError: the input is of another type or shape, or an image cannot be read.
         """
-        self._check(model_input)
-        probabilities = self._probabilities(model_input)
+        images = _column(model_input)
+        if len(images) and all(isinstance(image, str) for image in images):
+            pixels = np.stack([self._decoded(index, text) for index, text in enumerate(images)])
+        else:
+            pixels = self._checked(np.asarray(images))
+        probabilities = self.probabilities(pixels)
         names = [self.class_names[index] for index in probabilities.argmax(axis=1)]
         return pd.DataFrame({"class_name": names, "probabilities": probabilities.tolist()})
 
-    def _check(self, model_input: Any) -> None:
-        height, width, channels = self.image_shape
-        expected = f"expected uint8 images of shape (N, {height}, {width}, {channels})"
-        if not isinstance(model_input, np.ndarray):
-            raise ValueError(f"{expected} as a numpy array, but got a {type(model_input).__name__}")
-        # Not cast: images scaled to 0..1 would all turn black, and be classified without a complaint.
-        if model_input.dtype != np.uint8 or model_input.ndim != 4 or model_input.shape[1:] != self.image_shape:
-            raise ValueError(f"{expected}, but got {model_input.dtype} of shape {model_input.shape}")
-
-    def _probabilities(self, images: np.ndarray) -> np.ndarray:
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """uint8 images (N, H, W, C) to probabilities float32 (N, num_classes)."""
         probabilities = np.empty((len(images), len(self.class_names)), np.float32)
         with torch.inference_mode():
             for start in range(0, len(images), _BATCH):
-                batch = torch.tensor(images[start : start + _BATCH])
-                probabilities[start : start + _BATCH] = self.program(batch).numpy()
+                batch = torch.tensor(images[start : start + _BATCH], device=self.device)
+                probabilities[start : start + _BATCH] = self.program(batch).cpu().numpy()
         return probabilities
+
+    def _decoded(self, index: int, text: str) -> np.ndarray:
+        img_size, _, channels = self.image_shape
+        try:
+            return decode_for_model(base64.b64decode(text, validate=True), img_size, channels)
+        except ImageError as error:
+            raise ValueError(f"image {index} {error}") from error
+        except ValueError as error:
+            raise ValueError(f"image {index} is a string, but not a file in base64: {error}") from error
+
+    def _checked(self, images: np.ndarray) -> np.ndarray:
+        height, width, channels = self.image_shape
+        expected = (
+            f"expected whole numbers from 0 to 255 of shape (N, {height}, {width}, {channels}), or JPEG or PNG files as"
+            " strings in base64"
+        )
+        # Not cast: images scaled to 0..1 would all turn black, and be classified without a complaint.
+        if images.dtype.kind not in "iu" or images.ndim != 4 or images.shape[1:] != self.image_shape:
+            raise ValueError(f"{expected}, but got {images.dtype} of shape {images.shape}")
+        if images.dtype != np.uint8 and len(images) and not 0 <= images.min() <= images.max() <= 255:
+            raise ValueError(f"{expected}, but got numbers from {images.min()} to {images.max()}")
+        return images.astype(np.uint8, copy=False)
+
+
+def _column(model_input: Any) -> Any:
+    """The images of an input: what has a length and may be gone through."""
+    if isinstance(model_input, pd.DataFrame | dict):
+        if list(model_input) != ["image"]:
+            raise ValueError(f"expected the column image and no other, but got {', '.join(map(str, model_input))}")
+        model_input = model_input["image"]
+    if isinstance(model_input, pd.Series):
+        model_input = model_input.tolist()
+    if not isinstance(model_input, list) and getattr(model_input, "ndim", 0) == 0:
+        raise ValueError("expected an array or a list of images, but got a single value")
+    return model_input
 
 
 def _load_pyfunc(data_path: str) -> Predictor:

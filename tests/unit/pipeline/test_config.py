@@ -1,11 +1,12 @@
 """Each refusal names the flag, the value and the rule; the tracking URI has one order of precedence."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipeline.config import SweepConfig, TrialResources, experiment_name, resolve_tracking_uri
+from pipeline.config import SweepConfig, TrainConfig, TrialResources, experiment_name, resolve_tracking_uri
 from pipeline.errors import UsageError
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -27,6 +28,11 @@ NAN, INFINITE = float("nan"), float("inf")
             lambda: SweepConfig(precision="fp16"),  # type: ignore[arg-type]
             "--precision is 'fp16', but must be one of ('auto', 'fp32', 'bf16')",
         ),
+        (
+            lambda: SweepConfig(export="pdf"),  # type: ignore[arg-type]
+            "--export is 'pdf', but must be one of none, onnx",
+        ),
+        (lambda: TrainConfig(export="onnx"), "--export is onnx, but must be none without --register"),
         (lambda: TrialResources(cpus_per_trial=0), "--cpus-per-trial is 0, but must be above 0"),
         (lambda: TrialResources(cpus_per_trial=-0.5), "--cpus-per-trial is -0.5, but must be above 0"),
         (lambda: TrialResources(cpus_per_trial=NAN), "--cpus-per-trial is nan, but must be above 0"),
@@ -82,3 +88,13 @@ def test_workers_of_one_trial_share_no_gpu(gpus: float) -> None:
     with pytest.raises(UsageError, match=r"^--gpus-per-trial is .*, but must be"):
         SweepConfig(workers_per_trial=2, resources=TrialResources(gpus_per_trial=gpus))
     SweepConfig(workers_per_trial=2, resources=TrialResources(gpus_per_trial=2))
+
+
+def test_an_export_whose_packages_are_missing_is_refused_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert SweepConfig(export="onnx").export == "onnx"
+    monkeypatch.setitem(sys.modules, "onnxscript", None)  # as if it were not installed
+    with pytest.raises(UsageError, match=r"^--export is onnx, but onnxscript must be installed for it: pip install .*"):
+        SweepConfig(export="onnx")
+    assert SweepConfig().export == "none"

@@ -49,10 +49,10 @@ RUN_BY: dict[str, tuple[str, ...]] = {
         "vit/files/checkpoint.py", "vit/training/metrics.py",
     ),
     "register": (
-        "pipeline/stages/register.py", "pipeline/registry/model_card.py", "pipeline/registry/passport.py",
-        "pipeline/registry/provenance.py", "pipeline/registry/registration.py", "pipeline/registry/served_model.py",
-        "pipeline/registry/versions.py",
-        "pipeline/results/confirmation.py", "pipeline/tracking/weights.py", "vit/files/serving.py",
+        "pipeline/stages/register.py", "pipeline/registry/model_card.py", "pipeline/registry/onnx_model.py",
+        "pipeline/registry/passport.py", "pipeline/registry/provenance.py", "pipeline/registry/registration.py",
+        "pipeline/registry/served_model.py", "pipeline/registry/versions.py", "pipeline/results/confirmation.py",
+        "pipeline/tracking/weights.py", "vit/data/pixels.py", "vit/files/serving.py",
     ),
     "report": (
         "pipeline/stages/report.py", "pipeline/figures/boxes.py", "pipeline/figures/canvas.py",
@@ -80,7 +80,7 @@ APART = {
     "pipeline.stages",
     # Other commands.
     "pipeline.train", "pipeline.train_actions", "pipeline.session.train_session", "vit.training.overrides",
-    "pipeline.promote", "pipeline.reproduce",
+    "pipeline.promote", "pipeline.reproduce", "pipeline.predict", "pipeline.compare",
     "pipeline.doctor", "pipeline.diagnosis", "pipeline.ui",
     # Holds what the stages share. What it decides of them is among their settings, or measured by `SHARED_CODE`.
     "pipeline.session",

@@ -1,0 +1,86 @@
+"""What the tracking store knows of one trained model."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from numpy.typing import NDArray
+
+from pipeline.compare.subjects import Subject
+from pipeline.tracking.test_set_reads import TEST_SET_READ_TAG
+from pipeline.trials.folder import CONFUSION_FILE
+from pipeline.trials.predictions import Predictions
+from vit.files.storage import CONFIG_FILE
+
+_VERSION_TEST_DIGEST = "pipeline.test_digest"
+_ENDINGS = {"FINISHED": "finished", "FAILED": "failed", "RUNNING": "running"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    name: str
+    """As the user gave it."""
+    run_id: str
+    run_name: str
+    kind: str
+    """`train`, `trial`, `finalist`, `audit` or `reproduce`."""
+    ended: str
+    settings: dict[str, str]
+    metrics: dict[str, float]
+    data_digest: str | None
+    """Of all images it was trained, validated and tested on."""
+    class_names: tuple[str, ...] | None
+    confusion: NDArray[np.int64] | None
+    """Of its best epoch, over the validation images: rows are true classes, columns predicted ones."""
+    test: Predictions | None
+    """None where it was not tested, or in a form of older stores."""
+    test_digest: str | None
+    """Of the test images."""
+
+
+def gather(client: MlflowClient, subject: Subject) -> Evidence:
+    run = subject.run
+    tags, run_id = run.data.tags, run.info.run_id
+    with tempfile.TemporaryDirectory() as folder:
+        config = _fetched(client, run_id, f"checkpoint/{CONFIG_FILE}", folder)
+        confusion = _fetched(client, run_id, f"checkpoint/{CONFUSION_FILE}", folder)
+        predictions = _fetched(client, run_id, "evaluation/test_predictions.csv", folder)
+        return Evidence(
+            subject.name,
+            run_id,
+            str(run.info.run_name),
+            tags["pipeline.kind"],
+            tags.get("pipeline.stopped") or _ENDINGS.get(run.info.status, "stopped"),
+            dict(run.data.params),
+            dict(run.data.metrics),
+            tags.get("pipeline.data_digest"),
+            None if config is None else tuple(json.loads(config.read_text(encoding="utf-8"))["class_names"]),
+            None if confusion is None else np.load(confusion, allow_pickle=False),
+            None if predictions is None else Predictions.read(predictions),
+            subject.version_tags.get(_VERSION_TEST_DIGEST) or _test_digest(client, subject),
+        )
+
+
+def _fetched(client: MlflowClient, run_id: str, path: str, folder: str) -> Path | None:
+    """A copy of a run's file; None where the run has none."""
+    try:
+        return Path(client.download_artifacts(run_id, path, folder))
+    except (MlflowException, OSError):
+        return None
+
+
+def _test_digest(client: MlflowClient, subject: Subject) -> str | None:
+    """A training by itself tells it; a finalist's sweep reads the test images in a stage, whose run tells it."""
+    run = subject.run
+    own, parent = run.data.tags.get(TEST_SET_READ_TAG), run.data.tags.get("mlflow.parentRunId")
+    if own is not None or parent is None:
+        return own
+    condition = f"tags.`mlflow.parentRunId` = '{parent}' AND tags.`{TEST_SET_READ_TAG}` LIKE '%'"
+    stages = client.search_runs(
+        [run.info.experiment_id], condition, max_results=1, order_by=["attributes.start_time DESC"]
+    )
+    return stages[0].data.tags[TEST_SET_READ_TAG] if stages else None

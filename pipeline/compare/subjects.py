@@ -1,0 +1,135 @@
+"""Which trained models a user means: by run, by run name, by registered version, or by a trial's number."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from pipeline.errors import UsageError
+from pipeline.tracking.pages import all_pages
+
+_KINDS = ("train", "trial", "finalist", "audit", "reproduce")
+"""Of runs that trained one model."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model to compare."""
+
+    name: str
+    """As the user gave it."""
+    run: Run
+    """That trained it."""
+    version_tags: dict[str, str]
+    """Of the registered version; empty where it was not named by that."""
+
+
+class SubjectFinder:
+    """Looks names up in a tracking store."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+        experiments = all_pages(lambda token: client.search_experiments(page_token=token))
+        self._experiments = [experiment.experiment_id for experiment in experiments]
+
+    def find(self, names: Sequence[str], sweep: str | None) -> list[Subject]:
+        """The models of these names, in their order.
+
+        Args:
+            names: run ids; run names, of which the newest run counts; `models:/NAME@ALIAS`, with or without `models:/`;
+                `NAME/VERSION`; or numbers of a sweep's trials.
+            sweep: run name or id of the sweep that numbers and run names refer to. None: the newest, where all names
+                are numbers.
+
+        Raises:
+            UsageError: a name means nothing, or no trained model.
+        """
+        numbers = [name for name in names if name.isdecimal()]
+        if sweep is None and numbers and len(numbers) < len(names):
+            raise UsageError(f"{numbers[0]} is a trial's number, which needs --sweep where other names stand beside it")
+        parents = self._parents(sweep) if sweep is not None or numbers else None
+        return [self._find_one(name, parents) for name in names]
+
+    def _find_one(self, name: str, parents: list[str] | None) -> Subject:
+        if name.isdecimal() and parents is not None:
+            return _trained(name, self._trial(int(name), parents))
+        plain = name.removeprefix("models:/")
+        if "@" in plain or "/" in plain:
+            return self._version(name, plain)
+        run = self._run_by_id(name) or self._newest(_named(name), parents)
+        if run is None:
+            where = "" if parents is None else " of the sweep"
+            raise UsageError(
+                f"{name} is no run{where}: give a run's id or name, NAME@ALIAS, NAME/VERSION or a trial's number"
+            )
+        return _trained(name, run)
+
+    def _parents(self, sweep: str | None) -> list[str]:
+        """The sweep, and the one whose trials it took over, where its search had finished before."""
+        condition = "tags.`pipeline.kind` = 'sweep'"
+        if sweep is None:
+            run = self._newest(condition)
+        else:
+            run = self._run_by_id(sweep) or self._newest(f"{condition} AND {_named(sweep)}")
+        if run is None or run.data.tags.get("pipeline.kind") != "sweep":
+            raise UsageError("there is no sweep here" if sweep is None else f"--sweep is {sweep}, but no sweep is that")
+        stage = run.data.tags.get("pipeline.cached.search")
+        earlier = [self._client.get_run(stage).data.tags["mlflow.parentRunId"]] if stage is not None else []
+        return [run.info.run_id, *earlier]
+
+    def _trial(self, number: int, parents: list[str]) -> Run:
+        condition = f"tags.`pipeline.kind` = 'trial' AND tags.`pipeline.trial` = '{number}'"
+        run = self._newest(condition, parents)
+        if run is None:
+            sweep = self._client.get_run(parents[0]).info.run_name
+            raise UsageError(f"{number} is no trial of {sweep}: give the number of one that has begun")
+        return run
+
+    def _version(self, name: str, plain: str) -> Subject:
+        try:
+            version = self._registered(plain)
+            return _trained(name, self._client.get_run(str(version.run_id)), version.tags)
+        except MlflowException as error:
+            raise UsageError(f"{name} is no registered version: {error.message}") from error
+
+    def _registered(self, plain: str) -> ModelVersion:
+        model, at, alias = plain.partition("@")
+        if at:
+            return self._client.get_model_version_by_alias(model, alias)
+        model, _, number = plain.rpartition("/")
+        return self._client.get_model_version(model, number)
+
+    def _run_by_id(self, run_id: str) -> Run | None:
+        try:
+            return self._client.get_run(run_id)
+        except MlflowException:
+            return None
+
+    def _newest(self, condition: str, parents: list[str] | None = None) -> Run | None:
+        """The newest run that a condition holds for; of the first of the `parents` that has one."""
+        among = [""] if parents is None else [f" AND tags.`mlflow.parentRunId` = '{parent}'" for parent in parents]
+        for parent in among:
+            found = self._client.search_runs(
+                self._experiments, condition + parent, max_results=1, order_by=["attributes.start_time DESC"]
+            )
+            if found:
+                return found[0]
+        return None
+
+
+def _named(name: str) -> str:
+    """The condition of a search. MLflow knows no way to write a quotation mark in one, and no run here has any."""
+    return f"attributes.run_name = '{name.replace(chr(39), '')}'"
+
+
+def _trained(name: str, run: Run, version_tags: dict[str, str] | None = None) -> Subject:
+    kind = run.data.tags.get("pipeline.kind")
+    if kind not in _KINDS:
+        what = f"a {kind}" if kind in ("sweep", "stage") else "not of this pipeline"
+        raise UsageError(
+            f"{name} is {what}, but must be a run that trained one model: name a trial or a finalist of it"
+        )
+    return Subject(name, run, version_tags or {})

@@ -1,0 +1,93 @@
+"""Which images a command is to classify: files of images, and rows of Parquet files, none of them read yet."""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+from pipeline.errors import UsageError
+from vit.data.arrays import DataError
+from vit.data.image_files import IMAGE_SUFFIXES
+from vit.data.parquet import ParquetImages
+
+_PARQUET = ".parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """A file of one image, or a row group of a Parquet file."""
+
+    path: str
+    """Absolute: Ray's workers have a working directory of their own."""
+    images: int = 1
+    row_group: int | None = None
+    """None for a file of one image."""
+    first_row: int = 0
+    """Of the row group, in its file."""
+    broken: str = ""
+    """Why a Parquet file has no rows that could be read: it counts as one image that cannot."""
+
+
+def find_images(inputs: Iterable[str]) -> list[ImageSource]:
+    """All images of the inputs, each once, in the order of the inputs and by name.
+
+    Args:
+        inputs: folders, which are searched at all depths for image files and Parquet files; files, whatever their
+            suffix; or patterns with `*`, `?`, `[]` and `**`.
+
+    Raises:
+        UsageError: nothing is found where an input points, or nothing but Parquet files that cannot be used.
+    """
+    files = dict.fromkeys(file for each in inputs for file in _files(each))
+    sources = [source for file in files for source in _sources(file)]
+    if not sources:
+        raise UsageError(f"the Parquet files have no rows: {', '.join(files)}")
+    if all(source.broken for source in sources):
+        raise UsageError(f"{sources[0].path} {sources[0].broken}")
+    return sources
+
+
+def _files(given: str) -> list[str]:
+    path = os.path.abspath(os.path.expanduser(given))
+    try:
+        if os.path.isdir(path):
+            found = sorted(_files_below(path))
+            rule = f"is a folder that holds no image (*{', *'.join(IMAGE_SUFFIXES)}) and no *{_PARQUET}, at any depth"
+        elif os.path.exists(path):
+            return [path]
+        else:
+            found = sorted(file for file in glob.iglob(path, recursive=True) if os.path.isfile(file))
+            rule = "names no file, no folder, and no pattern that a file fits"
+    except OSError as error:
+        raise UsageError(f"{error.filename or given} cannot be read: {error.strerror}") from error
+    if not found:
+        raise UsageError(f"{given} {rule}")
+    return found
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    """Hidden names are other programs' and are left out."""
+    for place, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and name.lower().endswith((*IMAGE_SUFFIXES, _PARQUET)):
+                yield os.path.join(place, name)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _sources(file: str) -> list[ImageSource]:
+    if not file.lower().endswith(_PARQUET):
+        return [ImageSource(file)]
+    try:
+        rows = ParquetImages(Path(file)).row_groups()
+    except DataError as error:
+        return [ImageSource(file, broken=str(error).removeprefix(f"{file} "))]
+    ends = accumulate(rows)
+    return [
+        ImageSource(file, count, index, end - count) for index, (count, end) in enumerate(zip(rows, ends, strict=True))
+    ]

@@ -1,0 +1,70 @@
+"""Which images the user's words mean."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import UsageError
+from pipeline.predict.inputs import ImageSource, find_images
+from tests.unit.vit.data.sample_data import colour, encoded, save, write_shard
+
+
+def _names(sources: list[ImageSource]) -> list[str]:
+    return [Path(source.path).name for source in sources]
+
+
+def test_a_folder_is_searched_at_all_depths_by_name_without_what_is_hidden(tmp_path: Path) -> None:
+    for name in ("b.png", "a/2.JPG", "a/1.jpeg", ".hidden/3.png", "a/.4.png"):
+        save(tmp_path / name, colour(1), format="png")
+    (tmp_path / "notes.txt").write_text("no image")
+    assert _names(find_images([str(tmp_path)])) == ["1.jpeg", "2.JPG", "b.png"]
+
+
+def test_a_file_or_a_pattern_means_all_that_fits_whatever_its_ending_and_each_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("x/1.bmp", "x/2.png", "3.bmp"):
+        save(tmp_path / name, colour(1))
+    monkeypatch.chdir(tmp_path)
+    found = find_images(["3.bmp", "**/*.bmp", "x"])
+    assert _names(found) == ["3.bmp", "1.bmp", "2.png"]
+    assert all(Path(source.path).is_absolute() for source in found)
+
+
+def test_a_parquet_file_is_cut_at_its_row_groups(tmp_path: Path) -> None:
+    path = write_shard(tmp_path / "a.parquet", [encoded(colour(shade)) for shade in range(5)], [0] * 5)
+    pq.write_table(pq.read_table(path), path, row_group_size=2)
+    found = find_images([str(tmp_path)])
+    assert [(source.row_group, source.first_row, source.images) for source in found] == [
+        (0, 0, 2),
+        (1, 2, 2),
+        (2, 4, 1),
+    ]
+
+
+def test_a_parquet_file_that_cannot_be_used_counts_as_one_image_beside_others(tmp_path: Path) -> None:
+    save(tmp_path / "b.png", colour(1))
+    broken = tmp_path / "a.parquet"
+    broken.write_bytes(b"PAR1")
+    first, second = find_images([str(tmp_path)])
+    assert (first.images, first.broken[:38], second.broken) == (1, "is not a Parquet file that can be read", "")
+    with pytest.raises(UsageError, match=r"a\.parquet is not a Parquet file that can be read"):
+        find_images([str(broken)])
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("none.png", "none.png names no file, no folder, and no pattern that a file fits"),
+        ("*.tif", r"\*.tif names no file, no folder, and no pattern"),
+        ("empty", "empty is a folder that holds no image"),
+    ],
+)
+def test_what_means_nothing_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=f"^{reason}"):
+        find_images([given])
