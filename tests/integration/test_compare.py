@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from pipeline.tracking.server import open_client
 from pipeline.trials.predictions import Predictions
 from tests.integration.commands import run_here
+from tests.integration.readme import commands_of
 
 LABELS = np.array([0, 1] * 20)
 DIGEST = "sha256:test"
@@ -18,7 +19,7 @@ DIGEST = "sha256:test"
 
 @dataclass
 class Store:
-    """Two sweeps of two trials; of each, trial 1 is a finalist, too; the first sweep's is version 1."""
+    """Two sweeps of two trials; of each, trial 1 is a finalist, too: versions 1 (champion) and 2 (challenger)."""
 
     folder: Path
     client: MlflowClient
@@ -59,7 +60,7 @@ class Store:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("compare")
     client = open_client(f"sqlite:///{folder}/mlflow.db")
-    experiment = client.create_experiment("vit-pets", artifact_location=(folder / "artifacts").as_uri())
+    experiment = client.create_experiment("vit-digits", artifact_location=(folder / "artifacts").as_uri())
     store = Store(folder, client, experiment)
     for sweep, wrong in (("old", 8), ("new", 2)):
         store.add(sweep, f"sweep-{sweep}", {"kind": "sweep"})
@@ -67,10 +68,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
             store.add(f"{sweep} trial {trial}", f"trial-{trial:02d}", {"kind": "trial", "trial": str(trial)}, sweep)
         store.add(f"{sweep} finalist", "trial-01-seed-0", {"kind": "finalist"}, sweep, wrong)
         store.add(f"{sweep} evaluate", "evaluate", {"kind": "stage", "test_opened": DIGEST}, sweep)
-    client.create_registered_model("vit-pets")
+    client.create_registered_model("vit-digits")
     tags = {"pipeline.test_digest": DIGEST}
-    client.create_model_version("vit-pets", "file:///nowhere", run_id=store.ids["old finalist"], tags=tags)
-    client.set_registered_model_alias("vit-pets", "champion", "1")
+    for number, (sweep, alias) in enumerate((("old", "champion"), ("new", "challenger")), start=1):
+        client.create_model_version("vit-digits", "file:///nowhere", run_id=store.ids[f"{sweep} finalist"], tags=tags)
+        client.set_registered_model_alias("vit-digits", alias, str(number))
     return store
 
 
@@ -84,11 +86,18 @@ def _run_ids(store: Store, *arguments: str) -> list[str]:
 def test_a_model_is_known_by_run_name_version_alias_and_trial(store: Store) -> None:
     ids = store.ids
     assert _run_ids(store, ids["old trial 0"], "trial-01-seed-0") == [ids["old trial 0"], ids["new finalist"]]
-    versions = ("vit-pets/1", "vit-pets@champion", "models:/vit-pets@champion", "models:/vit-pets/1")
+    versions = ("vit-digits/1", "vit-digits@champion", "models:/vit-digits@champion", "models:/vit-digits/1")
     assert _run_ids(store, *versions) == [ids["old finalist"]] * 4
     assert _run_ids(store, "0", "1") == [ids["new trial 0"], ids["new trial 1"]]
     assert _run_ids(store, "1", "trial-01-seed-0", "--sweep", "sweep-old") == [ids["old trial 1"], ids["old finalist"]]
-    assert _run_ids(store, "1", "vit-pets/1", "--sweep", ids["new"]) == [ids["new trial 1"], ids["old finalist"]]
+    assert _run_ids(store, "1", "vit-digits/1", "--sweep", ids["new"]) == [ids["new trial 1"], ids["old finalist"]]
+
+
+def test_the_commands_of_the_readme(store: Store) -> None:
+    ids = store.ids
+    versions, trials = (words[1:] for words in commands_of("pipeline.compare"))
+    assert _run_ids(store, *versions) == [ids["old finalist"], ids["new finalist"]]
+    assert _run_ids(store, *trials) == [ids["new trial 0"], ids["new trial 1"]]
 
 
 def test_a_sweep_whose_search_had_finished_before_has_the_trials_of_that_search(store: Store) -> None:
@@ -100,11 +109,11 @@ def test_a_sweep_whose_search_had_finished_before_has_the_trials_of_that_search(
 
 
 def test_what_is_printed_and_written(store: Store) -> None:
-    done = run_here("pipeline.compare", store.folder, "vit-pets@champion", store.ids["new finalist"], "--out", "c.md")
+    done = run_here("pipeline.compare", store.folder, "vit-digits@champion", store.ids["new finalist"], "--out", "c.md")
     assert (done.returncode, done.stderr) == (0, "")
     new = store.ids["new finalist"]
     sentence = (
-        f"vit-pets@champion and {new}, 40 images: only vit-pets@champion is right on 0, only {new} on 6; {new} has"
+        f"vit-digits@champion and {new}, 40 images: only vit-digits@champion is right on 0, only {new} on 6; {new} has"
         " +15.00 points [+5.00, +27.50]; McNemar's exact test p = 0.031"
     )
     assert sentence in done.stdout
@@ -121,12 +130,12 @@ def test_what_is_printed_and_written(store: Store) -> None:
     [
         (("0",), "0 is one model, but there must be at least two to compare"),
         (("0", "7"), "7 is no trial of sweep-new"),
-        (("0", "vit-pets/1"), "0 is a trial's number, which needs --sweep"),
+        (("0", "vit-digits/1"), "0 is a trial's number, which needs --sweep"),
         (("0", "1", "--sweep", "none"), "--sweep is none, but no sweep is that"),
-        (("nobody's", "vit-pets/1"), "nobody's is no run"),
-        (("vit-pets@nobody", "vit-pets/1"), "vit-pets@nobody is no registered version"),
-        (("sweep-new", "vit-pets/1"), "sweep-new is a sweep, but must be a run that trained one model"),
-        (("evaluate", "vit-pets/1"), "evaluate is a stage, but must be a run that trained one model"),
+        (("nobody's", "vit-digits/1"), "nobody's is no run"),
+        (("vit-digits@nobody", "vit-digits/1"), "vit-digits@nobody is no registered version"),
+        (("sweep-new", "vit-digits/1"), "sweep-new is a sweep, but must be a run that trained one model"),
+        (("evaluate", "vit-digits/1"), "evaluate is a stage, but must be a run that trained one model"),
         (("0", "1", "--out", "c.html"), "--out is c.html, but must end in .md"),
     ],
 )

@@ -13,6 +13,7 @@ from pipeline.registry.registration import register
 from pipeline.tracking.server import open_client
 from pipeline.trials.predictions import Predictions
 from tests.integration.commands import client_of, run_here
+from tests.integration.readme import commands_of
 from tests.unit.pipeline.registry.passports import passport
 from tests.unit.vit.data.sample_data import encoded, save, write_shard
 from vit.data.dataset import DataConfig, Dataset, load_dataset
@@ -27,7 +28,7 @@ from vit.training.runtime import Runtime, Split
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 NAME = "vit-digits"
-MODEL = f"models:/{NAME}@challenger"
+MODEL = f"models:/{NAME}@champion"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     save_card(weights, ModelCard(model.config, normalisation, data.class_names))
     save_weights(weights, model, epoch=1)
     run_id = client.create_run(experiment).info.run_id
-    register(client, passport(NAME, run_id), weights, data.validation.images[:2])
+    version = register(client, passport(NAME, run_id), weights, data.validation.images[:2])
+    client.set_registered_model_alias(NAME, "champion", str(version))
     device = torch.device("cpu")
     logits = predict(model, Split.of(data.test, device).images, normalisation, Runtime(device))
     found = Predictions.of(data.test.labels, logits.softmax(dim=1).numpy())
@@ -70,13 +72,12 @@ def _model(data: Dataset) -> VisionTransformer:
 def test_files_get_the_classes_that_the_evaluation_gave_the_same_images(trained: Trained) -> None:
     for index, image in enumerate(trained.data.test.images):
         save(trained.folder / "photos" / f"{index:04d}.png", image[..., 0])
-    done = run_here(
-        "pipeline.predict", trained.folder, "--model", MODEL, "photos", "--out", "p.parquet", "--top-k", "3",
-        "--json", "p.json",
-    )  # fmt: skip
+    ((module, *flags),) = commands_of("pipeline.predict")
+    done = run_here(module, trained.folder, *flags, "--json", "p.json")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == f"{len(trained.predicted)} images classified, 0 could not be read: p.parquet"
-    table = pq.read_table(trained.folder / "p.parquet").to_pydict()
+    count = len(trained.predicted)
+    assert done.stdout.splitlines()[-1] == f"{count} images classified, 0 could not be read: predictions.parquet"
+    table = pq.read_table(trained.folder / "predictions.parquet").to_pydict()
     assert [Path(path).stem for path in table["path"]] == [f"{index:04d}" for index in range(len(trained.predicted))]
     assert table["class"] == trained.predicted
     assert len(set(trained.predicted)) > 3
@@ -85,7 +86,7 @@ def test_files_get_the_classes_that_the_evaluation_gave_the_same_images(trained:
     assert all(len(top) == 3 and top == sorted(top, reverse=True) for top in table["top_probabilities"])
     assert set(table["row"] + table["error"]) == {None}
     result = json.loads((trained.folder / "p.json").read_text())
-    version = client_of(trained.folder).get_model_version_by_alias(NAME, "challenger")
+    version = client_of(trained.folder).get_model_version_by_alias(NAME, "champion")
     assert (result["images"], result["broken"]) == (len(trained.predicted), 0)
     assert (f"models:/{result['model_id']}", result["run_id"]) == (version.source, version.run_id)
 
