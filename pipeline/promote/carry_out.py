@@ -31,13 +31,25 @@ def carry_out(client: MlflowClient, store: LedgerStore, entry: LedgerEntry) -> N
         newer = store.read_whole().entries[newer[-1].number :]
 
 
-def finish_earlier(
-    client: MlflowClient, store: LedgerStore, ledger: Ledger, say: Callable[[str], None]
+def settle(client: MlflowClient, store: LedgerStore, say: Callable[[str], None]) -> tuple[Ledger, LedgerEntry | None]:
+    """Carries out what killed commands have decided and left, and says so.
+
+    Gives the ledger as it is then, to be read before the aliases: who moves them later has to add to it. And the entry,
+    if any, that has moved the champion just now.
+
+    Raises:
+        UsageError: there is no such registered model.
+        PipelineError: somebody has tampered with the ledger.
+    """
+    finished = None
+    while left := (ledger := store.read_whole()).not_carried_out:
+        finished = _finish(client, store, left, say) or finished
+    return ledger, finished
+
+
+def _finish(
+    client: MlflowClient, store: LedgerStore, left: tuple[LedgerEntry, ...], say: Callable[[str], None]
 ) -> LedgerEntry | None:
-    """Carries out what a killed command has decided and left, and says so; gives the entry that moved the champion."""
-    left = ledger.not_carried_out
-    if not left:
-        return None
     moved = next((each for each in reversed(left) if each.decision.moves_champion), None)
     if moved is not None and _is_there(client, moved.decision):
         carry_out(client, store, moved)

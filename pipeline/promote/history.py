@@ -36,9 +36,10 @@ class History:
 
     @property
     def _notes(self) -> list[str]:
-        notes, last = [], self.ledger.last
-        if last is not None and self.broken is None:
-            notes.append(f"the ledger is whole, {last.number} long; its last hash is {last.hash}")
+        last = self.ledger.last
+        if last is None or self.broken is not None:
+            return []
+        notes = [f"the ledger is whole, {last.number} long; its last hash is {last.hash}"]
         if left := self.ledger.not_carried_out:
             numbers = ", ".join(key_of(entry.number) for entry in left)
             notes.append(f"entry {numbers} was cut off: the next promotion or roll-back carries it out first")

@@ -7,7 +7,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from pipeline.errors import GateRefusedError
-from pipeline.promote.carry_out import carry_out, finish_earlier
+from pipeline.promote.carry_out import carry_out, settle
 from pipeline.promote.contenders import Contenders, find_contenders
 from pipeline.promote.gate import GateResult, keep_with_version, pass_through_gate
 from pipeline.promote.gate_config import GateConfig
@@ -88,9 +88,7 @@ def promote(
         PipelineError: the ledger is broken.
     """
     store = LedgerStore(client, model_name)
-    if not is_dry_run:
-        finish_earlier(client, store, store.read_whole(), say)
-    ledger = store.read_whole()  # before the aliases: who moves them after this has to add to it
+    ledger = store.read_whole() if is_dry_run else settle(client, store, say)[0]
     contenders = find_contenders(client, model_name)
     test = load_test_images(contenders.challenger, dataset, contenders.test_digest)
     found = pass_through_gate(client, contenders, test, config)

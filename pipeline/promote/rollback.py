@@ -9,7 +9,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import GateRefusedError, UsageError
-from pipeline.promote.carry_out import carry_out, finish_earlier
+from pipeline.promote.carry_out import carry_out, settle
 from pipeline.promote.ledger import Ledger, LedgerEntry
 from pipeline.promote.ledger_store import LedgerStore
 from pipeline.promote.model_copy import copy_model
@@ -33,10 +33,9 @@ def roll_back(
         PipelineError: the ledger is broken.
     """
     store = LedgerStore(client, model_name)
-    finished = finish_earlier(client, store, store.read_whole(), say)
+    ledger, finished = settle(client, store, say)
     if finished is not None and finished.decision.event == "rollback" and to in (None, finished.decision.to_version):
         return finished  # the same command, given again: a second roll-back would undo it
-    ledger = store.read_whole()
     aliases = aliases_of(client, model_name)
     champion = aliases.get(CHAMPION)
     target = _target(client, model_name, champion, aliases.get(PREVIOUS), to)

@@ -7,16 +7,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
-from pipeline.promote.ledger_store import LedgerStore
+from pipeline.promote.ledger_store import LedgerStore, LostRaceError
 from pipeline.tracking.test_set_reads import count_test_set_reads
 from tests.integration.commands import ROOT, TrackingServer, run_here, start, wait_until
+from tests.unit.pipeline.promote.decisions import decision
 from tests.unit.pipeline.promote.registered_models import Versions, digits, new_model, save_named
 
 QUICK = ("--max-latency-ratio", "100")
@@ -211,23 +214,57 @@ def test_a_gate_that_is_killed_counts_as_a_read_and_the_doctor_ends_its_run(
     assert versions.aliases() == {"champion": 1}
 
 
-@pytest.mark.slow
-def test_it_all_goes_through_a_tracking_server(files: dict[str, Path], tmp_path: Path) -> None:
-    server = TrackingServer(tmp_path)
+@pytest.fixture(scope="module")
+def server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = TrackingServer(tmp_path_factory.mktemp("server"))
     server.start()
-    try:
-        versions = new_model(server.uri)
-        versions.make_champion(versions.add(files["fair"]))
-        version = versions.add(files["good"])
-        done = command(*where(versions), *QUICK)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert versions.aliases() == {"champion": 2, "previous": 1}
-        source = str(versions.client.get_model_version(versions.name, str(version)).source)
-        verdicts = versions.client.list_logged_model_artifacts(source.removeprefix("models:/"), "gate")
-        assert len(verdicts) == 1
-        assert command(*where(versions), "--rollback").returncode == 0
-        assert versions.aliases() == {"champion": 1, "previous": 2}
-        shown = command(*where(versions), "--history")
-        assert "the ledger is whole, 2 long" in shown.stdout
-    finally:
-        server.stop()
+    yield server.uri
+    server.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["uri", "server_uri"])
+def test_of_many_at_once_one_makes_the_ledger_and_one_writes_its_first_entry(
+    store: str, request: pytest.FixtureRequest
+) -> None:
+    versions = new_model(request.getfixturevalue(store))
+    start, told, written = threading.Barrier(4), [], []
+
+    def decide(number: int) -> None:
+        own = LedgerStore(MlflowClient(versions.client.tracking_uri), versions.name)
+        seen = own.read_whole()
+        start.wait()
+        try:
+            written.append(own.append(decision(number, model=versions.name), seen))
+        except LostRaceError as error:
+            told.append(str(error))
+
+    threads = [threading.Thread(target=decide, args=(number,)) for number in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(written), len(told)) == (1, 3)
+    ledger = LedgerStore(versions.client, versions.name).read_whole()
+    assert ledger.entries == tuple(written)
+    assert all(f"version {written[0].decision.to_version} of {versions.name}" in message for message in told)
+    home = versions.client.get_experiment_by_name(versions.name)
+    assert home is not None
+    assert len(versions.client.search_runs([home.experiment_id], "tags.`pipeline.kind` = 'ledger'")) == 1
+
+
+@pytest.mark.slow
+def test_it_all_goes_through_a_tracking_server(files: dict[str, Path], server_uri: str) -> None:
+    versions = new_model(server_uri)
+    versions.make_champion(versions.add(files["fair"]))
+    version = versions.add(files["good"])
+    done = command(*where(versions), *QUICK)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert versions.aliases() == {"champion": 2, "previous": 1}
+    source = str(versions.client.get_model_version(versions.name, str(version)).source)
+    verdicts = versions.client.list_logged_model_artifacts(source.removeprefix("models:/"), "gate")
+    assert len(verdicts) == 1
+    assert command(*where(versions), "--rollback").returncode == 0
+    assert versions.aliases() == {"champion": 1, "previous": 2}
+    shown = command(*where(versions), "--history")
+    assert "the ledger is whole, 2 long" in shown.stdout

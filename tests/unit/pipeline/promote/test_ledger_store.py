@@ -2,18 +2,15 @@
 
 import json
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from pipeline.errors import PipelineError, UsageError
 from pipeline.promote.ledger import Ledger
 from pipeline.promote.ledger_store import MARK_TAG, LedgerStore, LostRaceError
-from tests.integration.commands import TrackingServer
 from tests.unit.pipeline.promote.decisions import decision
 from tests.unit.pipeline.promote.registered_models import Versions, new_model
 
@@ -83,46 +80,6 @@ def test_a_refusal_stands_in_nobodys_way(versions: Versions, store: LedgerStore)
     assert store.append(decision(3, 1, model=versions.name), seen).number == 3
     assert store.append(decision(4, 1, "refused", versions.name), seen).number == 4
     assert store.read_whole().faults == ()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    started = TrackingServer(tmp_path_factory.mktemp("server"))
-    started.start()
-    yield started.uri
-    started.stop()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("where", ["database", "server"])
-def test_of_many_at_once_one_makes_the_ledger_and_one_writes_its_first_entry(
-    where: str, request: pytest.FixtureRequest
-) -> None:
-    found = request.getfixturevalue(where)
-    versions = new_model(f"sqlite:///{found}" if where == "database" else found)
-    start, told, written = threading.Barrier(4), [], []
-
-    def decide(number: int) -> None:
-        own = LedgerStore(MlflowClient(versions.client.tracking_uri), versions.name)
-        seen = own.read_whole()
-        start.wait()
-        try:
-            written.append(own.append(decision(number, model=versions.name), seen))
-        except LostRaceError as error:
-            told.append(str(error))
-
-    threads = [threading.Thread(target=decide, args=(number,)) for number in range(1, 5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (len(written), len(told)) == (1, 3)
-    ledger = LedgerStore(versions.client, versions.name).read_whole()
-    assert ledger.entries == tuple(written)
-    assert all(f"version {written[0].decision.to_version} of {versions.name}" in message for message in told)
-    home = versions.client.get_experiment_by_name(versions.name)
-    assert home is not None
-    assert len(versions.client.search_runs([home.experiment_id], "tags.`pipeline.kind` = 'ledger'")) == 1
 
 
 def _change(of_run: str) -> list[str]:
