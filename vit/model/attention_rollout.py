@@ -18,7 +18,8 @@ def attention_weights(attention: Attention, tokens: Tensor) -> Tensor:
         tokens: (N, length, embed_dim), as the block's attention gets them: after its norm.
     """
     query, key, _ = attention.qkv(tokens).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
-    return (query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])).softmax(dim=-1)
+    scores: Tensor = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+    return scores.softmax(dim=-1)
 
 
 def rollout(weights: Sequence[Tensor]) -> Tensor:
@@ -57,7 +58,8 @@ def attention_map(model: VisionTransformer, images: Tensor) -> Tensor:
     def keep(attention: Attention, given: tuple[Tensor, bool]) -> None:
         weights.append(attention_weights(attention, given[0]).mean(dim=1))
 
-    hooks = [block.attn.register_forward_pre_hook(keep) for block in model.blocks]
+    attentions = [module for module in model.modules() if isinstance(module, Attention)]
+    hooks = [attention.register_forward_pre_hook(keep) for attention in attentions]
     try:
         model(images)
     finally:
@@ -66,4 +68,5 @@ def attention_map(model: VisionTransformer, images: Tensor) -> Tensor:
     joint = rollout(weights)
     patches = joint[:, 0, 1:] if model.cls_token is not None else joint.mean(dim=1)
     side = math.isqrt(model.config.num_patches)
-    return (patches / patches.sum(dim=1, keepdim=True)).unflatten(1, (side, side))
+    shares: Tensor = patches / patches.sum(dim=1, keepdim=True)
+    return shares.reshape(-1, side, side)

@@ -8,10 +8,14 @@ import torch.nn.functional as F
 
 from vit.model.attention_rollout import attention_map, attention_weights, rollout
 from vit.model.config import Pool, ViTConfig
-from vit.model.layers import Attention
+from vit.model.layers import Attention, Block
 from vit.model.vision_transformer import VisionTransformer
 
 SMALL = ViTConfig(img_size=8, patch_size=4, in_chans=1, embed_dim=12, depth=3, num_heads=3)
+
+
+def blocks_of(model: VisionTransformer) -> list[Block]:
+    return [module for module in model.modules() if isinstance(module, Block)]
 
 
 def test_the_weights_are_those_of_torchs_attention_and_of_the_models() -> None:
@@ -37,7 +41,7 @@ def test_a_rollout_of_two_blocks_by_hand() -> None:
 @pytest.mark.parametrize("pool", ["token", "avg"])
 def test_uniform_attention_draws_on_all_patches_alike(pool: Pool) -> None:
     model = VisionTransformer(replace(SMALL, global_pool=pool)).eval()
-    for block in model.blocks:
+    for block in blocks_of(model):
         torch.nn.init.zeros_(block.attn.qkv.weight)
     found = attention_map(model, torch.randn(3, 1, 8, 8))
     torch.testing.assert_close(found, torch.full((3, 2, 2), 0.25))
@@ -49,10 +53,11 @@ def test_attention_to_one_patch_is_found_where_that_patch_is() -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-        model.blocks[0].norm1.weight.fill_(1.0)
+        (block,) = blocks_of(model)
+        block.norm1.weight.fill_(1.0)
         model.patch_embed.proj.weight[0] = 1.0  # a bright patch's first number
-        model.blocks[0].attn.qkv.bias[0] = 50.0  # every query
-        model.blocks[0].attn.qkv.weight[12, 0] = 1.0  # a key's first number is the token's
+        block.attn.qkv.bias[0] = 50.0  # every query
+        block.attn.qkv.weight[12, 0] = 1.0  # a key's first number is the token's
     image = torch.zeros(1, 1, 8, 8)
     image[:, :, 4:, 4:] = 1.0
     (found,) = attention_map(model, image)
@@ -66,5 +71,5 @@ def test_the_map_leaves_the_model_as_it_was(pool: Pool) -> None:
     before = model(images)
     found = attention_map(model, images)
     torch.testing.assert_close(found.sum(dim=(1, 2)), torch.ones(2))
-    assert not any(block.attn._forward_pre_hooks for block in model.blocks)
+    assert not any(block.attn._forward_pre_hooks for block in blocks_of(model))
     torch.testing.assert_close(model(images), before)
