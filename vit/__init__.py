@@ -3,6 +3,6 @@
 `data` reads images, `model` is the network, `training` trains it, `files` keeps it. Each imports only those before it.
 
 Imported by: `tune_spaces`, `config`, `trials`, `results`, `terminal`, `tracking`, `training`, `search`, `registry`,
-`session`, `planning`, `stages`, `train_actions`, `sweep_actions`, `diagnosis`, `train`.
+`page`, `session`, `planning`, `report`, `stages`, `train_actions`, `sweep_actions`, `diagnosis`, `train`.
 Imports: nothing of this project.
 """

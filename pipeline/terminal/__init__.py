@@ -1,5 +1,5 @@
 """The user's side of a command: flags, one-line errors and exit statuses, Ctrl-C, what is printed while trials run.
 
-Imported by: `session`, `planning`, `stages`, `sweep_actions`, `sweep`, `train`, `promote`, `ui`, `doctor`.
+Imported by: `session`, `planning`, `report`, `stages`, `sweep_actions`, `sweep`, `train`, `promote`, `ui`, `doctor`.
 Imports: `vit`, `tune_spaces`, `errors`, `config`, `trials`.
 """

@@ -50,10 +50,10 @@ def packages_of(module: str) -> set[str]:
 LAYERS = (
     "vit.data", "vit.model", "vit.training", "vit.files", "tune_spaces",
     "pipeline.errors", "pipeline.config", "pipeline.statistics", "pipeline.trials", "pipeline.results",
-    "pipeline.figures", "pipeline.terminal", "pipeline.cluster", "pipeline.tracking", "pipeline.graph",
-    "pipeline.training", "pipeline.search", "pipeline.registry", "pipeline.session", "pipeline.planning",
-    "pipeline.report", "pipeline.stages", "pipeline.train_actions", "pipeline.sweep_actions",
-    "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.ui",
+    "pipeline.charts", "pipeline.figures", "pipeline.terminal", "pipeline.cluster", "pipeline.tracking",
+    "pipeline.graph", "pipeline.training", "pipeline.search", "pipeline.registry", "pipeline.page",
+    "pipeline.session", "pipeline.planning", "pipeline.report", "pipeline.stages", "pipeline.train_actions",
+    "pipeline.sweep_actions", "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.ui",
     "pipeline.diagnosis", "pipeline.doctor",
 )  # fmt: skip
 """Lowest first: a module imports its own layer and those before it."""
@@ -70,18 +70,23 @@ FORBIDDEN = {
     "pipeline.training": {"pipeline.config", "pipeline.figures", "pipeline.terminal", "pipeline.graph"},
     "pipeline.search": {"pipeline.config", "pipeline.figures", "pipeline.terminal", "pipeline.graph"},
     "pipeline.registry": {"pipeline.trials", "pipeline.tracking", "pipeline.training", "pipeline.search"},
+    "pipeline.charts": {"pipeline"},
+    "pipeline.page": {
+        "pipeline.config", "pipeline.results", "pipeline.terminal", "pipeline.cluster", "pipeline.graph",
+        "pipeline.training", "pipeline.search", "pipeline.registry",
+    },
     "pipeline.diagnosis": {
-        "pipeline.search", "pipeline.training", "pipeline.report", "pipeline.planning", "pipeline.stages",
-        "pipeline.train_actions", "pipeline.sweep_actions", "pipeline.sweep", "pipeline.train", "pipeline.promote",
-        "pipeline.ui",
+        "pipeline.search", "pipeline.training", "pipeline.page", "pipeline.report", "pipeline.planning",
+        "pipeline.stages", "pipeline.train_actions", "pipeline.sweep_actions", "pipeline.sweep", "pipeline.train",
+        "pipeline.promote", "pipeline.ui",
     },
 }  # fmt: skip
 """Lower layers that a layer must not import all the same."""
 LAZY = {
     # Bad usage and --help should not wait for the seconds that the frameworks take to import.
     "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.doctor",
-    # matplotlib, which only the side process of figures and the end of a sweep need.
-    "pipeline.tracking.artifacts", "pipeline.report.recording",
+    # matplotlib and altair, which only the side process of figures and the end of a sweep need.
+    "pipeline.tracking.artifacts", "pipeline.report.recording", "pipeline.report.__main__",
     # torch and torch.export, which promoting and looking do without.
     "pipeline.registry.versions",
     # Ray, which looking at what else was left does without.
@@ -99,6 +104,9 @@ FRAMEWORKS = {
     "pipeline/results/": {"ray", "mlflow", "torch", "numpy"},
     # A process that starts while every core is busy reads them.
     "pipeline/figures/": {"ray", "mlflow", "torch"},
+    "pipeline/charts/": {"ray", "mlflow", "torch", "numpy"},
+    # Whoever makes a page anew needs neither a cluster nor a model.
+    "pipeline/page/": {"ray", "torch"},
     "pipeline/tracking/artifacts.py": {"ray", "mlflow", "torch"},
     "pipeline/tracking/": {"ray", "torch"},
     "pipeline/graph/graph.py": {"ray", "mlflow", "torch", "numpy"},
