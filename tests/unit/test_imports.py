@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "torchvision", "ray", "mlflow", "sklearn", "pandas", "matplotlib")
+HEAVY = ("torch", "torchvision", "ray", "mlflow", "sklearn", "pandas", "matplotlib", "altair", "scipy")
 PROGRAM = """
 import json, runpy, sys
 command, *sys.argv[1:] = sys.argv[1:]
@@ -27,7 +27,8 @@ def _run(command: str, *arguments: str) -> tuple[int, set[str], str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.doctor", "pipeline.ui"]
+    "command",
+    ["pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.report", "pipeline.doctor", "pipeline.ui"],
 )
 def test_help_needs_no_framework(command: str) -> None:
     status, modules, printed = _run(command, "--help")
