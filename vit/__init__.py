@@ -3,7 +3,7 @@
 `data` reads images, `model` is the network, `training` trains it, `files` keeps it. Each imports only those before it.
 
 Imported by: `tune_spaces`, `config`, `trials`, `results`, `terminal`, `tracking`, `training`, `search`, `registry`,
-`session`, `planning`, `stages`, `train_actions`, `reproduce`, `sweep_actions`, `train`, `promote`, `diagnosis`,
-`predict`, `compare`.
+`page`, `session`, `planning`, `report`, `stages`, `train_actions`, `reproduce`, `sweep_actions`, `train`, `promote`,
+`diagnosis`, `predict`, `compare`.
 Imports: nothing, being a command.
 """

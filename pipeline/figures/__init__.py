@@ -2,6 +2,6 @@
 
 A side process that must start in moments draws with it, so it imports no framework but matplotlib.
 
-Imported by: `tracking`, `graph`, `planning`, `report`, `sweep_actions`, `sweep`.
+Imported by: `tracking`, `graph`, `page`, `planning`, `report`, `sweep_actions`, `sweep`.
 Imports: `errors`, `trials`.
 """

@@ -8,8 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLLOWED = (
-    "vit", "tune_spaces", "pipeline.figures", "pipeline.registry", "pipeline.report", "pipeline.results",
-    "pipeline.search", "pipeline.stages", "pipeline.training", "pipeline.trials", "pipeline.planning.deadline",
+    "vit", "tune_spaces", "pipeline.charts", "pipeline.figures", "pipeline.page", "pipeline.registry",
+    "pipeline.report", "pipeline.results", "pipeline.search", "pipeline.stages", "pipeline.statistics",
+    "pipeline.training", "pipeline.trials", "pipeline.planning.deadline",
     "pipeline.tracking.pages", "pipeline.tracking.test_set_reads", "pipeline.tracking.weights",
 )  # fmt: skip
 """Packages whose code can change a stage's output: followed through imports. The rest cannot: it shows progress, holds

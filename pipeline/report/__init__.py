@@ -1,5 +1,6 @@
 """What a sweep tells at its end: the summary as values, in words, as a page, in MLflow and on the terminal.
 
 Imported by: `stages`, `sweep_actions`.
-Imports: `tune_spaces`, `errors`, `trials`, `results`, `figures`, `tracking`, `registry`, `session`.
+Imports: `vit`, `tune_spaces`, `errors`, `config`, `trials`, `results`, `figures`, `terminal`, `tracking`,
+`registry`, `page`, `session`.
 """

@@ -1,58 +1,74 @@
-"""The summary in the sweep's run: metrics, a description, the page, the table, the figures."""
+"""The summary in the sweep's run: metrics, a description, the table, the figures, the worst mistakes, the page."""
 
 import csv
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.figures.boxes import Box
-from pipeline.report.page import render_report
+from pipeline.results.confirmation import ConfirmedModel
 from pipeline.session.sweep_session import SweepSession
 from pipeline.tracking.trial_runs import SWEEP_RUN
+from pipeline.trials.predictions import Predictions
 from pipeline.trials.rungs import Decision
 
-SUMMARY_FILE, REPORT_FILE = "summary.json", "report.html"
+REPORT_FILE = "report.html"
 
 
-def record_summary(session: SweepSession, summary: dict[str, Any]) -> None:
-    """Puts the summary into the sweep's run: metrics, a description, the report, the leaderboard, the figures."""
-    winner = summary["winner"]
-    metrics = {
-        "best/val_accuracy": winner["val_mean"],
+def record_summary(session: SweepSession, summary: dict[str, Any], winner: ConfirmedModel) -> None:
+    """Puts all that tells the result into the sweep's run; the page last, made of what MLflow then has."""
+    # Slow to import, and most commands write none of it.
+    from pipeline.page.page import render_page, sections_of
+    from pipeline.page.sweep_records import MISTAKES_FILE, SUMMARY_FILE, WINNER, read_predictions, read_sweep
+    from pipeline.report.note import describe_sweep
+    from pipeline.report.winner_mistakes import winner_mistakes
+
+    client = session.tracker.client
+    session.tracker.flush()
+    predictions = read_predictions(client, summary)
+    files = Path(tempfile.mkdtemp(prefix="vit-summary-"))
+    (files / SUMMARY_FILE).write_text(json.dumps(summary, indent=2))
+    _write_csv(files / "leaderboard.csv", summary["leaderboard"])
+    _draw_figures(files / "figures", summary, predictions.get(WINNER))
+    if WINNER in predictions:
+        weights = session.find_weights(winner.index, winner.best_run)
+        winner_mistakes(weights, session.dataset.test, predictions[WINNER]).write(files / MISTAKES_FILE)
+    note = describe_sweep(summary, predictions)
+    tags = {"mlflow.note.content": note, "pipeline.winner": str(summary["winner"]["trial"])}
+    session.tracker.log(SWEEP_RUN, _metrics(summary), tags=tags, files=files)
+    page = Path(tempfile.mkdtemp(prefix="vit-page-"))
+    records = read_sweep(client, session.tracker.run_id(SWEEP_RUN))
+    (page / REPORT_FILE).write_text(render_page(records.summary, sections_of(records)), encoding="utf-8")
+    session.tracker.log(SWEEP_RUN, files=page)
+
+
+def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        "best/val_accuracy": summary["winner"]["val_mean"],
         "best/search_accuracy": summary["leaderboard"][0]["val_accuracy"],
-        "test/accuracy": winner["test_mean"],
+        "test/accuracy": summary["winner"]["test_mean"],
         "epochs_share": summary["asha"]["share"],
         "training_seconds": summary["seconds"]["training"],
         **{f"gain/{name}": value for name, value in summary["gain"].items()},
     }
-    tags = {"mlflow.note.content": "\n\n".join(summary["lines"]), "pipeline.winner": str(winner["trial"])}
-    files = Path(tempfile.mkdtemp(prefix="vit-summary-"))
-    (files / SUMMARY_FILE).write_text(json.dumps(summary, indent=2))
-    _write_csv(files / "leaderboard.csv", summary["leaderboard"])
-    figures = _draw_figures(files, summary)
-    (files / REPORT_FILE).write_text(render_report(summary, figures))
-    session.tracker.log(SWEEP_RUN, metrics, tags=tags, files=files)
 
 
-def _draw_figures(folder: Path, summary: Mapping[str, Any]) -> dict[str, Path]:
-    """The sweep's figures, by name."""
+def _draw_figures(folder: Path, summary: Mapping[str, Any], predictions: Predictions | None) -> None:
+    """The figures that MLflow's own pages show: of the trials, and of the winner's answers where they are recorded."""
     # Slow to import, and most commands draw nothing.
-    from pipeline.figures.graph_figure import draw_graph
     from pipeline.figures.importance_figure import draw_importance
     from pipeline.figures.ladder_figure import draw_ladder
     from pipeline.figures.leaderboard_figure import draw_leaderboard
 
+    folder.mkdir()
     title, rows = summary["sweep"]["name"], summary["leaderboard"]
-    paths = {name: folder / f"{name}.png" for name in ("graph", "ladder", "leaderboard")}
-    draw_graph(str(paths["graph"]), f"{title}: stages", stage_boxes(summary["stages"]))
     decisions = {row["trial"]: [Decision(**each) for each in row["decisions"]] for row in rows}
     full = summary["asha"]["rungs"][-1]
     finals = {row["trial"]: row["val_accuracy"] for row in rows if row["epochs_run"] == full}
-    draw_ladder(str(paths["ladder"]), f"{title}: ASHA", decisions, finals, full, summary["winner"]["trial"])
+    draw_ladder(str(folder / "ladder.png"), f"{title}: ASHA", decisions, finals, full, summary["winner"]["trial"])
     draw_leaderboard(
-        str(paths["leaderboard"]),
+        str(folder / "leaderboard.png"),
         title,
         [f"trial {row['trial']}" for row in rows],
         [row["val_accuracy"] for row in rows],
@@ -62,21 +78,21 @@ def _draw_figures(folder: Path, summary: Mapping[str, Any]) -> dict[str, Path]:
     )
     found = summary["importance"]
     if found is not None:
-        paths["importance"] = folder / "importance.png"
         note = f"of {found['target']}, {found['trials']} trials, out-of-bag R2 {found['score']:.2f}"
-        draw_importance(str(paths["importance"]), f"{title}: hyperparameters", found["shares"], note)
-    return paths
+        draw_importance(str(folder / "importance.png"), f"{title}: hyperparameters", found["shares"], note)
+    if predictions is not None:
+        _draw_classes(folder, f"{title}: the winner on the test images", summary, predictions)
 
 
-def stage_boxes(stages: Sequence[Mapping[str, Any]]) -> list[Box]:
-    """The stages of a summary as boxes with their times."""
-    return [Box(stage["name"], tuple(stage["inputs"]), stage["outcome"], _note(stage)) for stage in stages]
+def _draw_classes(folder: Path, title: str, summary: Mapping[str, Any], predictions: Predictions) -> None:
+    from pipeline.figures.trial_figures import draw_class_accuracy, draw_confusion_matrix
+    from pipeline.page.confusions import confusion_of
 
-
-def _note(stage: Mapping[str, Any]) -> str:
-    if stage["outcome"] == "cached":
-        return f"from run {stage['run_id'][:8]}"
-    return "" if stage["seconds"] is None else f"{stage['seconds']:.0f} s"
+    accuracies = summary["winner"]["test_class_accuracy"]
+    names = list(accuracies)
+    draw_class_accuracy(str(folder / "class_accuracy.png"), title, names, list(accuracies.values()))
+    confusion = confusion_of(predictions, len(names))
+    draw_confusion_matrix(str(folder / "confusion_matrix.png"), title, names, confusion)
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

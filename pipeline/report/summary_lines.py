@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.report.accuracy_texts import points_text, spread_text
+from pipeline.page.number_texts import points, spread
 
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -18,14 +18,14 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     if winner["shrinkage"] is not None:
         lines.append(
             f"in the search it had {winner['search_accuracy']:.2%} on validation; confirmed: "
-            f"{points_text(-winner['shrinkage'])} points"
+            f"{points(-winner['shrinkage'])} points"
         )
     if winner["published"]:
         lines.append("no finalist was better than the published configuration")
     else:
         lines.append(
             f"published configuration: validation {_spread(baseline, 'val')}, test {_spread(baseline, 'test')}; gain "
-            f"{points_text(gain['val_accuracy'])} and {points_text(gain['test_accuracy'])} points"
+            f"{points(gain['val_accuracy'])} and {points(gain['test_accuracy'])} points"
         )
     if winner.get("test_tta_mean") is not None:
         lines.append(_tta_line(winner, baseline))
@@ -61,4 +61,4 @@ def _tta_line(winner: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
 
 
 def _spread(model: Mapping[str, Any], split: str) -> str:
-    return spread_text(model[f"{split}_mean"], model[f"{split}_spread"])
+    return spread(model[f"{split}_mean"], model[f"{split}_spread"])

@@ -5,6 +5,7 @@ from typing import Any
 from pipeline.report.recording import record_summary
 from pipeline.report.summary import summarise
 from pipeline.results.audit_verdict import AuditVerdict
+from pipeline.results.confirmation import winner_of
 from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Searched
 from pipeline.session.sweep_session import SweepSession
 
@@ -23,5 +24,5 @@ def write_report(
     summary = summarise(session, search, confirm, evaluate, register, audit)
     summary["dataset"]["test_images_also_in_train"] = prepare.duplicates
     summary["dataset"]["validation_images_also_in_train"] = prepare.validation_duplicates
-    record_summary(session, summary)
+    record_summary(session, summary, winner_of(confirm.models))
     return summary

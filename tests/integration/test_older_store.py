@@ -1,4 +1,4 @@
-"""A store that an older version of this project made is still read by `promote`, `doctor` and the UI.
+"""A store that an older version of this project made is still read by `promote`, `report`, `doctor` and the UI.
 
 `stores/before_the_folders.tar.gz` is what commit 4014327 left of these commands, the last of them killed by `kill -9`
 in the middle of its search:
@@ -22,6 +22,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.page.page import SECTIONS
+from tests.html_page import HtmlPage
 from tests.integration.commands import answers, client_of, free_port, run_here, runs_of, start, wait_until
 from tests.unit.pipeline.promote.registered_models import save_model
 
@@ -90,6 +92,16 @@ def test_why_its_trial_ended_is_still_known(store: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0].endswith("was stopped by ASHA")
     assert "  epoch 1: validation" in done.stdout
+
+
+def test_its_page_is_made_of_what_it_holds(store: Path) -> None:
+    done = run_here("pipeline.report.__main__", store, "--out", "page.html", "--json", "made.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    left_out = json.loads((store / "made.json").read_text())["left_out"]
+    assert left_out.keys() == {"confirm", "classes", "confusions", "mistakes", "audit"}
+    page = HtmlPage((store / "page.html").read_text(encoding="utf-8"))
+    assert page.sections == [anchor for anchor, _, _ in SECTIONS]
+    assert "stages" in page.text and "curves-chart-2" in page.charts
 
 
 def test_the_ui_shows_it(store: Path) -> None:

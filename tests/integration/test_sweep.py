@@ -1,7 +1,6 @@
 """One real sweep, run as a user runs it, and read back as a user would: from MLflow, the registry and the output."""
 
 import csv
-import html
 import json
 import math
 import re
@@ -22,6 +21,9 @@ from mlflow.entities import Run
 from PIL import Image
 from safetensors import safe_open
 
+from pipeline.page.mistakes import Mistakes
+from pipeline.page.page import SECTIONS
+from tests.html_page import HtmlPage
 from tests.integration.commands import answers, free_port, run_here, run_to_end, start, wait_until
 from tests.integration.readme import commands_of
 from tune_spaces.catalogue import SPACES
@@ -48,6 +50,7 @@ EPOCH_METRICS = {
 TEST_METRICS = {"test/loss", "test/accuracy", *(f"test/class_accuracy/{digit}" for digit in DIGITS)}
 BEST_METRICS = {"best/epoch", "best/val_accuracy", "best/val_loss"}
 FIGURES = {"curves.png", "class_accuracy.png", "confusion_matrix.png"}
+SWEEP_FIGURES = {"leaderboard.png", "ladder.png", "class_accuracy.png", "confusion_matrix.png"}
 TEST_FIGURES = {"test_class_accuracy.png", "test_confusion_matrix.png"}
 
 
@@ -284,8 +287,10 @@ def test_figures_are_images(sweep: Sweep, tmp_path: Path) -> None:
         for path in folder.iterdir():
             with Image.open(path) as image:
                 assert np.asarray(image).std() > 1, path  # drawn on
-    for name in ("leaderboard.png", "graph.png", "ladder.png"):
-        with Image.open(sweep.artifact(sweep.run, name, tmp_path)) as image:
+    folder = sweep.artifact(sweep.run, "figures", tmp_path)
+    assert {path.name for path in folder.iterdir()} == SWEEP_FIGURES
+    for path in folder.iterdir():
+        with Image.open(path) as image:
             assert min(image.size) > 100 and np.asarray(image).std() > 1
 
 
@@ -365,15 +370,44 @@ def test_stopped_trials_are_audited(sweep: Sweep) -> None:
 
 
 def test_the_report_is_a_page_with_all_of_it(sweep: Sweep, tmp_path: Path) -> None:
-    page = sweep.artifact(sweep.run, "report.html", tmp_path).read_text()
-    assert page.count("data:image/png;base64,") >= 3
+    page = HtmlPage(sweep.artifact(sweep.run, "report.html", tmp_path).read_text(encoding="utf-8"))
+    assert page.sections == [anchor for anchor, _, _ in SECTIONS]
+    assert "Left out" not in page.text
     for line in sweep.result["lines"]:
-        assert html.escape(line, quote=False) in page.replace("&#39;", "'"), line
-    for stage in STAGES:
-        assert f">{stage}<" in page
+        assert line in page.text
+    curves = page.charts["curves-chart-2"]["datasets"]
+    assert max(len(rows) for rows in curves.values()) == sweep.result["asha"]["epochs"]
+    mistakes = Mistakes.read(sweep.artifact(sweep.run, "mistakes.npz", tmp_path))
+    wrong = sweep.result["dataset"]["test_images"] - sweep.result["winner"]["test_correct"]
+    assert (len(mistakes), len(page.values("src", "img"))) == (min(wrong, 12), 2 * min(wrong, 12))
     stages = {stage["name"]: stage for stage in sweep.result["stages"]}
     assert set(stages) == set(STAGES)
     assert all(stage["outcome"] == "run" and stage["reason"].startswith("run, because") for stage in stages.values())
+
+
+def test_the_same_page_is_made_anew_of_mlflow_alone(sweep: Sweep, tmp_path: Path) -> None:
+    away = sweep.folder / "away"
+    (sweep.folder / "sweeps").rename(away)
+    try:
+        store = f"sqlite:///{sweep.folder}/mlflow.db"
+        name = sweep.result["sweep"]["name"]
+        made = run_here("pipeline.report.__main__", tmp_path, name, "--tracking-uri", store, "--json", "made.json")
+    finally:
+        away.rename(sweep.folder / "sweeps")
+    assert (made.returncode, made.stderr) == (0, "")
+    page = tmp_path / f"{name}.html"
+    assert page.read_bytes() == sweep.artifact(sweep.run, "report.html", tmp_path / "recorded").read_bytes()
+    told = json.loads((tmp_path / "made.json").read_text())
+    assert told == {"sweep": name, "run_id": sweep.run.info.run_id, "page": str(page), "left_out": {}}
+
+
+def test_the_sweeps_description_tells_its_result(sweep: Sweep) -> None:
+    note = sweep.run.data.tags["mlflow.note.content"]
+    winner = sweep.result["winner"]
+    assert f"{winner['test_mean']:.2%} of the test images right (mean of {SEEDS} seeds)" in note.splitlines()[0]
+    assert "95% interval" in note
+    assert f"| 1 | {sweep.result['leaderboard'][0]['trial']} |" in note
+    assert "python -m pipeline.promote --model vit-digits" in note
 
 
 def test_the_leaderboard_follows_from_the_metrics(sweep: Sweep) -> None:

@@ -50,8 +50,9 @@ def packages_of(module: str) -> set[str]:
 LAYERS = (
     "vit.data", "vit.model", "vit.training", "vit.files", "tune_spaces",
     "pipeline.errors", "pipeline.config", "pipeline.statistics", "pipeline.trials", "pipeline.results",
-    "pipeline.figures", "pipeline.terminal", "pipeline.cluster", "pipeline.tracking", "pipeline.graph",
-    "pipeline.training", "pipeline.search", "pipeline.registry", "pipeline.session", "pipeline.planning",
+    "pipeline.charts", "pipeline.figures", "pipeline.terminal", "pipeline.cluster", "pipeline.tracking",
+    "pipeline.graph", "pipeline.training", "pipeline.search", "pipeline.registry", "pipeline.page",
+    "pipeline.session", "pipeline.planning",
     "pipeline.report", "pipeline.stages", "pipeline.train_actions", "pipeline.reproduce", "pipeline.sweep_actions",
     "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.ui",
     "pipeline.diagnosis", "pipeline.doctor", "pipeline.predict", "pipeline.compare",
@@ -70,15 +71,20 @@ FORBIDDEN = {
     "pipeline.training": {"pipeline.config", "pipeline.figures", "pipeline.terminal", "pipeline.graph"},
     "pipeline.search": {"pipeline.config", "pipeline.figures", "pipeline.terminal", "pipeline.graph"},
     "pipeline.registry": {"pipeline.trials", "pipeline.tracking", "pipeline.training", "pipeline.search"},
+    "pipeline.charts": {"pipeline"},
+    "pipeline.page": {
+        "pipeline.config", "pipeline.results", "pipeline.terminal", "pipeline.cluster", "pipeline.graph",
+        "pipeline.training", "pipeline.search", "pipeline.registry",
+    },
     "pipeline.promote": {
         "pipeline.results", "pipeline.figures", "pipeline.cluster", "pipeline.graph", "pipeline.training",
         "pipeline.search", "pipeline.planning", "pipeline.report", "pipeline.stages", "pipeline.train_actions",
         "pipeline.sweep_actions", "pipeline.sweep", "pipeline.train",
     },
     "pipeline.diagnosis": {
-        "pipeline.search", "pipeline.training", "pipeline.report", "pipeline.planning", "pipeline.stages",
-        "pipeline.train_actions", "pipeline.sweep_actions", "pipeline.sweep", "pipeline.train", "pipeline.promote",
-        "pipeline.ui",
+        "pipeline.search", "pipeline.training", "pipeline.page", "pipeline.report", "pipeline.planning",
+        "pipeline.stages", "pipeline.train_actions", "pipeline.sweep_actions", "pipeline.sweep", "pipeline.train",
+        "pipeline.promote", "pipeline.ui",
     },
     # They read what the tracking store and the registry hold, whoever wrote it.
     "pipeline.predict": {"pipeline.training", "pipeline.search", "pipeline.session", "pipeline.stages"},
@@ -89,8 +95,8 @@ LAZY = {
     # Bad usage and --help should not wait for the seconds that the frameworks take to import.
     "pipeline.sweep", "pipeline.train", "pipeline.doctor", "pipeline.promote.__main__", "pipeline.reproduce.__main__",
     "pipeline.predict.__main__", "pipeline.compare.__main__",
-    # matplotlib, which only the side process of figures and the end of a sweep need.
-    "pipeline.tracking.artifacts", "pipeline.report.recording",
+    # matplotlib and altair, which only the side process of figures and the end of a sweep need.
+    "pipeline.tracking.artifacts", "pipeline.report.recording", "pipeline.report.__main__",
     # Ray, which looking at what else was left does without.
     "pipeline.diagnosis.placement_groups",
 }  # fmt: skip
@@ -106,6 +112,9 @@ FRAMEWORKS = {
     "pipeline/results/": {"ray", "mlflow", "torch", "numpy"},
     # A process that starts while every core is busy reads them.
     "pipeline/figures/": {"ray", "mlflow", "torch"},
+    "pipeline/charts/": {"ray", "mlflow", "torch", "numpy"},
+    # Whoever makes a page anew needs neither a cluster nor a model.
+    "pipeline/page/": {"ray", "torch"},
     "pipeline/tracking/artifacts.py": {"ray", "mlflow", "torch"},
     "pipeline/tracking/": {"ray", "torch"},
     "pipeline/graph/graph.py": {"ray", "mlflow", "torch", "numpy"},

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "torchvision", "ray", "mlflow", "sklearn", "pandas", "matplotlib")
+HEAVY = ("torch", "torchvision", "ray", "mlflow", "sklearn", "pandas", "matplotlib", "altair", "scipy")
 PROGRAM = """
 import json, runpy, sys
 command, *sys.argv[1:] = sys.argv[1:]
@@ -36,6 +36,8 @@ def _run(command: str, *arguments: str) -> tuple[int, set[str], str]:
         "pipeline.ui",
         "pipeline.predict",
         "pipeline.compare",
+        "pipeline.report",
+        "pipeline.reproduce",
     ],
 )
 def test_help_needs_no_framework(command: str) -> None:

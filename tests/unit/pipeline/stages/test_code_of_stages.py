@@ -55,21 +55,30 @@ RUN_BY: dict[str, tuple[str, ...]] = {
         "pipeline/tracking/weights.py", "vit/data/pixels.py", "vit/files/serving.py",
     ),
     "report": (
-        "pipeline/stages/report.py", "pipeline/figures/boxes.py", "pipeline/figures/canvas.py",
-        "pipeline/figures/graph_figure.py", "pipeline/figures/graph_layout.py",
+        "pipeline/stages/report.py", "pipeline/charts/class_charts.py", "pipeline/charts/hyperparameter_charts.py",
+        "pipeline/charts/style.py", "pipeline/charts/time_charts.py", "pipeline/charts/trial_charts.py",
+        "pipeline/charts/viewer.py", "pipeline/figures/canvas.py", "pipeline/figures/graph_layout.py",
         "pipeline/figures/importance_figure.py", "pipeline/figures/ladder_figure.py",
-        "pipeline/figures/leaderboard_figure.py", "pipeline/registry/versions.py", "pipeline/report/accuracy_texts.py",
-        "pipeline/report/edges.py",
-        "pipeline/report/importance.py", "pipeline/report/page.html.jinja", "pipeline/report/page.py",
-        "pipeline/report/recording.py", "pipeline/report/summary.py", "pipeline/report/summary_lines.py",
-        "pipeline/results/audit_verdict.py", "pipeline/results/confirmation.py",
+        "pipeline/figures/leaderboard_figure.py", "pipeline/figures/trial_figures.py", "pipeline/page/blocks.py",
+        "pipeline/page/class_sections.py", "pipeline/page/confusions.py", "pipeline/page/headline.py",
+        "pipeline/page/hyperparameter_sections.py", "pipeline/page/mistakes.py", "pipeline/page/number_texts.py",
+        "pipeline/page/page.css.jinja", "pipeline/page/page.html.jinja", "pipeline/page/page.py",
+        "pipeline/page/pareto.py", "pipeline/page/pictures.py", "pipeline/page/recorded_trials.py",
+        "pipeline/page/result_sections.py", "pipeline/page/run_sections.py", "pipeline/page/stage_drawing.py",
+        "pipeline/page/sweep_records.py", "pipeline/page/time_use.py", "pipeline/page/trial_sections.py",
+        "pipeline/registry/versions.py", "pipeline/report/edges.py", "pipeline/report/importance.py",
+        "pipeline/report/note.py", "pipeline/report/recording.py", "pipeline/report/summary.py",
+        "pipeline/report/summary_lines.py", "pipeline/report/winner_mistakes.py",
+        "pipeline/results/audit_verdict.py", "pipeline/results/confirmation.py", "pipeline/statistics/intervals.py",
+        "pipeline/statistics/bootstrap.py", "pipeline/statistics/paired.py", "vit/model/attention_rollout.py",
+        "vit/model/work.py",
     ),
 }  # fmt: skip
 """What each stage runs and what may change what it gives out, by hand."""
 CHANGES_NO_RESULT = (
     "pipeline/terminal/progress.py", "pipeline/cluster/watchdog.py", "pipeline/cluster/ray_tables.py",
     "pipeline/tracking/tracker.py", "pipeline/tracking/server.py", "pipeline/tracking/trial_runs.py",
-    "pipeline/tracking/artifacts.py", "pipeline/figures/trial_figures.py", "pipeline/graph/reuse.py",
+    "pipeline/tracking/artifacts.py", "pipeline/graph/reuse.py", "pipeline/report/sweep_choice.py",
     "pipeline/diagnosis/storage.py", "pipeline/sweep.py",
 )  # fmt: skip
 
@@ -81,19 +90,20 @@ APART = {
     # Other commands.
     "pipeline.train", "pipeline.train_actions", "pipeline.session.train_session", "vit.training.overrides",
     "pipeline.promote", "pipeline.reproduce", "pipeline.predict", "pipeline.compare",
-    "pipeline.doctor", "pipeline.diagnosis", "pipeline.ui",
+    "pipeline.doctor", "pipeline.diagnosis", "pipeline.ui", "pipeline.report.__main__", "pipeline.report.sweep_choice",
     # Holds what the stages share. What it decides of them is among their settings, or measured by `SHARED_CODE`.
     "pipeline.session",
     # How much runs at once and where, which changes the speed only; what is shown of it meanwhile.
     "pipeline.cluster", "pipeline.terminal", "pipeline.report.printing", "pipeline.figures.graph_text",
+    "pipeline.figures.boxes",
     # Fits the number of trials to a time, and that number is among the settings.
-    "pipeline.planning", "vit.model.work", "vit.training.calibration",
+    "pipeline.planning", "vit.training.calibration",
     # Records of what was trained: nothing is decided by them, and a training need not be repeated for another figure.
-    "pipeline.tracking", "pipeline.figures.trial_figures",
+    "pipeline.tracking",
     # Says whether an output still stands, not what it is.
     "pipeline.registry.model_files",
-    # Compares models, for those who look and for the gate.
-    "pipeline.statistics",
+    # For the gate.
+    "pipeline.statistics.calibration", "pipeline.statistics.medians",
     # Fields only, as the test below holds.
     "pipeline.results.stage_outputs",
     # The images that it gives have a digest.
@@ -153,7 +163,7 @@ def test_a_change_of_what_a_stage_runs_is_seen(change: Callable[[str], None], st
     before = code_of(stage)
     change(name)
     after = code_of(stage)
-    module = name.removesuffix(".py").removesuffix(".html.jinja").replace("/", ".")
+    module = name.removesuffix(".py").removesuffix(".html.jinja").removesuffix(".css.jinja").replace("/", ".")
     assert [each for each in after if after[each] != before[each]] == [module]
 
 
@@ -180,7 +190,7 @@ def _is_in(module: str, package: str) -> bool:
     return f"{module}.".startswith(f"{package}.")
 
 
-@pytest.mark.parametrize("name", ["pipeline/report/page.py.orig", "pipeline/report/page.html.jinja.swp"])
+@pytest.mark.parametrize("name", ["pipeline/page/page.py.orig", "pipeline/page/page.html.jinja.swp"])
 def test_a_stray_file_beside_a_module_is_no_code(
     copy_of_the_project: Path, change: Callable[[str], None], name: str
 ) -> None:
@@ -212,7 +222,7 @@ def test_changed_code_does_not_go_on_in_the_folder_with_the_old_trainings(
     assert folder_now() != before
 
 
-@pytest.mark.parametrize("name", ["pipeline/stages/report.py", "pipeline/report/page.html.jinja", *CHANGES_NO_RESULT])
+@pytest.mark.parametrize("name", ["pipeline/stages/report.py", "pipeline/page/page.html.jinja", *CHANGES_NO_RESULT])
 def test_what_decides_no_training_leaves_the_folder_to_go_on_in(
     change: Callable[[str], None], folder_now: Callable[[], str], name: str
 ) -> None:

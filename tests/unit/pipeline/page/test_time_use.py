@@ -1,0 +1,56 @@
+"""Where the time went, against times worked out by hand."""
+
+import pytest
+
+from pipeline.page.recorded_trials import RecordedEpoch, RecordedTrial
+from pipeline.page.time_use import Segment, lanes_of, segments_of, totals_of, training_seconds
+
+
+def trial(index: int, started: float, ended: float, *epochs: tuple[float, float, float]) -> RecordedTrial:
+    """Each epoch as its end, its seconds, and its seconds of training."""
+    recorded = [
+        RecordedEpoch(number, 0.5, 100.0, seconds, trained, end)
+        for number, (end, seconds, trained) in enumerate(epochs, start=1)
+    ]
+    return RecordedTrial(index, started, ended, tuple(recorded))
+
+
+def test_what_a_trial_did_when() -> None:
+    """3 s of starting, epochs of 4 + 1 s and 5 + 1 s with a second between them, and half a second at the end."""
+    found = segments_of(trial(7, 100.0, 115.5, (108.0, 5.0, 4.0), (115.0, 6.0, 5.0)))
+    assert [(each.phase, each.begin, each.end) for each in found] == [
+        ("starting", 100.0, 103.0), ("training", 103.0, 107.0), ("validating", 107.0, 108.0),
+        ("saving and reporting", 108.0, 109.0), ("training", 109.0, 114.0), ("validating", 114.0, 115.0),
+        ("saving and reporting", 115.0, 115.5),
+    ]  # fmt: skip
+
+
+def test_a_trial_without_an_epoch_only_started() -> None:
+    assert segments_of(trial(1, 10.0, 12.0)) == [Segment(1, "starting", 10.0, 12.0)]
+
+
+def test_clocks_that_disagree_make_no_time_run_backwards() -> None:
+    """The worker's clock is behind: its epoch would have begun before the trial, and ends after it by none."""
+    found = segments_of(trial(1, 10.0, 20.0, (9.0, 4.0, 3.0), (25.0, 4.0, 3.0)))
+    assert all(each.seconds > 0 for each in found)
+    assert (found[0].begin, found[-1].end) == (10.0, 20.0)
+    assert [a.end for a in found[:-1]] == [b.begin for b in found[1:]]
+
+
+def test_slots_are_as_few_as_the_trials_need() -> None:
+    trials = [trial(0, 0, 10), trial(1, 0, 4), trial(2, 4, 9), trial(3, 9, 12), trial(4, 10, 11)]
+    assert [[each.index for each in lane] for lane in lanes_of(trials)] == [[0, 4], [1, 2, 3]]
+
+
+def test_the_totals_are_all_slots_time() -> None:
+    trials = [trial(0, 0.0, 10.0, (9.0, 8.0, 7.0)), trial(1, 4.0, 8.0, (8.0, 3.0, 2.5))]
+    totals = totals_of(trials, slots=2)
+    assert totals == pytest.approx(
+        {"starting": 2.0, "training": 9.5, "validating": 1.5, "saving and reporting": 1.0, "no trial": 6.0}
+    )
+    assert sum(totals.values()) == 2 * 10.0
+
+
+def test_an_epoch_trains_on_whole_batches() -> None:
+    assert training_seconds(1000, 64, 96.0) == 15 * 64 / 96
+    assert training_seconds(50, 64, 10.0) == 5.0
