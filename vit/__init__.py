@@ -3,6 +3,6 @@
 `data` reads images, `model` is the network, `training` trains it, `files` keeps it. Each imports only those before it.
 
 Imported by: `tune_spaces`, `config`, `trials`, `results`, `terminal`, `tracking`, `training`, `search`, `registry`,
-`session`, `planning`, `stages`, `train_actions`, `sweep_actions`, `diagnosis`, `train`.
+`session`, `planning`, `stages`, `train_actions`, `sweep_actions`, `diagnosis`, `train`, `copy_store`.
 Imports: nothing of this project.
 """

@@ -3,6 +3,6 @@
 Knows nothing of Ray.
 
 Imported by: `graph`, `training`, `search`, `session`, `report`, `stages`, `train_actions`, `sweep_actions`, `sweep`,
-`train`, `promote`, `ui`, `diagnosis`, `doctor`.
+`train`, `promote`, `ui`, `diagnosis`, `doctor`, `copy_store`.
 Imports: `vit`, `tune_spaces`, `errors`, `trials`, `figures`.
 """

@@ -19,6 +19,8 @@ _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # Else it prints two lines at the end of each run on a server.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # Models are pt2: MLflow refuses one that would unpickle code.
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     # MLflow's own 7 retries of 120 s each keep a command waiting for many minutes.

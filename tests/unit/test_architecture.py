@@ -54,7 +54,7 @@ LAYERS = (
     "pipeline.training", "pipeline.search", "pipeline.registry", "pipeline.session", "pipeline.planning",
     "pipeline.report", "pipeline.stages", "pipeline.train_actions", "pipeline.sweep_actions",
     "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.ui",
-    "pipeline.diagnosis", "pipeline.doctor",
+    "pipeline.diagnosis", "pipeline.doctor", "pipeline.copy_store",
 )  # fmt: skip
 """Lowest first: a module imports its own layer and those before it."""
 FORBIDDEN = {
@@ -75,11 +75,17 @@ FORBIDDEN = {
         "pipeline.train_actions", "pipeline.sweep_actions", "pipeline.sweep", "pipeline.train", "pipeline.promote",
         "pipeline.ui",
     },
+    "pipeline.copy_store": {
+        "pipeline.graph", "pipeline.training", "pipeline.search", "pipeline.registry", "pipeline.session",
+        "pipeline.planning", "pipeline.report", "pipeline.stages", "pipeline.train_actions", "pipeline.sweep_actions",
+        "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.ui", "pipeline.diagnosis", "pipeline.doctor",
+    },
 }  # fmt: skip
 """Lower layers that a layer must not import all the same."""
 LAZY = {
     # Bad usage and --help should not wait for the seconds that the frameworks take to import.
     "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.doctor",
+    "pipeline.copy_store.__main__",
     # matplotlib, which only the side process of figures and the end of a sweep need.
     "pipeline.tracking.artifacts", "pipeline.report.recording",
     # torch and torch.export, which promoting and looking do without.
@@ -108,6 +114,7 @@ FRAMEWORKS = {
     "pipeline/search/asha.py": {"ray", "mlflow", "torch", "numpy"},
     "pipeline/search/driver.py": {"ray", "mlflow"},
     "pipeline/registry/": {"ray"},
+    "pipeline/copy_store/": {"ray", "torch"},
     "pipeline/session/folder.py": {"ray", "mlflow", "torch"},
     "pipeline/session/lock.py": {"ray", "mlflow", "torch"},
 }

@@ -27,7 +27,8 @@ def _run(command: str, *arguments: str) -> tuple[int, set[str], str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.doctor", "pipeline.ui"]
+    "command",
+    ["pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.doctor", "pipeline.ui", "pipeline.copy_store"],
 )
 def test_help_needs_no_framework(command: str) -> None:
     status, modules, printed = _run(command, "--help")

@@ -79,7 +79,7 @@ APART = {
     # Other commands.
     "pipeline.train", "pipeline.train_actions", "pipeline.session.train_session", "vit.training.overrides",
     "pipeline.promote",
-    "pipeline.registry.gate", "pipeline.doctor", "pipeline.diagnosis", "pipeline.ui",
+    "pipeline.registry.gate", "pipeline.doctor", "pipeline.diagnosis", "pipeline.ui", "pipeline.copy_store",
     # Holds what the stages share. What it decides of them is among their settings, or measured by `SHARED_CODE`.
     "pipeline.session",
     # How much runs at once and where, which changes the speed only; what is shown of it meanwhile.
