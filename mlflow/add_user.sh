@@ -60,9 +60,11 @@ roles = call("GET", "3.0/mlflow/roles/list?workspace=default")["roles"]
 for kind, permission in ROLES[role].items():
     grant = {"role_id": role_id, "resource_type": kind, "resource_pattern": "*", "permission": permission}
     call("POST", "3.0/mlflow/roles/permissions/add", grant)
-if call("POST", "2.0/mlflow/users/create", {"username": name, "password": password}) is None:
-    call("PATCH", "2.0/mlflow/users/update-password", {"username": name, "password": password})
+is_new = call("POST", "2.0/mlflow/users/create", {"username": name, "password": password}) is not None
 call("POST", "3.0/mlflow/roles/assign", {"username": name, "role_id": role_id})
+if not is_new:  # at the end, since it may be the very login that this goes by
+    proof = {"current_password": secret} if name == admin else {}
+    call("PATCH", "2.0/mlflow/users/update-password", {"username": name, "password": password, **proof})
 print(f"{name} is a {role}")
 PROGRAM
 exec python3 /dev/fd/3 "$@"

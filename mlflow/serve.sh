@@ -4,7 +4,8 @@
 #   mlflow/serve.sh [--database-only] FOLDER [SETTINGS]
 #
 # FOLDER is made at the first start and taken up again at the next. SETTINGS is like .env.example; by default it is the
-# .env beside this script. With --database-only MLflow is not started: to restore, to upgrade. Ctrl-C or SIGTERM ends it.
+# .env beside this script. With --database-only MLflow is not started: to restore, to upgrade. Ctrl-C or SIGTERM ends
+# it.
 # Exit status: 0 ended so, 1 failed, 2 bad usage, always with one line that says why.
 set -euo pipefail
 umask 077  # whatever is made here, nobody else reads
@@ -67,11 +68,16 @@ start_database() {
         rm "$folder/run/password"
         mv "$folder/postgresql.new" "$folder/postgresql"
     fi
-    if ! pg_ctl --pgdata "$folder/postgresql" status >/dev/null; then
-        pg_ctl --pgdata "$folder/postgresql" --log "$folder/log/postgresql.log" --wait --timeout 120 \
-            --options "-c listen_addresses='' -c unix_socket_directories='$PGHOST' -c port=$PGPORT" start >/dev/null 9>&- ||
-            fail "PostgreSQL does not start, see $folder/log/postgresql.log"
-    fi
+    local left=300  # where it runs already, of a script that was killed, it may still be ending or recovering
+    until pg_isready --quiet; do
+        if ! pg_ctl --pgdata "$folder/postgresql" status >/dev/null; then
+            pg_ctl --pgdata "$folder/postgresql" --log "$folder/log/postgresql.log" --wait --timeout 120 \
+                --options "-c listen_addresses='' -c unix_socket_directories='$PGHOST' -c port=$PGPORT" \
+                start >/dev/null 9>&- || fail "PostgreSQL does not start, see $folder/log/postgresql.log"
+        fi
+        [ $((left -= 1)) -gt 0 ] || fail "PostgreSQL does not answer, see $folder/log/postgresql.log"
+        sleep 0.2
+    done
     psql --no-password --dbname postgres --quiet --command '' 2>/dev/null ||
         fail "the database refuses POSTGRES_PASSWORD: $folder was made with another" 2
     local name
@@ -88,7 +94,8 @@ start_mlflow() {
     export MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
     local host=$BIND_ADDRESS
     [ "$host" != 0.0.0.0 ] || host=127.0.0.1
-    ! (exec 3<>"/dev/tcp/$host/$SERVER_PORT") 2>/dev/null || fail "SERVER_PORT is $SERVER_PORT, where something listens already" 2
+    ! (exec 3<>"/dev/tcp/$host/$SERVER_PORT") 2>/dev/null ||
+        fail "SERVER_PORT is $SERVER_PORT, where something listens already" 2
     cd "$folder"
     # In a process group of its own (so that Ctrl-C reaches this script alone), which keeps the lock while it lives.
     setsid mlflow server --app-name basic-auth \
@@ -111,6 +118,9 @@ stop() {
     if [ -n "$mlflow" ]; then
         kill -TERM -- "-$mlflow" 2>/dev/null || true
         wait "$mlflow" 2>/dev/null || true
+        local left=100  # its workers finish what they are answering
+        while kill -0 -- "-$mlflow" 2>/dev/null && [ $((left -= 1)) -gt 0 ]; do sleep 0.2; done
+        kill -KILL -- "-$mlflow" 2>/dev/null || true
     fi
     pg_ctl --pgdata "$folder/postgresql" --mode fast --wait stop >/dev/null 2>&1 || true
 }
@@ -137,7 +147,7 @@ trap 'exit 0' INT TERM
 start_database
 if [ -n "$database_only" ]; then
     echo "the database runs: . $folder/run/env, then psql, pg_dump, pg_restore (Ctrl-C ends it)"
-    while pg_ctl --pgdata "$folder/postgresql" status >/dev/null; do sleep 1 & wait $!; done
+    while pg_ctl --pgdata "$folder/postgresql" status >/dev/null; do sleep 1; done
     fail "PostgreSQL has ended, see $folder/log/postgresql.log"
 fi
 start_mlflow
