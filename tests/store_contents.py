@@ -23,7 +23,13 @@ def contents(client: MlflowClient) -> dict[str, Any]:
             for each in client.search_registered_models()
         },
         "versions": {
-            (each.name, str(each.version)): (each.description, each.tags, each.run_id, each.source, each.creation_timestamp)
+            (each.name, str(each.version)): (
+                each.description,
+                each.tags,
+                each.run_id,
+                each.source,
+                each.creation_timestamp,
+            )
             for each in client.search_model_versions()
         },
     }

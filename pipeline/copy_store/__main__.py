@@ -59,9 +59,10 @@ def _copy(flags: Namespace) -> "StoreCopy":
 def _show(copied: "StoreCopy") -> None:
     for name, count in copied.left.items():
         print(f"left behind: {count} rows of {name}, which no training writes")
-    for name, counts in copied.rows.items():
-        if counts.changed:
-            print(f"kept: {counts.changed} rows of {name} that have changed in --to since they were copied")
+    kept = {f"rows of {name}": counts.changed for name, counts in copied.rows.items()}
+    for what, count in {**kept, "files": copied.changed_files}.items():
+        if count:
+            print(f"kept: {count} {what} that have changed in --to since they were copied")
     rows = copied.rows
     print(
         f"{len(copied.experiments)} experiments, {_all(rows['runs'])} runs, {_all(rows['metrics'])} metric values, "

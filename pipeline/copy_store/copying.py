@@ -23,6 +23,8 @@ class StoreCopy:
     files: int
     size: int
     """Bytes of all files."""
+    changed_files: int
+    """Of those that were in the target before, how many are not as in the source, and were kept."""
     rows: dict[str, Counts]
     """By table."""
     left: dict[str, int]
@@ -63,4 +65,5 @@ def copy_store(source: sa.Engine, target: sa.Engine, artifacts: Folder, say: Cal
         with target.connect() as theirs:
             refuse_other_rows(ours, theirs, relocation, rows)
         ids = {each.name: each.new_id for each in experiments}
-        return StoreCopy(ids, len(files), sum(file.size for file in files), rows, uncopied(ours))
+        size, changed = sum(file.size for file in files), sum(file.changed for file in files)
+        return StoreCopy(ids, len(files), size, changed, rows, uncopied(ours))

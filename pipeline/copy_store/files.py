@@ -18,11 +18,15 @@ AT_ONCE = 8
 
 @dataclass(frozen=True)
 class CopiedFile:
-    """A file of the target, as its source has it."""
+    """A file that the target has now."""
 
     path: str
     size: int
+    """Of the source's."""
     sha256: str
+    """Of the target's."""
+    changed: bool
+    """It was there before, otherwise than in the source, and was kept."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,14 @@ class _File:
     """Its path in the folder."""
     path: str
     """Its path in the target."""
+    settled: bool
 
 
 def copy_files(folders: Iterable[ArtifactFolder], target: Folder) -> list[CopiedFile]:
-    """Copies what is in each folder. What is there already stays: a second call goes on where the first was cut off."""
+    """Copies what is in each folder; a second call goes on where the first was cut off.
+
+    Where the target has the run or the model already, a file of it that is there stays as it is.
+    """
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(lambda file: _copy(file, target), _files(folders)))
 
@@ -45,7 +53,7 @@ def refuse_other_files(files: list[CopiedFile], target: Folder) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for file, digest in zip(files, pool.map(lambda file: _digest(target.read(file.path)), files), strict=True):
             if digest != file.sha256:
-                raise PipelineError(f"{target.uri}/{file.path} reads back differently from what was written")
+                raise PipelineError(f"{target.uri}/{file.path} reads back differently from what was there")
 
 
 def _files(folders: Iterable[ArtifactFolder]) -> Iterator[_File]:
@@ -53,7 +61,7 @@ def _files(folders: Iterable[ArtifactFolder]) -> Iterator[_File]:
         fs, root = fsspec.core.url_to_fs(folder.now)
         for path in fs.find(root):
             below = path.removeprefix(root).lstrip("/")
-            yield _File(Folder(folder.now), below, f"{folder.path}/{below}")
+            yield _File(Folder(folder.now), below, f"{folder.path}/{below}", folder.settled)
 
 
 def _copy(file: _File, target: Folder) -> CopiedFile:
@@ -61,9 +69,11 @@ def _copy(file: _File, target: Folder) -> CopiedFile:
     digest, present = _digest(content), None
     with suppress(FileNotFoundError):
         present = _digest(target.read(file.path))
+    if file.settled and present not in (None, digest):
+        return CopiedFile(file.path, len(content), str(present), changed=True)
     if present != digest:
         target.write(file.path, content)
-    return CopiedFile(file.path, len(content), digest)
+    return CopiedFile(file.path, len(content), digest, changed=False)
 
 
 def _digest(content: bytes) -> str:

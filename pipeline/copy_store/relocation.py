@@ -23,6 +23,8 @@ class ArtifactFolder:
     """Where they are: a path or URI."""
     path: str
     """Below the server's artifacts."""
+    settled: bool
+    """The target has the run or the model already: what has become of its files there since stays."""
 
 
 class Relocation:
@@ -31,7 +33,7 @@ class Relocation:
     def __init__(self, source: sa.Connection, target: sa.Connection, experiments: list[Experiment]) -> None:
         """Raises UsageError where a version's files belong to no run or model of the source."""
         self._experiments = {each.old_id: each for each in experiments}
-        self.folders = list(self._folders(source))
+        self.folders = list(self._folders(source, target))
         self._paths = {folder.recorded: folder.path for folder in self.folders}
         self._datasets = dict(self._present_datasets(source, target))
         self._locations = {location: self._moved_location(location) for location in self._version_locations(source)}
@@ -53,16 +55,17 @@ class Relocation:
             moved["source_id"] = self._datasets.get(row["source_id"], row["source_id"])
         return moved
 
-    def _folders(self, source: sa.Connection) -> Iterator[ArtifactFolder]:
-        runs, models = table("runs"), table("logged_models")
-        for row in source.execute(sa.select(*runs.c["run_uuid", "artifact_uri", "experiment_id"])):
-            experiment = self._experiments[row.experiment_id]
-            path = f"{experiment.new_id}/{row.run_uuid}/artifacts"
-            yield ArtifactFolder(row.artifact_uri, experiment.now(row.artifact_uri), path)
-        for row in source.execute(sa.select(*models.c["model_id", "artifact_location", "experiment_id"])):
-            experiment = self._experiments[row.experiment_id]
-            path = f"{experiment.new_id}/models/{row.model_id}/artifacts"
-            yield ArtifactFolder(row.artifact_location, experiment.now(row.artifact_location), path)
+    def _folders(self, source: sa.Connection, target: sa.Connection) -> Iterator[ArtifactFolder]:
+        runs, models = table("runs").c, table("logged_models").c
+        for below, its_id, location, its_experiment in (
+            ("", runs.run_uuid, runs.artifact_uri, runs.experiment_id),
+            ("models/", models.model_id, models.artifact_location, models.experiment_id),
+        ):
+            settled = set(target.scalars(sa.select(its_id)))
+            for name, recorded, experiment_id in source.execute(sa.select(its_id, location, its_experiment)):
+                experiment = self._experiments[experiment_id]
+                path = f"{experiment.new_id}/{below}{name}/artifacts"
+                yield ArtifactFolder(recorded, experiment.now(recorded), path, name in settled)
 
     def _present_datasets(self, source: sa.Connection, target: sa.Connection) -> Iterator[tuple[str, str]]:
         """The target's id of each data set that it has already, by the source's: name and digest say which it is."""

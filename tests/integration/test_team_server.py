@@ -31,7 +31,8 @@ README = (ROOT / "mlflow/README.md").read_text()
 def readme_block(heading: str, folder: Path, number: int = 0) -> str:
     """A block of commands below a heading, for a server in this folder."""
     section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)[number].replace("/srv/mlflow", str(folder))
+    blocks: list[str] = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    return blocks[number].replace("/srv/mlflow", str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,7 @@ def killed_while_copying(server: TeamServer, command: str) -> None:
     assert process.returncode == -9
 
 
+@pytest.mark.timeout(600)
 def test_two_sweeps_at_once_lose_nothing_when_the_power_fails(server: TeamServer, tmp_path: Path) -> None:
     people = {ALICE: tmp_path / "alice", BERT: tmp_path / "bert"}
     # MLflow itself gives up soon, and the tracker asks again.

@@ -88,8 +88,10 @@ def guarded(server: TeamServer) -> dict[str, str]:
     return {"experiment": experiment, "run": run, "model": model}
 
 
+Asked = tuple[str, str, Any]
+"""Method, path and content of a request; the guarded ids stand in braces."""
 GRAPHQL = '{{ mlflowGetRun(input: {{runId: "{run}"}}) {{ run {{ data {{ tags {{ value }} }} }} }} }}'
-READS = (
+READS: tuple[Asked, ...] = (
     ("GET", "/api/2.0/mlflow/experiments/get?experiment_id={experiment}", None),
     ("POST", "/api/2.0/mlflow/experiments/search", {"max_results": 100}),
     ("GET", "/api/2.0/mlflow/runs/get?run_id={run}", None),
@@ -106,7 +108,7 @@ READS = (
     ("GET", "/api/2.0/mlflow/model-versions/search", None),
     ("POST", "/graphql", {"query": GRAPHQL}),
 )
-WRITES = (
+WRITES: tuple[Asked, ...] = (
     ("PUT", "/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run}/artifacts/secret.txt", "mine"),
     ("PUT", "/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run}/artifacts/more.txt", "mine"),
     ("DELETE", "/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run}/artifacts/secret.txt", None),
@@ -123,7 +125,7 @@ WRITES = (
 PAGES = ("/", "/version", "/signup", "/metrics")
 
 
-def filled(guarded: dict[str, str], request: tuple[str, str, Any]) -> tuple[str, str, Any]:
+def filled(guarded: dict[str, str], request: Asked) -> Asked:
     """The request with the guarded ids in it."""
     method, path, content = request
     if isinstance(content, dict):

@@ -57,7 +57,8 @@ def _fill(client: MlflowClient, folder: Path) -> None:
 def make_team_store(folder: Path) -> None:
     """As a server with `--serve-artifacts` sets it up, with an experiment of somebody else's."""
     folder.mkdir()
-    SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", "mlflow-artifacts:/").create_experiment("vit-other")
+    SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
+    client_of(folder).create_experiment("vit-other", "mlflow-artifacts:/1")
 
 
 def copied(folder: Path, to: Path) -> Path:

@@ -33,7 +33,7 @@ def test_files_lie_where_the_server_looks_for_them(own: Path, team: Path) -> Non
     for run in client.search_runs(["2"]):
         assert run.info.artifact_uri == f"mlflow-artifacts:/2/{run.info.run_id}/artifacts"
     for version in client.search_model_versions():
-        model_id = version.source.removeprefix("models:/")
+        model_id = str(version.source).removeprefix("models:/")
         place = f"2/models/{model_id}/artifacts"
         assert client.get_logged_model(model_id).artifact_location == f"mlflow-artifacts:/{place}"
         assert client.get_model_version_download_uri("vit-x", version.version) == f"mlflow-artifacts:/{place}"
@@ -72,12 +72,21 @@ def test_what_was_added_since_is_added(own: Path, team: Path) -> None:
     assert contents(client_of(team))["runs"] == contents(client)["runs"]
 
 
-def test_files_that_are_cut_short_are_written_again(own: Path, team: Path) -> None:
+def test_a_file_that_the_team_has_changed_since_stays(own: Path, team: Path) -> None:
     copy_into(own, team)
-    files = files_below(team / "artifacts")
-    (team / "artifacts" / next(iter(files))).write_text("we")
-    copy_into(own, team)
-    assert files_below(team / "artifacts") == files
+    report = next(path for path in (team / "artifacts").rglob("file.txt") if path.read_text() == "the report")
+    report.write_text("a newer report")
+    assert copy_into(own, team).changed_files == 1
+    assert report.read_text() == "a newer report"
+
+
+def test_a_file_that_an_earlier_copy_left_without_its_run_is_written_again(own: Path, team: Path) -> None:
+    run = next(iter(contents(client_of(own))["runs"]))
+    left = team / "artifacts" / "2" / run / "artifacts" / "some folder" / "file.txt"
+    left.parent.mkdir(parents=True)
+    left.write_text("cut sho")
+    assert copy_into(own, team).changed_files == 0
+    assert left.read_text() in ("the report", "a figure")
 
 
 def test_a_store_that_came_from_another_machine_has_its_files_beside_it(made: Path, own: Path, team: Path) -> None:
