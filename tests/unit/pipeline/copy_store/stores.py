@@ -67,10 +67,11 @@ def copied(folder: Path, to: Path) -> Path:
     return to
 
 
-def copy_into(own: Path, team: Path) -> StoreCopy:
+def copy_into(own: Path, team: Path, artifacts: str | None = None) -> StoreCopy:
+    """`artifacts` is the server's folder for them, a URI too; by default one beside its database."""
     uris = (f"sqlite:///{folder}/mlflow.db" for folder in (own, team))
     with opened("--from", next(uris)) as source, opened("--to", next(uris)) as target:
-        return copy_store(source, target, Folder(str(team / "artifacts")), lambda line: None)
+        return copy_store(source, target, Folder(artifacts or str(team / "artifacts")), lambda line: None)
 
 
 def change(folder: Path, statement: str) -> None:

@@ -9,6 +9,7 @@ from pipeline.copy_store.rows import Counts
 from pipeline.errors import PipelineError, UsageError
 from tests.store_contents import contents
 from tests.unit.pipeline.copy_store.stores import change, client_of, copied, copy_into, make_own_store, record_files_in
+from vit.files.storage import Folder
 
 
 def files_below(folder: Path) -> dict[str, str]:
@@ -39,6 +40,13 @@ def test_files_lie_where_the_server_looks_for_them(own: Path, team: Path) -> Non
         assert client.get_model_version_download_uri("vit-x", version.version) == f"mlflow-artifacts:/{place}"
         assert (team / "artifacts" / place / "file.txt").read_text() == f"weights {version.version}"
     assert client.get_experiment("2").artifact_location == "mlflow-artifacts:/2"
+
+
+def test_files_go_into_an_object_store_too(own: Path, team: Path, s3_bucket: str) -> None:
+    for _ in range(2):
+        assert (copy_into(own, team, s3_bucket).files, list(team.glob("artifacts"))) == (4, [])
+    run = next(iter(contents(client_of(own))["runs"]))
+    assert Folder(f"{s3_bucket}/2/{run}/artifacts/some folder").read("file.txt") in (b"the report", b"a figure")
 
 
 def test_the_source_stays_as_it_is(own: Path, team: Path) -> None:
