@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline.config import refuse_unwritable_file, resolve_tracking_uri
 from pipeline.terminal.exits import run_command
 from pipeline.terminal.flags import Parser
-from pipeline.tracking.server import prepare_mlflow, refuse_missing_database
+from pipeline.tracking.server import prepare_mlflow
 
 if TYPE_CHECKING:
     from pipeline.copy_store.copying import StoreCopy
@@ -46,7 +46,6 @@ def _parser() -> Parser:
 def _copy(flags: Namespace) -> "StoreCopy":
     source = resolve_tracking_uri(flags.source)
     prepare_mlflow()
-    refuse_missing_database(source)
     # Only now: it takes seconds, which `--help` and bad usage should not.
     from pipeline.copy_store.copying import copy_store
     from pipeline.copy_store.tables import opened

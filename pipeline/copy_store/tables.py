@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import mlflow.store.model_registry.dbmodels.models
 import mlflow.store.tracking.dbmodels.models  # noqa: F401  (each import defines its part of the tables)
@@ -41,11 +42,7 @@ def opened(flag: str, uri: str) -> Iterator[sa.Engine]:
         UsageError: not a database's URI, or it holds no store of MLflow's.
         PipelineError: it cannot be opened, or fails within the block.
     """
-    if uri.startswith(("http://", "https://")):
-        raise UsageError(
-            f"{flag} is {uri}, but must be the server's database, such as postgresql+psycopg2:///mlflow: through the "
-            "server itself every run would get a new id"
-        )
+    _refuse_no_database(flag, uri)
     try:
         engine = sa.create_engine(uri)
         try:
@@ -58,3 +55,18 @@ def opened(flag: str, uri: str) -> Iterator[sa.Engine]:
         raise PipelineError(
             f"{flag} is {uri}, which cannot be used: {getattr(error, 'orig', None) or error}"
         ) from error
+
+
+def _refuse_no_database(flag: str, uri: str) -> None:
+    if uri.startswith(("http://", "https://")):
+        raise UsageError(
+            f"{flag} is {uri}, but must be the server's database, such as postgresql+psycopg2:///mlflow: through the "
+            "server itself every run would get a new id"
+        )
+    try:
+        url = sa.make_url(uri)
+    except sa.exc.ArgumentError as error:
+        raise UsageError(f"{flag} is {uri}, but must be a database's URI, such as sqlite:///mlflow.db") from error
+    # SQLite would make an empty one.
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
+        raise UsageError(f"{flag} is {uri}, but there is no such database")
