@@ -37,8 +37,10 @@ read_settings() {  # FILE of lines KEY=VALUE, which become variables
 }
 
 find_postgres() {  # puts PostgreSQL's newest binaries first on the PATH; PG_BIN says which to take instead
-    local bin=${PG_BIN:-$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)}
-    [ -z "$bin" ] || PATH=$bin:$PATH
+    local found  # the folder of Debian's client has no initdb
+    found=$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -n 1) || true
+    found=${PG_BIN:-${found%/initdb}}
+    [ -z "$found" ] || PATH=$found:$PATH
     command -v initdb >/dev/null && command -v pg_ctl >/dev/null ||
         fail "PostgreSQL is not installed: apt-get install postgresql, or name its programs' folder in PG_BIN"
 }

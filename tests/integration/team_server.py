@@ -17,7 +17,7 @@ from tests.integration.commands import ROOT, free_port, wait_until
 SERVE, ADD_USER = ROOT / "mlflow/serve.sh", ROOT / "mlflow/add_user.sh"
 ADMIN = ("admin", "administrators-own-1")
 SECRETS = {"SECRET_KEY": "signs-the-forms", "POSTGRES_PASSWORD": "of-the-database"}
-MADE_BY_DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+MADE_BY_DEBIAN = sorted(path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
 def postgres_programs() -> Path:
