@@ -4,6 +4,6 @@
 
 Imported by: `tune_spaces`, `config`, `trials`, `results`, `terminal`, `tracking`, `training`, `search`, `registry`,
 `page`, `session`, `planning`, `report`, `stages`, `train_actions`, `reproduce`, `sweep_actions`, `train`, `promote`,
-`diagnosis`, `predict`, `compare`.
+`diagnosis`, `predict`, `compare`, `copy_store`.
 Imports: nothing, being a command.
 """

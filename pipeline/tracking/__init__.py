@@ -3,6 +3,6 @@
 Knows nothing of Ray.
 
 Imported by: `graph`, `training`, `search`, `session`, `report`, `stages`, `train_actions`, `reproduce`,
-`sweep_actions`, `sweep`, `train`, `promote`, `ui`, `diagnosis`, `doctor`, `predict`, `compare`.
+`sweep_actions`, `sweep`, `train`, `promote`, `ui`, `diagnosis`, `doctor`, `predict`, `compare`, `copy_store`.
 Imports: `vit`, `tune_spaces`, `errors`, `trials`, `figures`.
 """

@@ -76,7 +76,7 @@ def assert_recorded_once(where: str | Path, storage: Path, stages: Sequence[str]
     assert {run.info.status for run in runs if run.data.tags["pipeline.kind"] != "trial"} == {"FINISHED"}
     for run in runs:
         if run.data.tags["pipeline.kind"] == "trial":
-            _assert_curves(client, run, history_of(storage, int(run.data.tags["pipeline.trial"])))
+            assert_curves(client, run, history_of(storage, int(run.data.tags["pipeline.trial"])))
 
 
 def _what(run: Run) -> str:
@@ -84,7 +84,8 @@ def _what(run: Run) -> str:
     return f"trial {tags['pipeline.trial']}" if "pipeline.trial" in tags else tags.get("pipeline.stage", "sweep")
 
 
-def _assert_curves(client: MlflowClient, run: Run, history: TrialHistory) -> None:
+def assert_curves(client: MlflowClient, run: Run, history: TrialHistory) -> None:
+    """Each epoch is in the run once, as in the trial's folder."""
     epochs = history.epochs
     assert [entry["epoch"] for entry in epochs] == list(range(1, len(epochs) + 1))
     for name in run.data.metrics:

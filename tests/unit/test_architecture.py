@@ -55,7 +55,7 @@ LAYERS = (
     "pipeline.session", "pipeline.planning",
     "pipeline.report", "pipeline.stages", "pipeline.train_actions", "pipeline.reproduce", "pipeline.sweep_actions",
     "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.ui",
-    "pipeline.diagnosis", "pipeline.doctor", "pipeline.predict", "pipeline.compare",
+    "pipeline.diagnosis", "pipeline.doctor", "pipeline.predict", "pipeline.compare", "pipeline.copy_store",
 )  # fmt: skip
 """Lowest first: a module imports its own layer and those before it."""
 FORBIDDEN = {
@@ -89,12 +89,17 @@ FORBIDDEN = {
     # They read what the tracking store and the registry hold, whoever wrote it.
     "pipeline.predict": {"pipeline.training", "pipeline.search", "pipeline.session", "pipeline.stages"},
     "pipeline.compare": {"pipeline.training", "pipeline.search", "pipeline.session", "pipeline.stages"},
+    "pipeline.copy_store": {
+        "pipeline.graph", "pipeline.training", "pipeline.search", "pipeline.registry", "pipeline.session",
+        "pipeline.planning", "pipeline.report", "pipeline.stages", "pipeline.train_actions", "pipeline.sweep_actions",
+        "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.ui", "pipeline.diagnosis", "pipeline.doctor",
+    },
 }  # fmt: skip
 """Lower layers that a layer must not import all the same."""
 LAZY = {
     # Bad usage and --help should not wait for the seconds that the frameworks take to import.
     "pipeline.sweep", "pipeline.train", "pipeline.doctor", "pipeline.promote.__main__", "pipeline.reproduce.__main__",
-    "pipeline.predict.__main__", "pipeline.compare.__main__",
+    "pipeline.predict.__main__", "pipeline.compare.__main__", "pipeline.copy_store.__main__",
     # matplotlib and altair, which only the side process of figures and the end of a sweep need.
     "pipeline.tracking.artifacts", "pipeline.report.recording", "pipeline.report.__main__",
     # Ray, which looking at what else was left does without.
@@ -128,6 +133,7 @@ FRAMEWORKS = {
     "pipeline/promote/rules.py": {"ray", "mlflow", "torch"},
     "pipeline/promote/": {"ray"},
     "pipeline/compare/": {"ray", "torch"},
+    "pipeline/copy_store/": {"ray", "torch"},
     # Workers that decode need no more than the pixels.
     "pipeline/predict/decoding.py": {"ray", "mlflow", "torch"},
     # The registered model holds a copy.

@@ -38,6 +38,7 @@ def _run(command: str, *arguments: str) -> tuple[int, set[str], str]:
         "pipeline.compare",
         "pipeline.report",
         "pipeline.reproduce",
+        "pipeline.copy_store",
     ],
 )
 def test_help_needs_no_framework(command: str) -> None:

@@ -89,7 +89,7 @@ APART = {
     "pipeline.stages",
     # Other commands.
     "pipeline.train", "pipeline.train_actions", "pipeline.session.train_session", "vit.training.overrides",
-    "pipeline.promote", "pipeline.reproduce", "pipeline.predict", "pipeline.compare",
+    "pipeline.promote", "pipeline.reproduce", "pipeline.predict", "pipeline.compare", "pipeline.copy_store",
     "pipeline.doctor", "pipeline.diagnosis", "pipeline.ui", "pipeline.report.__main__", "pipeline.report.sweep_choice",
     # Holds what the stages share. What it decides of them is among their settings, or measured by `SHARED_CODE`.
     "pipeline.session",

@@ -1,0 +1,69 @@
+"""The whole copy: refusals, files, rows, and reading all of it back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from pipeline.copy_store.experiments import source_experiments, take_up_experiments
+from pipeline.copy_store.files import copy_files, refuse_other_files
+from pipeline.copy_store.refusals import refuse_unfit, uncopied
+from pipeline.copy_store.relocation import Relocation
+from pipeline.copy_store.rows import Counts, refuse_other_rows, write_rows
+from vit.files.storage import Folder
+
+
+@dataclass(frozen=True)
+class StoreCopy:
+    """What is in the target now."""
+
+    experiments: dict[str, int]
+    """Their ids in the target, by name."""
+    files: int
+    size: int
+    """Bytes of all files."""
+    changed_files: int
+    """Of those that were in the target before, how many are not as in the source, and were kept."""
+    rows: dict[str, Counts]
+    """By table."""
+    left: dict[str, int]
+    """Rows that were not copied, by table."""
+
+
+def copy_store(source: sa.Engine, target: sa.Engine, artifacts: Folder, say: Callable[[str], None]) -> StoreCopy:
+    """Copies all that trainings and the registry wrote, and reads it back.
+
+    The files come first, then all rows in one transaction: cut off anywhere, the target has no run whose files are
+    missing, and the same call goes on.
+
+    Args:
+        source: a store that nothing writes to; it is only read.
+        target: a server's database; the server may run.
+        artifacts: where the server keeps its artifacts.
+        say: tells the user what comes next.
+
+    Raises:
+        UsageError: something stands in the way; nothing was written.
+        PipelineError: what was written does not read back the same.
+    """
+    folder = Path(str(source.url.database)).parent if source.dialect.name == "sqlite" else None
+    with source.connect() as ours:
+        with target.connect() as theirs:
+            refuse_unfit(ours, theirs)
+        found = source_experiments(ours, folder)
+        with target.begin() as theirs:
+            experiments = take_up_experiments(theirs, found)
+            relocation = Relocation(ours, theirs, experiments)
+        say(f"copying the files of {len(relocation.folders)} runs and models")
+        files = copy_files(relocation.folders, artifacts)
+        say("copying the rows")
+        with target.begin() as theirs:
+            rows = write_rows(ours, theirs, relocation)
+        say("reading all of it back")
+        refuse_other_files(files, artifacts)
+        with target.connect() as theirs:
+            refuse_other_rows(ours, theirs, relocation, rows)
+        ids = {each.name: each.new_id for each in experiments}
+        size, changed = sum(file.size for file in files), sum(file.changed for file in files)
+        return StoreCopy(ids, len(files), size, changed, rows, uncopied(ours))

@@ -1,0 +1,72 @@
+"""MLflow's tables: which are copied, in which order, and how a database is opened."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow.store.model_registry.dbmodels.models
+import mlflow.store.tracking.dbmodels.models  # noqa: F401  (each import defines its part of the tables)
+import sqlalchemy as sa
+from mlflow.store.db.base_sql_model import Base
+
+from pipeline.errors import PipelineError, UsageError
+
+COPIED = frozenset(
+    (
+        "experiment_tags", "runs", "params", "tags", "metrics", "latest_metrics", "datasets", "inputs", "input_tags",
+        "logged_models", "logged_model_params", "logged_model_metrics", "logged_model_tags", "registered_models",
+        "registered_model_tags", "registered_model_aliases", "model_versions", "model_version_tags",
+    )
+)  # fmt: skip
+"""All that trainings and the registry write, besides the experiments, whose ids the target gives."""
+WITHOUT_RECORDS = frozenset(("experiments", "workspaces"))
+"""Every store has rows there."""
+
+
+def table(name: str) -> sa.Table:
+    """A table of MLflow's, by its name in the database."""
+    found: sa.Table = Base.metadata.tables[name]
+    return found
+
+
+def copied_tables() -> list[sa.Table]:
+    """Those to copy, each after what its rows refer to."""
+    return [each for each in Base.metadata.sorted_tables if each.name in COPIED]
+
+
+@contextmanager
+def opened(flag: str, uri: str) -> Iterator[sa.Engine]:
+    """A database that MLflow has set up.
+
+    Raises:
+        UsageError: not a database's URI, or it holds no store of MLflow's.
+        PipelineError: it cannot be opened, or fails within the block.
+    """
+    _refuse_no_database(flag, uri)
+    try:
+        engine = sa.create_engine(uri)
+        try:
+            if not sa.inspect(engine).has_table("alembic_version"):
+                raise UsageError(f"{flag} is {uri}, but MLflow has no tables there: start the server on it once")
+            yield engine
+        finally:
+            engine.dispose()
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        raise PipelineError(
+            f"{flag} is {uri}, which cannot be used: {getattr(error, 'orig', None) or error}"
+        ) from error
+
+
+def _refuse_no_database(flag: str, uri: str) -> None:
+    if uri.startswith(("http://", "https://")):
+        raise UsageError(
+            f"{flag} is {uri}, but must be the server's database, such as postgresql+psycopg2:///mlflow: through the "
+            "server itself every run would get a new id"
+        )
+    try:
+        url = sa.make_url(uri)
+    except sa.exc.ArgumentError as error:
+        raise UsageError(f"{flag} is {uri}, but must be a database's URI, such as sqlite:///mlflow.db") from error
+    # SQLite would make an empty one.
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
+        raise UsageError(f"{flag} is {uri}, but there is no such database")
