@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_every_command_is_of_a_kind_that_is_run_here() -> None:
-    modules = "sweep|train|promote|reproduce|compare|predict|report|doctor|ui"
+    modules = "sweep|train|promote|reproduce|compare|predict|report|copy_store|doctor|ui"
     known = rf"make (sweep|test)|\. \.venv/bin/activate|python -m pipeline\.({modules})( .*)?"
     assert COMMANDS
     assert [command for command in COMMANDS if not re.fullmatch(known, command)] == []
