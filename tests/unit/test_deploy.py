@@ -201,7 +201,7 @@ def test_the_image_gets_all_that_the_installation_reads() -> None:
         word for line in re.findall(r"^COPY --chown=ray (.+)$", DOCKERFILE, re.MULTILINE) for word in line.split()[:-1]
     }
     needed = {"pyproject.toml", "constraints.txt", PROJECT["project"]["readme"]}
-    packages = {name.partition(".")[0] for name in PROJECT["tool"]["setuptools"]["packages"]}
+    packages = {name.rstrip("*") for name in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]}
     assert copied == needed | packages
     assert all((ROOT / name).exists() for name in copied)
 
