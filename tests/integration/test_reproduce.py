@@ -15,7 +15,7 @@ from tests.integration.readme import commands_of
 from vit.data.dataset import DataConfig, load_dataset
 from vit.files.storage import Folder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 TRAIN = (
     "--dataset", "digits", "--train-limit", "60", "--recipe", "fast30", "--epochs", "2", "--set", "depth=1",
     "--seed", "5", "--precision", "fp32", "--register",
@@ -23,7 +23,7 @@ TRAIN = (
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
     folder = tmp_path_factory.mktemp("reproduce")
     done = run_here("pipeline.train", folder, *TRAIN)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
@@ -31,11 +31,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def where(store: Path) -> tuple[str, ...]:
+    """The flags by which a command elsewhere finds the versions, and the training of the test before."""
+    return "--tracking-uri", f"sqlite:///{store}/mlflow.db", "--storage", str(store / "again")
+
+
 def test_it_comes_out_the_same_bit_for_bit_elsewhere_on_this_machine(store: Path, tmp_path: Path) -> None:
     """From the passport alone: in another folder, without a word on recipe, images or seed."""
     ((module, model),) = commands_of("pipeline.reproduce")
-    where, result = ("--tracking-uri", f"sqlite:///{store}/mlflow.db"), tmp_path / "result.json"
-    done = run_here(module, tmp_path, model, *where, "--json", str(result))
+    result = tmp_path / "result.json"
+    done = run_here(module, tmp_path, model, *where(store), "--json", str(result))
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     assert "nothing differs" in done.stdout
     assert "the same, bit for bit: validation " in done.stdout
@@ -68,11 +73,10 @@ def test_a_training_that_comes_out_otherwise_is_told(store: Path, tmp_path: Path
     assert passport is not None
     measured = TestFigures(passport.figures.measured.test_digest, 1, 359, passport.figures.measured.val_accuracy)
     forged = replace(passport, weights_digest="0" * 64, figures=replace(passport.figures, measured=measured))
-    (weights,) = store.glob("sweeps/train-*/trials/00000")
+    (weights,) = store.glob("sweeps/train-*/trials/00000")  # where the first command kept them
     images = load_dataset(DataConfig("digits")).validation.images[:2]
     version = register(client, forged, Folder(str(weights)), images)
-    where = ("--tracking-uri", f"sqlite:///{store}/mlflow.db", "--storage", str(store / "sweeps"))
-    done = run_here("pipeline.reproduce", tmp_path, f"models:/vit-digits/{version}", *where)
+    done = run_here("pipeline.reproduce", tmp_path, f"models:/vit-digits/{version}", *where(store))
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stderr.startswith("error: not the same bits, though nothing differs; within the 95% interval of ")
 

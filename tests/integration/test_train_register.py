@@ -8,7 +8,7 @@ from tests.integration.commands import run_here, runs_of
 from tests.integration.readme import commands_of
 from vit.files.storage import WEIGHTS_FILE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 SHORT = ("--train-limit", "40", "--epochs", "1", "--precision", "fp32")
 TRAIN = ("--dataset", "digits", *SHORT)
