@@ -7,12 +7,16 @@ import json
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.config import refuse_unwritable_file, resolve_tracking_uri
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import UsageError
 from pipeline.terminal.exits import run_command
 from pipeline.terminal.flags import Parser
-from pipeline.tracking.server import open_client, prepare_mlflow, refuse_missing_database, refuse_unreachable
+from pipeline.tracking.server import existing_store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 def build_parser() -> Parser:
@@ -39,27 +43,18 @@ def main() -> None:
         refuse_unwritable_file(flag, file)
     if flags.out is not None and flags.out.suffix.lower() != ".md":
         raise UsageError(f"--out is {flags.out}, but must end in .md")
-    uri = resolve_tracking_uri(flags.tracking_uri)
-    prepare_mlflow()
-    refuse_unreachable(uri)
-    refuse_missing_database(uri)
-    # Only now: it takes seconds, which `--help` and bad usage should not.
-    from mlflow.exceptions import MlflowException
-
-    try:
-        _compare(uri, flags)
-    except MlflowException as error:
-        raise PipelineError(f"MLflow at {uri}: {error.message}") from error
+    with existing_store(resolve_tracking_uri(flags.tracking_uri)) as client:
+        _compare(client, flags)
 
 
-def _compare(uri: str, flags: Namespace) -> None:
+def _compare(client: "MlflowClient", flags: Namespace) -> None:
+    # Only now: these take seconds to import, and bad usage should not wait for them.
     from pipeline.compare.comparison import compare
     from pipeline.compare.evidence import gather
     from pipeline.compare.subjects import SubjectFinder
     from pipeline.compare.tables import print_sections, sections, to_markdown
     from pipeline.terminal.console import plain_or_live
 
-    client = open_client(uri)
     models = [gather(client, subject) for subject in SubjectFinder(client).find(flags.models, flags.sweep)]
     comparison = compare(models)
     shown = list(sections(models, comparison))

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import UsageError
+from pipeline.registry.versions import get_version
 from pipeline.tracking.pages import all_pages
 
 _KINDS = ("train", "trial", "finalist", "audit", "reproduce")
@@ -58,7 +58,7 @@ class SubjectFinder:
             return _trained(name, self._trial(int(name), parents))
         plain = name.removeprefix("models:/")
         if "@" in plain or "/" in plain:
-            return self._version(name, plain)
+            return self._version(name)
         run = self._run_by_id(name) or self._newest(_named(name), parents)
         if run is None:
             where = "" if parents is None else " of the sweep"
@@ -88,19 +88,12 @@ class SubjectFinder:
             raise UsageError(f"{number} is no trial of {sweep}: give the number of one that has begun")
         return run
 
-    def _version(self, name: str, plain: str) -> Subject:
+    def _version(self, name: str) -> Subject:
         try:
-            version = self._registered(plain)
+            version = get_version(self._client, name)
             return _trained(name, self._client.get_run(str(version.run_id)), version.tags)
         except MlflowException as error:
             raise UsageError(f"{name} is no registered version: {error.message}") from error
-
-    def _registered(self, plain: str) -> ModelVersion:
-        model, at, alias = plain.partition("@")
-        if at:
-            return self._client.get_model_version_by_alias(model, alias)
-        model, _, number = plain.rpartition("/")
-        return self._client.get_model_version(model, number)
 
     def _run_by_id(self, run_id: str) -> Run | None:
         try:

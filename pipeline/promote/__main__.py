@@ -9,7 +9,7 @@ from pipeline.errors import GateRefusedError, PipelineError
 from pipeline.promote.flags import build_parser, check_flags, gate_config_of
 from pipeline.promote.notification import notify
 from pipeline.terminal.exits import run_command
-from pipeline.tracking.server import open_client, prepare_mlflow, refuse_missing_database, refuse_unreachable
+from pipeline.tracking.server import existing_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,21 +25,12 @@ def main() -> None:
 def _run(flags: argparse.Namespace) -> None:
     check_flags(flags)
     gate_config_of(flags)
-    uri = resolve_tracking_uri(flags.tracking_uri)
-    prepare_mlflow()
-    refuse_unreachable(uri)
-    refuse_missing_database(uri)
-    # Only now: it takes seconds, which `--help` and bad usage should not.
-    from mlflow.exceptions import MlflowException
+    with existing_store(resolve_tracking_uri(flags.tracking_uri)) as client:
+        # Only now: it takes seconds, which `--help` and bad usage should not.
+        from pipeline.registry.versions import model_name_of
 
-    from pipeline.registry.versions import model_name_of
-
-    model_name = flags.model or model_name_of(flags.dataset)
-    act = _show_history if flags.history else _roll_back if flags.rollback else _promote
-    try:
-        act(open_client(uri), model_name, flags)
-    except MlflowException as error:
-        raise PipelineError(f"MLflow at {uri}: {error.message}") from error
+        act = _show_history if flags.history else _roll_back if flags.rollback else _promote
+        act(client, flags.model or model_name_of(flags.dataset), flags)
 
 
 def _promote(client: "MlflowClient", model_name: str, flags: argparse.Namespace) -> None:

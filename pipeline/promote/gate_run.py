@@ -1,17 +1,15 @@
 """The gate's run in MLflow: it counts as a read of the test images, and keeps what was measured."""
 
-import shlex
 import shutil
 import socket
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import without_passwords
 from pipeline.promote.verdict import Verdict
 from pipeline.session.lock import locked
+from pipeline.terminal.command_line import command_line
 from pipeline.tracking.test_set_reads import record_test_set_read
 from pipeline.tracking.tracker import Tracker
 
@@ -67,7 +65,7 @@ def gate_run(uri: str, model_name: str, versions: tuple[int, int | None], test_d
     folder = tempfile.mkdtemp(prefix="vit-gate-")
     tags = {
         "pipeline.kind": "gate",
-        "pipeline.command": without_passwords(shlex.join(["python", "-m", "pipeline.promote", *sys.argv[1:]])),
+        "pipeline.command": command_line("pipeline.promote"),
         "pipeline.folder": folder,
         "pipeline.host": socket.gethostname(),
         "pipeline.challenger": str(challenger),

@@ -91,18 +91,24 @@ def find_version(client: MlflowClient, model: str) -> ModelVersion:
     Raises:
         UsageError: it is neither, or there is no such version.
     """
-    named = re.fullmatch(r"(?:models:/)?([^/@:]+)(?:@([^/@:]+)|/(\d+))", model)
-    if named is None:
+    if not re.fullmatch(r"(models:/)?[^/@:]+(@[^/@:]+|/\d+)", model):
         raise UsageError(f"the model is {model!r}, but must be models:/NAME@ALIAS or models:/NAME/VERSION")
-    name, alias, number = named.groups()
     try:
-        if number is not None:
-            return client.get_model_version(name, number)
-        return client.get_model_version_by_alias(name, alias)
+        return get_version(client, model)
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         raise UsageError(f"the model is {model!r}, but there is no such version: {error.message}") from error
+
+
+def get_version(client: MlflowClient, model: str) -> ModelVersion:
+    """The same, with MLflow's own errors: MlflowException where there is none, or the name is none."""
+    plain = model.removeprefix("models:/")
+    name, at, alias = plain.partition("@")
+    if at:
+        return client.get_model_version_by_alias(name, alias)
+    name, _, number = plain.rpartition("/")
+    return client.get_model_version(name, number)
 
 
 def aliases_of(client: MlflowClient, model_name: str) -> dict[str, int]:

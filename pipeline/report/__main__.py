@@ -8,10 +8,9 @@ from argparse import Namespace
 from pathlib import Path
 
 from pipeline.config import refuse_unwritable_file, resolve_tracking_uri
-from pipeline.errors import PipelineError
 from pipeline.terminal.exits import run_command
 from pipeline.terminal.flags import Parser
-from pipeline.tracking.server import open_client, prepare_mlflow, refuse_missing_database, refuse_unreachable
+from pipeline.tracking.server import existing_store
 
 
 def build_parser() -> Parser:
@@ -33,27 +32,19 @@ def main() -> None:
     flags = build_parser().parse_args()
     refuse_unwritable_file("--out", flags.out)
     refuse_unwritable_file("--json", flags.json)
-    uri = resolve_tracking_uri(flags.tracking_uri)
-    prepare_mlflow()
-    refuse_unreachable(uri)
-    refuse_missing_database(uri)
-    _make(flags, uri)
+    _make(flags, resolve_tracking_uri(flags.tracking_uri))
 
 
 def _make(flags: Namespace, uri: str) -> None:
-    # Only now: these take seconds to import, and bad usage should not wait for them.
-    from mlflow.exceptions import MlflowException
+    with existing_store(uri) as client:
+        # Only now: these take seconds to import, and bad usage should not wait for them.
+        from pipeline.page.sweep_records import read_sweep
+        from pipeline.report.sweep_choice import find_sweep
 
-    from pipeline.page.page import render_page, sections_of
-    from pipeline.page.sweep_records import read_sweep
-    from pipeline.report.sweep_choice import find_sweep
-
-    client = open_client(uri)
-    try:
         run = find_sweep(client, flags.sweep)
         records = read_sweep(client, run.info.run_id)
-    except MlflowException as error:
-        raise PipelineError(f"MLflow at {uri}: {error.message}") from error
+    from pipeline.page.page import render_page, sections_of
+
     sections = sections_of(records)
     left_out = {section.anchor: section.left_out for section in sections if section.left_out}
     name = str(run.info.run_name)

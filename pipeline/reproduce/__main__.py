@@ -13,7 +13,7 @@ from pipeline.config import TrainConfig, refuse_unwritable_file, resolve_trackin
 from pipeline.errors import PipelineError, UsageError
 from pipeline.terminal.exits import run_command
 from pipeline.terminal.flags import Parser
-from pipeline.tracking.server import open_client, prepare_mlflow, refuse_missing_database, refuse_unreachable
+from pipeline.tracking.server import existing_store
 
 if TYPE_CHECKING:
     from pipeline.registry.passport import Passport
@@ -42,7 +42,6 @@ def main() -> None:
 
 
 def _run(flags: argparse.Namespace) -> dict[str, Any]:
-    prepare_mlflow()
     passport = _passport(flags)
     # Only now: these take seconds to import, and bad usage should not wait for them.
     from pipeline.reproduce.actions import say_differences, train_again
@@ -62,19 +61,11 @@ def _run(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def _passport(flags: argparse.Namespace) -> "Passport":
-    from mlflow.exceptions import MlflowException
+    with existing_store(resolve_tracking_uri(flags.tracking_uri)) as client:
+        from pipeline.registry.passport import read_passport
+        from pipeline.registry.versions import find_version
 
-    from pipeline.registry.passport import read_passport
-    from pipeline.registry.versions import find_version
-
-    uri = resolve_tracking_uri(flags.tracking_uri)
-    refuse_unreachable(uri)
-    refuse_missing_database(uri)
-    client = open_client(uri)
-    try:
         passport = read_passport(client, find_version(client, flags.model))
-    except MlflowException as error:
-        raise PipelineError(f"MLflow at {uri}: {error.message}") from error
     if passport is None:
         raise UsageError(f"the model is {flags.model!r}, but must be a version with a passport: this one has none")
     return passport

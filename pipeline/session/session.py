@@ -1,8 +1,6 @@
 """One command under way: its configuration, its data set, its tools."""
 
-import shlex
 import socket
-import sys
 import threading
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Generic, TypeVar
@@ -11,10 +9,10 @@ from rich.console import Console
 
 from pipeline.cluster.allotment import Allotment
 from pipeline.config import CommandConfig, experiment_name, resolve_tracking_uri
-from pipeline.errors import without_passwords
 from pipeline.results.confirmation import FullLengthRun
 from pipeline.session.folder import FETCHED_FOLDER, RAY_TRAIN_FOLDER, TRIALS_FOLDER, TUNE_FOLDER
 from pipeline.session.memory import SessionMemory
+from pipeline.terminal.command_line import command_line
 from pipeline.terminal.interrupt import Interrupt
 from pipeline.tracking.artifacts import ArtifactMaker
 from pipeline.tracking.events import DatasetReference
@@ -104,7 +102,7 @@ class Session(ABC, Generic[C]):
 
     @property
     def command_line(self) -> str:
-        return without_passwords(shlex.join(["python", "-m", self.command, *sys.argv[1:]]))
+        return command_line(self.command)
 
     def say(self, line: str) -> None:
         self.console.out(line, highlight=False)

@@ -95,6 +95,29 @@ def open_client(uri: str) -> "MlflowClient":
 
 
 @contextmanager
+def existing_store(uri: str) -> "Iterator[MlflowClient]":
+    """A client of a store that is there already, for commands that read or change what it holds.
+
+    Args:
+        uri: as `pipeline.config.resolve_tracking_uri` gives it.
+
+    Raises:
+        UsageError: there is no such store, or it cannot be used (`refuse_unreachable`).
+        PipelineError: it cannot be opened, or refuses something within the block.
+    """
+    prepare_mlflow()
+    refuse_unreachable(uri)
+    refuse_missing_database(uri)
+    # Only now: it takes seconds, which `--help` and bad usage should not.
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield open_client(uri)
+    except MlflowException as error:
+        raise PipelineError(f"MLflow at {uri}: {error.message}") from error
+
+
+@contextmanager
 def database_lock(uri: str) -> Iterator[None]:
     """A lock: two processes that create the same SQLite database at once would both fail.
 
