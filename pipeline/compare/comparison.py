@@ -120,7 +120,8 @@ def _classes(models: Sequence[Evidence]) -> tuple[ClassAccuracies | None, tuple[
     if names is None or any(model.class_names != names for model in models):
         return None, ("accuracy by class is left out: the models do not know the same classes",)
     if _same_test(models):
-        return ClassAccuracies("test", _by_class(names, [_test_confusion(model, len(names)) for model in models])), ()
+        tested = [model.test.confusion(len(names)) for model in models if model.test is not None]
+        return ClassAccuracies("test", _by_class(names, tested)), ()
     matrices = [model.confusion for model in models if model.confusion is not None]
     if len(matrices) < len(models):
         return None, ("accuracy by class is left out: not all models have figures of the same images",)
@@ -132,13 +133,6 @@ def _classes(models: Sequence[Evidence]) -> tuple[ClassAccuracies | None, tuple[
 def _same_test(models: Sequence[Evidence]) -> bool:
     digests = {model.test_digest for model in models}
     return all(model.test is not None for model in models) and len(digests) == 1 and None not in digests
-
-
-def _test_confusion(model: Evidence, classes: int) -> NDArray[np.int64]:
-    matrix = np.zeros((classes, classes), np.int64)
-    if model.test is not None:
-        np.add.at(matrix, (model.test.labels, model.test.predicted), 1)
-    return matrix
 
 
 def _by_class(names: Sequence[str], matrices: Sequence[NDArray[np.int64]]) -> dict[str, Row]:

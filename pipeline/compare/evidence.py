@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from pipeline.compare.subjects import Subject
+from pipeline.tracking.run_files import fetch_file
 from pipeline.tracking.test_set_reads import TEST_SET_READ_TAG
+from pipeline.tracking.weights import ARTIFACTS
 from pipeline.trials.folder import CONFUSION_FILE
-from pipeline.trials.predictions import Predictions
+from pipeline.trials.predictions import PREDICTIONS_FILE, Predictions
 from vit.files.storage import CONFIG_FILE
 
 _VERSION_TEST_DIGEST = "pipeline.test_digest"
@@ -46,9 +47,10 @@ def gather(client: MlflowClient, subject: Subject) -> Evidence:
     run = subject.run
     tags, run_id = run.data.tags, run.info.run_id
     with tempfile.TemporaryDirectory() as folder:
-        config = _fetched(client, run_id, f"checkpoint/{CONFIG_FILE}", folder)
-        confusion = _fetched(client, run_id, f"checkpoint/{CONFUSION_FILE}", folder)
-        predictions = _fetched(client, run_id, "evaluation/test_predictions.csv", folder)
+        scratch = Path(folder)
+        config = fetch_file(client, scratch, run_id, f"{ARTIFACTS}/{CONFIG_FILE}")
+        confusion = fetch_file(client, scratch, run_id, f"{ARTIFACTS}/{CONFUSION_FILE}")
+        predictions = fetch_file(client, scratch, run_id, PREDICTIONS_FILE)
         return Evidence(
             subject.name,
             run_id,
@@ -63,14 +65,6 @@ def gather(client: MlflowClient, subject: Subject) -> Evidence:
             None if predictions is None else Predictions.read(predictions),
             subject.version_tags.get(_VERSION_TEST_DIGEST) or _test_digest(client, subject),
         )
-
-
-def _fetched(client: MlflowClient, run_id: str, path: str, folder: str) -> Path | None:
-    """A copy of a run's file; None where the run has none."""
-    try:
-        return Path(client.download_artifacts(run_id, path, folder))
-    except (MlflowException, OSError):
-        return None
 
 
 def _test_digest(client: MlflowClient, subject: Subject) -> str | None:

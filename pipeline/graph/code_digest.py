@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLLOWED = (
     "vit", "tune_spaces", "pipeline.charts", "pipeline.figures", "pipeline.page", "pipeline.registry",
     "pipeline.report", "pipeline.results", "pipeline.search", "pipeline.stages", "pipeline.statistics",
-    "pipeline.training", "pipeline.trials", "pipeline.planning.deadline",
-    "pipeline.tracking.pages", "pipeline.tracking.test_set_reads", "pipeline.tracking.weights",
+    "pipeline.training", "pipeline.trials", "pipeline.planning.deadline", "pipeline.tracking.pages",
+    "pipeline.tracking.run_files", "pipeline.tracking.test_set_reads", "pipeline.tracking.weights",
 )  # fmt: skip
 """Packages whose code can change a stage's output: followed through imports. The rest cannot: it shows progress, holds
 resources, or keeps records (a run's metrics, figures and predictions: those of a training that has ended stay as they

@@ -3,5 +3,5 @@
 Each section is a function of the records; where they lack what it needs, the page says so in its place.
 
 Imported by: `report`.
-Imports: `vit`, `errors`, `statistics`, `trials`, `charts`, `figures`.
+Imports: `vit`, `errors`, `statistics`, `trials`, `charts`, `figures`, `tracking`.
 """

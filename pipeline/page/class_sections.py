@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.charts.class_charts import class_accuracies, confusion_matrix
 from pipeline.charts.style import Values
 from pipeline.page.blocks import Block, Chart, NotRecordedError, Picture, Pictures, Row, Table, Text
-from pipeline.page.confusions import confusion_of, most_confused
+from pipeline.page.confusions import most_confused
 from pipeline.page.mistakes import Mistakes
 from pipeline.page.number_texts import percent
 from pipeline.page.pictures import picture, picture_with_map
@@ -126,7 +126,7 @@ def _cut(shown: Sequence[int], names: Sequence[str]) -> str:
 
 def confusions(records: SweepRecords) -> list[Block]:
     predictions, names = _winner(records), records.class_names
-    matrix, shown = confusion_of(predictions, len(names)), _hardest(predictions, names)
+    matrix, shown = predictions.confusion(len(names)), _hardest(predictions, names)
     totals = matrix.sum(axis=1)
     cells: Values = [
         {

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.trials.predictions import Predictions
-
 
 @dataclass(frozen=True)
 class Confusion:
@@ -27,12 +25,6 @@ class Confusion:
     def in_words(self, class_names: Sequence[str]) -> str:
         """`cat taken for dog: 264 of 1,000`."""
         return f"{class_names[self.true]} taken for {class_names[self.predicted]}: {self.count:,} of {self.total:,}"
-
-
-def confusion_of(predictions: Predictions, num_classes: int) -> NDArray[np.int64]:
-    """(num_classes, num_classes) images: rows are true classes, columns predicted ones."""
-    cells = np.bincount(predictions.labels * num_classes + predictions.predicted, minlength=num_classes**2)
-    return cells.astype(np.int64).reshape(num_classes, num_classes)
 
 
 def most_confused(confusion: NDArray[np.int64], count: int) -> list[Confusion]:

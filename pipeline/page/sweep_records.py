@@ -11,19 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
 from pipeline.errors import PipelineError
 from pipeline.page.mistakes import Mistakes
 from pipeline.page.recorded_trials import RecordedEpoch, RecordedTrial
 from pipeline.page.time_use import training_seconds
-from pipeline.trials.predictions import Predictions
+from pipeline.tracking.run_files import fetch_file, none_where_gone
+from pipeline.trials.predictions import PREDICTIONS_FILE, Predictions
 from vit.files.storage import CONCURRENT_READS
 
 SUMMARY_FILE, MISTAKES_FILE = "summary.json", "mistakes.npz"
 """Artifacts of the sweep's run."""
-PREDICTIONS_FILE = "evaluation/test_predictions.csv"
-"""Artifact of each training that has been measured on the test images."""
 WINNER, PUBLISHED, CHAMPION = "winner", "published", "champion"
 """The models that are compared class by class."""
 _CURVES = ("val/accuracy", "images_per_second", "epoch_seconds")
@@ -55,11 +53,11 @@ def read_sweep(client: MlflowClient, run_id: str) -> SweepRecords:
         MlflowException: the store does not answer.
     """
     with _scratch() as scratch:
-        summary_file = _fetch(client, scratch, run_id, SUMMARY_FILE)
+        summary_file = fetch_file(client, scratch, run_id, SUMMARY_FILE)
         if summary_file is None:
             raise PipelineError(f"run {run_id} holds no {SUMMARY_FILE}: a sweep writes it when it comes to its report")
         summary = json.loads(summary_file.read_text())
-        mistakes_file = _fetch(client, scratch, run_id, MISTAKES_FILE)
+        mistakes_file = fetch_file(client, scratch, run_id, MISTAKES_FILE)
         mistakes = None if mistakes_file is None else Mistakes.read(mistakes_file)
     return SweepRecords(summary, _read_trials(client, summary), read_predictions(client, summary), mistakes)
 
@@ -77,7 +75,7 @@ def read_predictions(client: MlflowClient, summary: Mapping[str, Any]) -> dict[s
     found = {}
     with _scratch() as scratch:
         for model, run_id in run_ids.items():
-            file = None if run_id is None else _fetch(client, scratch, run_id, PREDICTIONS_FILE)
+            file = None if run_id is None else fetch_file(client, scratch, run_id, PREDICTIONS_FILE)
             predictions = None if file is None else Predictions.read(file)
             if predictions is not None:
                 found[model] = predictions
@@ -90,27 +88,6 @@ def _scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _fetch(client: MlflowClient, scratch: Path, run_id: str, path: str) -> Path | None:
-    """A copy of a run's artifact, in `scratch`; None where there is none, or no such run."""
-    folder = scratch / run_id
-    folder.mkdir(exist_ok=True)
-    with _none_where_gone():
-        present = client.list_artifacts(run_id, path.rpartition("/")[0] or None)
-        if path in {file.path for file in present}:
-            return Path(client.download_artifacts(run_id, path, str(folder)))
-    return None
-
-
-@contextmanager
-def _none_where_gone() -> Iterator[None]:
-    """Leaves the block where MLflow knows no such run or version; other errors are errors."""
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-
-
 def _read_trials(client: MlflowClient, summary: Mapping[str, Any]) -> list[RecordedTrial]:
     images = summary["dataset"]["train_images"]
     with ThreadPoolExecutor(CONCURRENT_READS) as pool:
@@ -119,7 +96,7 @@ def _read_trials(client: MlflowClient, summary: Mapping[str, Any]) -> list[Recor
 
 
 def _read_trial(client: MlflowClient, images: int, row: Mapping[str, Any]) -> RecordedTrial | None:
-    with _none_where_gone():
+    with none_where_gone():
         info = client.get_run(row["run_id"]).info
         accuracies, speeds, seconds = (
             {metric.step: metric for metric in client.get_metric_history(row["run_id"], name)} for name in _CURVES
@@ -144,7 +121,7 @@ def _read_trial(client: MlflowClient, images: int, row: Mapping[str, Any]) -> Re
 def _best_run_id(client: MlflowClient, model: Mapping[str, Any]) -> str | None:
     """The training of a confirmed model whose weights represent it; None where it is gone."""
     for run_id in model["run_ids"]:
-        with _none_where_gone():
+        with none_where_gone():
             if client.get_run(run_id).data.tags.get("pipeline.confirm_seed") == str(model["best_seed"]):
                 return str(run_id)
     return None
@@ -154,7 +131,7 @@ def _champion_run_id(client: MlflowClient, summary: Mapping[str, Any]) -> str | 
     registry = summary["registry"]
     if registry["champion_version"] in (None, registry["version"]):
         return None
-    with _none_where_gone():
+    with none_where_gone():
         version = client.get_model_version(registry["model"], str(registry["champion_version"]))
         if version.tags.get("pipeline.test_digest") == summary["dataset"]["test_digest"]:
             return version.run_id

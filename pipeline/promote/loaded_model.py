@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import mlflow.pytorch
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -13,17 +12,20 @@ from pipeline.errors import GateRefusedError
 from pipeline.promote.model_copy import ModelCopy
 from pipeline.promote.test_images import TestImages
 from pipeline.registry.model_files import DATA
-from vit.files.serving import LABELS_FILE
-
-_BATCH = 256
+from vit.files.serving import LABELS_FILE, Predictor
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A program that turns uint8 images (N, H, W, C) into probabilities (N, num_classes), on the CPU."""
+    """A version that has been loaded, on the CPU."""
 
     copy: ModelCopy
-    program: nn.Module
+    predictor: Predictor
+
+    @property
+    def program(self) -> nn.Module:
+        """uint8 images (N, H, W, C) to probabilities (N, num_classes)."""
+        return self.predictor.program
 
     @property
     def parameters(self) -> int:
@@ -31,9 +33,7 @@ class LoadedModel:
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, num_classes) for uint8 images (N, H, W, C)."""
-        with torch.inference_mode():
-            batches = [self.program(torch.tensor(images[at : at + _BATCH])) for at in range(0, len(images), _BATCH)]
-        found: NDArray[np.float32] = torch.cat(batches).numpy()
+        found: NDArray[np.float32] = self.predictor.probabilities(images)
         return found
 
 
@@ -54,4 +54,4 @@ def load_model(copy: ModelCopy, test: TestImages) -> LoadedModel:
         raise GateRefusedError(f"{who} knows the classes {class_names}, but the test images have {test.class_names}")
     if shape != test.images.images.shape[1:]:
         raise GateRefusedError(f"{who} takes images of {shape}, but the test images are {test.images.images.shape[1:]}")
-    return LoadedModel(copy, program)
+    return LoadedModel(copy, Predictor(program, list(class_names), shape))

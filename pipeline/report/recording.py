@@ -86,12 +86,11 @@ def _draw_figures(folder: Path, summary: Mapping[str, Any], predictions: Predict
 
 def _draw_classes(folder: Path, title: str, summary: Mapping[str, Any], predictions: Predictions) -> None:
     from pipeline.figures.trial_figures import draw_class_accuracy, draw_confusion_matrix
-    from pipeline.page.confusions import confusion_of
 
     accuracies = summary["winner"]["test_class_accuracy"]
     names = list(accuracies)
     draw_class_accuracy(str(folder / "class_accuracy.png"), title, names, list(accuracies.values()))
-    confusion = confusion_of(predictions, len(names))
+    confusion = predictions.confusion(len(names))
     draw_confusion_matrix(str(folder / "confusion_matrix.png"), title, names, confusion)
 
 

@@ -2,7 +2,7 @@
 
 Knows nothing of Ray.
 
-Imported by: `graph`, `training`, `search`, `session`, `report`, `stages`, `train_actions`, `reproduce`,
+Imported by: `graph`, `training`, `search`, `page`, `session`, `report`, `stages`, `train_actions`, `reproduce`,
 `sweep_actions`, `sweep`, `train`, `promote`, `ui`, `diagnosis`, `doctor`, `predict`, `compare`, `copy_store`.
 Imports: `vit`, `tune_spaces`, `errors`, `trials`, `figures`.
 """

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from pipeline.errors import PipelineError, disk_full
 from pipeline.trials.folder import CONFUSION_FILE, TrialHistory, read_confusion
-from pipeline.trials.predictions import Predictions
+from pipeline.trials.predictions import PREDICTIONS_FILE, Predictions
 from vit.files.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
 
 BEGUN = ".begun"
@@ -175,8 +175,9 @@ def make_test_artifacts(
     predictions: Predictions,
 ) -> None:
     """The same figures over the test images, and what was said of each of them."""
-    with _whole(out / "evaluation") as evaluation:
-        predictions.write(evaluation / "test_predictions.csv")
+    file = out / PREDICTIONS_FILE
+    with _whole(file.parent) as evaluation:
+        predictions.write(evaluation / file.name)
     with _whole(out / "figures") as figures:
         _draw_classes(figures, "test_", f"{title}: test images", class_names, confusion)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+PREDICTIONS_FILE = "evaluation/test_predictions.csv"
+"""Artifact of each training that has been measured on the test images."""
 _COLUMNS = ("label", "predicted", "confidence", "label_probability")
 _DIGITS = 9
 """Of a probability: all that float32 holds."""
@@ -41,6 +43,11 @@ class Predictions:
             probabilities[each, predicted].astype(np.float64),
             probabilities[each, labels].astype(np.float64),
         )
+
+    def confusion(self, num_classes: int) -> NDArray[np.int64]:
+        """(num_classes, num_classes) images: rows are true classes, columns predicted ones."""
+        cells = np.bincount(self.labels * num_classes + self.predicted, minlength=num_classes**2)
+        return cells.astype(np.int64).reshape(num_classes, num_classes)
 
     def write(self, path: Path) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from pipeline.page.confusions import Confusion, confusion_of, most_confused
+from pipeline.page.confusions import Confusion, most_confused
 from pipeline.trials.predictions import Predictions
 
 NAMES = ["cat", "dog", "ship"]
@@ -18,7 +18,7 @@ def predictions(labels: list[int], predicted: list[int]) -> Predictions:
 def test_the_matrix_is_scikit_learns() -> None:
     random = np.random.default_rng(0)
     labels, predicted = random.integers(0, 4, (2, 200)).tolist()
-    found = confusion_of(predictions(labels, predicted), 5)
+    found = predictions(labels, predicted).confusion(5)
     assert found.tolist() == confusion_matrix(labels, predicted, labels=range(5)).tolist()
 
 

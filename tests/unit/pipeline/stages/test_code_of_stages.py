@@ -70,6 +70,7 @@ RUN_BY: dict[str, tuple[str, ...]] = {
         "pipeline/report/note.py", "pipeline/report/recording.py", "pipeline/report/summary.py",
         "pipeline/report/summary_lines.py", "pipeline/report/winner_mistakes.py",
         "pipeline/results/audit_verdict.py", "pipeline/results/confirmation.py", "pipeline/statistics/intervals.py",
+        "pipeline/tracking/run_files.py",
         "pipeline/statistics/bootstrap.py", "pipeline/statistics/paired.py", "vit/model/attention_rollout.py",
         "vit/model/work.py",
     ),

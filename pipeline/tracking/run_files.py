@@ -1,0 +1,33 @@
+"""Reading a run's files back."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+
+def fetch_file(client: MlflowClient, scratch: Path, run_id: str, path: str) -> Path | None:
+    """A copy of a run's artifact, in `scratch`; None where there is none, or no such run.
+
+    Raises:
+        MlflowException: the store does not answer.
+    """
+    folder = scratch / run_id
+    folder.mkdir(exist_ok=True)
+    with none_where_gone():
+        present = client.list_artifacts(run_id, path.rpartition("/")[0] or None)
+        if path in {file.path for file in present}:
+            return Path(client.download_artifacts(run_id, path, str(folder)))
+    return None
+
+
+@contextmanager
+def none_where_gone() -> Iterator[None]:
+    """Leaves the block where MLflow knows no such run or version; other errors are errors."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
