@@ -7,7 +7,6 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.registry.model_card import model_card
 from pipeline.registry.passport import Passport
-from pipeline.registry.served_model import log_served_model
 from pipeline.registry.versions import CHALLENGER, CHAMPION, TestFigures, aliases_of, search_versions
 from vit.files.checkpoint import load_model
 from vit.files.storage import Folder
@@ -60,6 +59,9 @@ def _version_of(client: MlflowClient, passport: Passport, with_onnx: bool) -> Mo
 def _new_version(
     client: MlflowClient, passport: Passport, weights: Folder, example_images: np.ndarray, with_onnx: bool
 ) -> ModelVersion:
+    # It imports mlflow.pytorch, which takes seconds and quietens loggers: not before there is something to register.
+    from pipeline.registry.served_model import log_served_model
+
     run_id, name = passport.origin.run_id, passport.model_name
     model, card = load_model(weights)
     model_id = log_served_model(client, client.get_run(run_id), model, card, example_images, passport, with_onnx)

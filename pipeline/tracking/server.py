@@ -38,6 +38,8 @@ def prepare_mlflow() -> None:
     """Sets MLflow up for the commands; what the user's environment says is kept. Call it before `import mlflow`."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
+    # Its own: mlflow.pytorch sets the root's to errors when it is imported, and our warnings would go unheard.
+    logging.getLogger("pipeline").setLevel(logging.WARNING)
     # These log what the caller reads anyway.
     for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -102,6 +102,8 @@ LAZY = {
     "pipeline.predict.__main__", "pipeline.compare.__main__", "pipeline.copy_store.__main__",
     # matplotlib and altair, which only the side process of figures and the end of a sweep need.
     "pipeline.tracking.artifacts", "pipeline.report.recording", "pipeline.report.__main__",
+    # mlflow.pytorch, which a command does without until it registers something.
+    "pipeline.registry.registration",
     # Ray, which looking at what else was left does without.
     "pipeline.diagnosis.placement_groups",
 }  # fmt: skip

@@ -56,3 +56,19 @@ def test_bad_usage_of_a_sweep_is_reported_before_the_frameworks_are_imported(bad
     status, modules, _ = _run("pipeline.sweep", *bad)
     assert status == 2
     assert modules & set(HEAVY) == set()
+
+
+def test_the_stages_do_without_what_registers_a_model_until_they_come_to_it() -> None:
+    """`mlflow.pytorch` takes seconds to import, and sets the level of the root's logger to errors."""
+    program = "import sys, pipeline.stages, pipeline.train_actions; print('mlflow.pytorch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_a_warning_is_heard_also_when_a_model_has_been_registered() -> None:
+    program = (
+        "from pipeline.tracking.server import prepare_mlflow; prepare_mlflow(); import mlflow.pytorch; "
+        "from pipeline.tracking.artifacts import logger; logger.warning('figures are missing')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "figures are missing" in done.stderr
