@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,19 +13,16 @@ from torch import Tensor, nn
 from vit.data.normalisation import Normalisation
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
-from vit.training.augment import Draws, augment, draw
+from vit.training.augment import augment
+from vit.training.epoch_draws import Chance
 from vit.training.evaluation import evaluate
-from vit.training.initialisation import initialise
+from vit.training.initialisation import starting_model
 from vit.training.metrics import Counter, Counts
 from vit.training.optim import build_optimizers, learning_rate_at
 from vit.training.parallel import Workers
 from vit.training.precision import autocast
 from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime, Split
-
-INITIALISING_IMAGES = 2000
-"""At most so many are looked at before the first step, where the recipe's start depends on the images."""
-
 
 # Reading the flag waits for the device: free on a CPU, a bubble in the pipeline of a GPU.
 STEPS_BETWEEN_CHECKS_ON_GPU = 50
@@ -76,12 +73,8 @@ class Fit:
         self.recipe, self.runtime, self._workers = recipe, runtime, workers
         self._train, self._validation = train, validation
         self._normalise = normalisation.on(runtime.device)
-        torch.manual_seed(seed)
-        self._generator = torch.Generator().manual_seed(seed)
-        self._first_flips = torch.rand(len(train.labels), generator=torch.Generator().manual_seed(seed)) < 0.5
-        self.model = VisionTransformer(config)
-        initialise(self.model, recipe, self._some_images)
-        self.model.to(runtime.device)
+        self._chance = Chance(len(train.labels), config.img_size, recipe, seed)
+        self.model = starting_model(config, recipe, seed, train, normalisation).to(runtime.device)
         self._averaged = copy.deepcopy(self.model).requires_grad_(False) if recipe.ema_decay else None
         muon_dtype = torch.bfloat16 if runtime.precision == "bf16" else torch.float32
         self._optimizers = build_optimizers(self.model, recipe, muon_dtype)
@@ -91,10 +84,6 @@ class Fit:
         # A last, smaller batch is left out: the next epoch's shuffle takes its images in.
         self._steps_per_epoch = len(train.labels) // self._batch_size
         self.epochs_done = 0
-
-    def _some_images(self) -> Tensor:
-        """Normalised training images, evenly taken from all, on the CPU."""
-        return self._normalise(self._train.images[:: -(-len(self._train.labels) // INITIALISING_IMAGES)]).cpu()
 
     @property
     def kept_model(self) -> VisionTransformer:
@@ -124,11 +113,10 @@ class Fit:
         device = self.runtime.device
         # Dropout draws from torch's global generator, which others use too; so each epoch starts it afresh, and
         # each worker elsewhere, since the workers' images differ.
-        torch.manual_seed(int(torch.randint(2**62, (), generator=self._generator)) + self._workers.rank)
+        chance = self._chance.epoch(self.epochs_done)
+        torch.manual_seed(chance.dropout_seed + self._workers.rank)
         counter = Counter(self.model.config.num_classes, device)
-        order = torch.randperm(len(self._train.labels), generator=self._generator)
-        draws = self._draw(order).to(device)
-        order = order.to(device)
+        order, draws = chance.order.to(device), chance.augmentation.to(device)
         spoiled = torch.zeros((), device=device)
         for step in range(self._steps_per_epoch):
             batch = self._workers.share(slice(step * self._batch_size, (step + 1) * self._batch_size))
@@ -141,13 +129,6 @@ class Fit:
             self._update(loss, self.epochs_done * self._steps_per_epoch + step, spoiled)
             counter.add(logits.detach(), labels)
         return self._workers.sum(counter.counts(), device)
-
-    def _draw(self, order: Tensor) -> Draws:
-        """The epoch's augmentation, in the order in which it takes the images."""
-        draws = draw(len(order), self.model.config.img_size, self.recipe, self._generator)
-        if not self.recipe.flip_alternates:
-            return draws
-        return replace(draws, flip=self._first_flips[order] ^ bool(self.epochs_done % 2))
 
     def _validate(self) -> Counts:
         """Each image once, whatever the number of workers: no part is padded, and the sums add up."""
@@ -197,7 +178,7 @@ class Fit:
             "model": self.model.state_dict(),
             "averaged": self._averaged.state_dict() if self._averaged else None,
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
-            "generator": self._generator.get_state(),
+            "generator": self._chance.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -207,7 +188,7 @@ class Fit:
             self._averaged.load_state_dict(state["averaged"])
         for optimizer, its_state in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(its_state)
-        self._generator.set_state(state["generator"])
+        self._chance.generator.set_state(state["generator"])
 
 
 def _compiled(model: nn.Module) -> nn.Module:

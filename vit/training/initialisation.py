@@ -11,14 +11,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vit.data.normalisation import Normalisation
+from vit.model.config import ViTConfig
 from vit.model.layers import Attention
 from vit.model.vision_transformer import VisionTransformer
 from vit.training.recipes import Recipe
+from vit.training.runtime import Split
+
+INITIALISING_IMAGES = 2000
+"""At most so many are looked at before the first step, where the recipe's start depends on the images."""
 
 MOST_WHITENED_PATCHES = 200_000
 """More would not change the covariance, and take long with large images."""
 SMALLEST_VARIANCE = 1e-2
 """Added to each direction's, relative to white noise: the finest details of patches are noise, not to be blown up."""
+
+
+def starting_model(
+    config: ViTConfig, recipe: Recipe, seed: int, train: Split, normalisation: Normalisation
+) -> VisionTransformer:
+    """The model before its first step, on the CPU; torch's global generator starts from the seed for it."""
+    torch.manual_seed(seed)
+    model = VisionTransformer(config)
+    # Evenly taken from all.
+    initialise(
+        model, recipe, lambda: normalisation(train.images[:: -(-len(train.labels) // INITIALISING_IMAGES)]).cpu()
+    )
+    return model
 
 
 @torch.no_grad()
