@@ -24,9 +24,11 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         if isinstance(self.stem, nn.Identity):
-            return F.linear(_patches(images, self.proj.kernel_size[0]), self.proj.weight.flatten(1), self.proj.bias)
-        tokens: Tensor = self.proj(self.stem(images))
-        return tokens.flatten(2).transpose(1, 2)
+            patches = _patches(images, self.proj.kernel_size[0])
+            embedded: Tensor = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+            return embedded
+        pixels: Tensor = self.proj(self.stem(images))
+        return pixels.flatten(2).transpose(1, 2)
 
 
 def _patches(images: Tensor, side: int) -> Tensor:
@@ -34,8 +36,8 @@ def _patches(images: Tensor, side: int) -> Tensor:
 
     A linear map of these is the strided convolution, and with few channels takes half its time on a CPU.
     """
-    rows = images.unflatten(3, (-1, side)).unflatten(2, (-1, side))
-    return rows.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+    cut: Tensor = images.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+    return cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
 def _conv_stem(config: ViTConfig) -> nn.Sequential:
@@ -57,10 +59,13 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
         self.proj_drop = nn.Dropout(config.proj_drop_rate)
+        self.by_kernel = True
+        """Whether a GPU's fused kernel may be used, for which `torch.func.vmap` has no batching rule backwards."""
 
     def forward(self, tokens: Tensor, first_only: bool = False) -> Tensor:
         """What each token takes from all: (N, length, embed_dim), or (N, 1, embed_dim) for the first token only."""
-        mixed = scaled_dot_product(*(self._first_query(tokens) if first_only else self._qkv(tokens)))
+        query, key, value = self._first_query(tokens) if first_only else self._qkv(tokens)
+        mixed = scaled_dot_product(query, key, value, by_kernel=self.by_kernel)
         projected: Tensor = self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
         return projected
 
@@ -82,9 +87,9 @@ class Attention(nn.Module):
         return heads.permute(2, 0, 3, 1, 4)
 
 
-def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, *, by_kernel: bool = True) -> Tensor:
     """softmax(QK^T / sqrt(d)) V over (N, heads, length, d), by the faster way of the device."""
-    if query.device.type != "cpu":
+    if by_kernel and query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value)
     # On a CPU the fused kernel's backward is slow: it took a third of a training step whose arithmetic is 5% attention.
     scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)

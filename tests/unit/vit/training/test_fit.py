@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.unit.vit.training.toy import CONFIG, CPU, EVERYTHING, NORMALISATION, PLAIN, RECIPES, RUNTIME, toy_split
 from vit.data.arrays import ImageArrays
 from vit.data.normalisation import Normalisation
 from vit.files.checkpoint import load_state, save_state
@@ -28,20 +29,6 @@ from vit.training.optim import parameter_groups
 from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime, Split
 
-CPU = torch.device("cpu")
-RUNTIME = Runtime(CPU)
-CONFIG = ViTConfig(img_size=8, in_chans=1, num_classes=4, embed_dim=16, depth=2, num_heads=2)
-NORMALISATION = Normalisation((0.47,), (0.27,))
-PLAIN = Recipe(epochs=10, batch_size=32, learning_rate=3e-3, flip=False, rotation=0.0)
-# All that keeps a state or draws random numbers.
-EVERYTHING = Recipe(
-    epochs=4, batch_size=16, warmup_epochs=1.5, label_smoothing=0.1, clip_grad=0.5, ema_decay=0.9, crop_padding=1
-)
-MUON = replace(
-    EVERYTHING, optimizer="muon", schedule="linear", attention_init="mimetic", position_init="sincos",
-    patch_init="whitening", flip_alternates=True, cutout=3,
-)  # fmt: skip
-RECIPES = {"adamw": EVERYTHING, "muon": MUON}
 RANDOM_DEPTH = replace(CONFIG, proj_drop_rate=0.1, drop_path_rate=0.2)
 
 
@@ -52,14 +39,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def toy_split(count: int, seed: int = 0) -> Split:
-    """8x8 noise on one of four levels of brightness: that level is the class."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, 4, (count,), generator=generator)
-    noise = torch.randint(0, 60, (count, 8, 8, 1), generator=generator)
-    return Split((noise + 60 * labels.view(-1, 1, 1, 1)).to(torch.uint8), labels)
 
 
 def toy_labels(normalised: Tensor) -> Tensor:

@@ -1,0 +1,225 @@
+"""The training loop of K models of one shape as one; each comes out as `vit.training.fit.Fit` would have trained it."""
+
+import math
+import time
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+
+from vit.data.normalisation import Normalisation
+from vit.fused.compilation import CompiledStep, Step
+from vit.fused.epoch_tensors import EpochTensors, FusedCounts
+from vit.fused.exchange import Exchange
+from vit.fused.hyperparameters import Hyperparameters
+from vit.fused.layout import Layout
+from vit.fused.state import State
+from vit.fused.step import TrainStep, forward
+from vit.model.config import ViTConfig
+from vit.model.layers import Attention
+from vit.model.vision_transformer import VisionTransformer
+from vit.training.epoch_draws import Chance
+from vit.training.evaluation import EVALUATION_BATCH
+from vit.training.fit import Epoch, NonFiniteLossError
+from vit.training.initialisation import starting_model
+from vit.training.metrics import Counts
+from vit.training.optim import learning_rate_at
+from vit.training.recipes import Recipe
+from vit.training.runtime import Runtime, Split
+
+
+def fusing_key(config: ViTConfig, recipe: Recipe) -> Hashable | None:
+    """What trainings must have in common to be fused; None for one that goes alone.
+
+    Dropout and stochastic depth draw numbers in an order that fused trainings cannot keep.
+    """
+    if config.proj_drop_rate or config.drop_path_rate:
+        return None
+    return config, recipe.batch_size, recipe.epochs, recipe.optimizer
+
+
+class Member:
+    """One of the fused trainings, by its place among them, until the next call of `keep`."""
+
+    def __init__(self, fit: "FusedFit", row: int) -> None:
+        self._fit, self._row = fit, row
+
+    @property
+    def epochs_done(self) -> int:
+        return self._fit.epochs_done
+
+    @property
+    def kept_model(self) -> VisionTransformer:
+        """The weights that count, in a model of its own on the CPU."""
+        return self._fit.kept_model(self._row)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `Fit.state_dict` would give, on the CPU: a `Fit` can go on with it."""
+        return self._fit.plain_state(self._row)
+
+
+class FusedFit:
+    """K trainings that differ in what `Hyperparameters` holds, in augmentation, in their start and in their seed.
+
+    `run_epoch` does the next epoch of all; `keep` goes on with some of them. Where the runtime compiles, the step is
+    compiled whenever their number changes.
+    """
+
+    def __init__(
+        self,
+        config: ViTConfig,
+        recipes: Sequence[Recipe],
+        runtime: Runtime,
+        train: Split,
+        validation: Split,
+        normalisation: Normalisation,
+        seeds: Sequence[int],
+    ) -> None:
+        """Several trainings must have one `fusing_key`.
+
+        Raises:
+            ValueError: they have not.
+        """
+        keys = {fusing_key(config, recipe) for recipe in recipes}
+        if len(recipes) > 1 and (None in keys or len(keys) > 1):
+            raise ValueError("these trainings differ in what fused ones must have in common")
+        self._runtime, self._train, self._validation = runtime, train, validation
+        self._recipes, self._chances = (
+            list(recipes),
+            [
+                Chance(len(train.labels), config.img_size, recipe, seed)
+                for recipe, seed in zip(recipes, seeds, strict=True)
+            ],
+        )
+        self._normalise = normalisation.on(runtime.device)
+        batch_size = min(recipes[0].batch_size, len(train.labels))
+        self._steps_per_epoch = len(train.labels) // batch_size
+        self._model = VisionTransformer(config).to(runtime.device).requires_grad_(False)
+        for module in self._model.modules():
+            if isinstance(module, Attention):
+                module.by_kernel = len(recipes) == 1
+        self._layout = Layout.of(VisionTransformer(config), recipes[0].optimizer)
+        muon_dtype = torch.bfloat16 if runtime.precision == "bf16" else torch.float32
+        self._exchange = Exchange(config, self._layout, muon_dtype)
+        self._step = TrainStep(
+            self._model, self._layout, train, normalisation, runtime.precision, batch_size, recipes[0].epochs
+        )
+        starts = [
+            starting_model(config, recipe, seed, train, normalisation).state_dict()
+            for recipe, seed in zip(recipes, seeds, strict=True)
+        ]
+        weights = torch.stack([self._layout.row(start) for start in starts]).to(runtime.device)
+        self._set_state(State.start(weights, self._layout))
+        self.epochs_done = 0
+        self.compile_seconds = 0.0
+        """That compiling has taken so far; no epoch counts it."""
+
+    def __len__(self) -> int:
+        return len(self._recipes)
+
+    def __getitem__(self, row: int) -> Member:
+        return Member(self, range(len(self))[row])
+
+    def _set_state(self, state: State) -> None:
+        self._state = state
+        self._hyperparameters = Hyperparameters.of(self._recipes, self._runtime.device)
+        num_classes = self._model.config.num_classes
+        self._epoch = EpochTensors.empty(len(self), len(self._train.labels), num_classes, self._runtime.device)
+        self._compiled: CompiledStep | None = None
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Goes on with these of the trainings, in this order; their numbers stay what they were, bit for bit."""
+        self._recipes = [self._recipes[row] for row in rows]
+        self._chances = [self._chances[row] for row in rows]
+        self._set_state(self._state.kept(torch.tensor(rows, device=self._runtime.device)))
+
+    def run_epoch(self) -> list[Epoch | NonFiniteLossError]:
+        """Trains each model on every image once, but for a last, smaller batch, and validates it.
+
+        The time is divided evenly among them. One that diverged has its error in the place of its epoch; the others do
+        not notice, and whoever calls keeps them without it.
+        """
+        step = self._prepared_step()
+        started = time.perf_counter()
+        train = self._train_epoch(step)
+        trained = time.perf_counter()
+        validation = self._validate()
+        self.epochs_done += 1
+        ended = time.perf_counter()
+        seconds = ((trained - started) / len(self), (ended - started) / len(self))
+        spoiled = self._epoch.spoiled.tolist()
+        return [
+            self._outcome(row, train[row], validation[row], bool(spoiled[row]), *seconds) for row in range(len(self))
+        ]
+
+    def _outcome(
+        self, row: int, train: Counts, validation: Counts, spoiled: bool, train_seconds: float, seconds: float
+    ) -> Epoch | NonFiniteLossError:
+        for kind, bad in (("training", spoiled), ("validation", not math.isfinite(validation.loss))):
+            if bad:
+                return NonFiniteLossError(f"the {kind} loss is not finite in epoch {self.epochs_done}")
+        return Epoch(self.epochs_done, train, validation, self._learning_rate(row), train_seconds, seconds)
+
+    def _learning_rate(self, row: int) -> float:
+        """Of the last step; the peak before the first, as optimizers are made."""
+        if not self.epochs_done:
+            return self._recipes[row].learning_rate
+        return learning_rate_at(self.epochs_done * self._steps_per_epoch - 1, self._steps_per_epoch, self._recipes[row])
+
+    def _prepared_step(self) -> Step:
+        if not self._runtime.compile:
+            return self._step
+        if self._compiled is None:
+            self._compiled = CompiledStep(self._step, self._state, self._epoch, self._hyperparameters)
+            self.compile_seconds += self._compiled.seconds
+        return self._compiled
+
+    def _train_epoch(self, step: Step) -> list[Counts]:
+        self._model.train()
+        drawn = [chance.epoch(self.epochs_done) for chance in self._chances]
+        torch.manual_seed(drawn[0].dropout_seed)  # read by one that goes alone
+        self._epoch.begin(drawn)
+        for _ in range(self._steps_per_epoch):
+            step(self._state, self._epoch, self._hyperparameters)
+        return self._epoch.counts.per_model()
+
+    @torch.no_grad()
+    def _validate(self) -> list[Counts]:
+        self._model.eval()
+        counts = FusedCounts.zero(len(self), self._model.config.num_classes, self._runtime.device)
+        at_once = max(1, EVALUATION_BATCH // len(self))
+        for images, labels in zip(
+            self._validation.images.split(at_once), self._validation.labels.split(at_once), strict=True
+        ):
+            logits = forward(
+                self._model, self._layout, self._state.average, self._normalise(images), self._runtime.precision
+            )
+            counts.add(logits, labels)
+        return counts.per_model()
+
+    def kept_model(self, row: int) -> VisionTransformer:
+        """The weights of one that count, in a model of its own on the CPU."""
+        model = VisionTransformer(self._model.config)
+        model.load_state_dict(self._layout.views(self._state.average[row].cpu()))
+        return model
+
+    def plain_state(self, row: int) -> dict[str, Any]:
+        """What `Fit.state_dict` would give of one of the trainings, on the CPU."""
+        one = self._state.kept(torch.tensor([row], device=self._runtime.device))
+        plain = self._exchange.to_plain(one, self._recipes[row], self._learning_rate(row))
+        return {"epochs_done": self.epochs_done, **plain, "generator": self._chances[row].generator.get_state()}
+
+    def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
+        """Goes on from what `plain_state` or `Fit.state_dict` gave of each; all must have done as many epochs.
+
+        Raises:
+            ValueError: they have not.
+        """
+        done = {state["epochs_done"] for state in states}
+        if len(done) != 1:
+            raise ValueError(f"fused trainings must have done as many epochs each, not {sorted(done)}")
+        rows = [self._exchange.from_plain(state, recipe) for state, recipe in zip(states, self._recipes, strict=True)]
+        self._set_state(State.joined(rows).to(self._runtime.device))
+        for chance, state in zip(self._chances, states, strict=True):
+            chance.generator.set_state(state["generator"])
+        self.epochs_done = done.pop()

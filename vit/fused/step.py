@@ -1,0 +1,104 @@
+"""One training step of K models as one function of tensors: nothing in it waits for the device or asks for a number.
+
+From the images' choice to the counters, so that a compiler sees all of it.
+"""
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+
+from vit.data.normalisation import Normalisation
+from vit.fused.epoch_tensors import EpochTensors
+from vit.fused.hyperparameters import Hyperparameters
+from vit.fused.layout import Layout
+from vit.fused.state import State
+from vit.fused.update import update
+from vit.model.vision_transformer import VisionTransformer
+from vit.training.augment import Draws, augment
+from vit.training.precision import Precision, autocast
+from vit.training.runtime import Split
+
+
+class TrainStep:
+    """The step of K trainings of one shape, batch size and length; which K is told by the tensors."""
+
+    def __init__(
+        self,
+        model: VisionTransformer,
+        layout: Layout,
+        train: Split,
+        normalisation: Normalisation,
+        precision: Precision,
+        batch_size: int,
+        epochs: int,
+    ) -> None:
+        """`model` lends its forward pass only; it must be on the images' device."""
+        self._model, self._layout, self._train = model, layout, train
+        self._normalise = normalisation.on(train.images.device)
+        self._precision, self._epochs = precision, epochs
+        self._muon_dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._batch = torch.arange(batch_size, device=train.images.device)
+        self._steps_per_epoch = len(train.labels) // batch_size
+
+    def __call__(self, state: State, epoch: EpochTensors, hyperparameters: Hyperparameters) -> None:
+        """Takes the next batch of the epoch, whose place follows from the steps done."""
+        places = state.step % self._steps_per_epoch * len(self._batch) + self._batch
+        chosen = epoch.order[:, places]
+        labels = self._train.labels[chosen]
+        images = self._images(chosen, epoch.augmentation, places)
+
+        def total(weights: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+            logits = self._logits(weights, images)
+            losses = smoothed_losses(logits, labels, hyperparameters.label_smoothing)
+            # The trainings are independent, so the sum's gradient is each one's own.
+            return losses.sum() / len(self._batch), (logits, losses)
+
+        gradients, (logits, losses) = grad(total, has_aux=True)(state.weights)
+        torch.maximum(epoch.spoiled, (~losses.isfinite()).float(), out=epoch.spoiled)
+        sound = epoch.spoiled == 0
+        gradients = torch.where(sound[:, None], gradients, 0.0)
+        rates = hyperparameters.learning_rates(state.step, self._steps_per_epoch, self._epochs).float() * sound
+        update(state, gradients, hyperparameters, rates, self._layout, self._muon_dtype)
+        epoch.counts.add(logits, labels)
+
+    def _images(self, chosen: Tensor, draws: Draws, places: Tensor) -> Tensor:
+        """float32 (K, batch, C, H, W): augmented and normalised."""
+        each = (draws.flip, draws.angle, draws.shift, draws.hole)
+        batch = Draws(*(tensor[:, places].flatten(0, 1) for tensor in each))
+        images = self._normalise(augment(self._train.images[chosen.flatten()], batch))
+        batches: Tensor = images.unflatten(0, chosen.shape)
+        return batches
+
+    def _logits(self, weights: Tensor, images: Tensor) -> Tensor:
+        return forward(self._model, self._layout, weights, images, self._precision)
+
+
+def forward(model: VisionTransformer, layout: Layout, weights: Tensor, images: Tensor, precision: Precision) -> Tensor:
+    """Logits float32 (K, N, classes) of K models' images.
+
+    Args:
+        model: lends its forward pass.
+        layout: of the weights.
+        weights: (K, P).
+        images: normalised, (K, N, C, H, W), or (N, C, H, W) where all models see the same.
+        precision: of the matrix products.
+    """
+
+    def one(row: Tensor, its_images: Tensor) -> Tensor:
+        logits: Tensor = functional_call(model, layout.views(row), (its_images,))
+        return logits
+
+    shared = images.ndim == 4
+    with autocast(images.device, precision):
+        if len(weights) == 1:  # the plain products are faster than batches of one
+            return one(weights[0], images if shared else images[0])[None].float()
+        logits: Tensor = vmap(one, in_dims=(0, None if shared else 0))(weights, images)
+        return logits.float()
+
+
+def smoothed_losses(logits: Tensor, labels: Tensor, label_smoothing: Tensor) -> Tensor:
+    """Summed cross-entropy (K,) of logits (K, N, classes) and labels (K, N), each with its own smoothing (K,)."""
+    log_probabilities = logits.log_softmax(dim=-1)
+    plain = -log_probabilities.gather(2, labels[..., None]).squeeze(2)
+    even = -log_probabilities.mean(dim=-1)
+    return torch.lerp(plain, even, label_smoothing[:, None]).sum(dim=1)
