@@ -10,7 +10,7 @@ import torch
 from pipeline.cluster.allotment import Allotment
 from pipeline.tracking.artifacts import ArtifactMaker, make_test_artifacts
 from pipeline.tracking.tracker import Tracker
-from pipeline.training.training import counts_metrics
+from pipeline.training.epoch_metrics import counts_metrics
 from pipeline.trials.predictions import Predictions
 from vit.data.arrays import ImageArrays
 from vit.data.dataset import Dataset

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.planning.footprint import METRICS_BESIDE_THE_CLASSES, disk_bytes, mlflow_rows, state_bytes, weights_bytes
 from pipeline.planning.sweep_plan import SweepPlan
-from pipeline.training.training import epoch_metrics
+from pipeline.training.epoch_metrics import epoch_metrics
 from pipeline.trials.rungs import Rungs
 from tune_spaces.trial_spec import TrialSpec
 from vit.data.normalisation import Normalisation

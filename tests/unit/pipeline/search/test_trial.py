@@ -54,6 +54,7 @@ def test_a_trial_that_breaks_off_has_let_its_model_go_before_the_memory_is_given
     trial = started(tmp_path)
     assert trial.step()["epoch"] == 1
     assert trial._training is not None
+    assert isinstance(trial._training._fit, Fit)
     model = weakref.ref(trial._training._fit.model)
     alive: list[bool] = []
     monkeypatch.setattr(Fit, "_validate", out_of_memory)
@@ -130,5 +131,6 @@ def test_without_gpus_a_trial_leaves_the_machines_alone(tmp_path: Path, monkeypa
     report: dict[str, Any] = trial.step()
     assert report["epoch"] == 1
     assert trial._training is not None
+    assert isinstance(trial._training._fit, Fit)
     assert trial._training._fit.runtime.device == torch.device("cpu")
     assert {parameter.device.type for parameter in trial._training._fit.model.parameters()} == {"cpu"}

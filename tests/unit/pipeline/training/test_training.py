@@ -17,15 +17,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from pipeline.training.training import (
-    LoadedData,
-    Training,
-    TrainingContext,
-    TrainingData,
-    class_metric_names,
-    counts_metrics,
-    is_out_of_memory,
-)
+from pipeline.training.epoch_metrics import class_metric_names, counts_metrics
+from pipeline.training.training import LoadedData, Training, TrainingContext, TrainingData, is_out_of_memory
+from pipeline.training.training_folder import Found
 from pipeline.trials.folder import CONFUSION_FILE, HISTORY_FILE, TrialHistory, read_confusion, trial_folder
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.records import EpochRecord, TrialRecord
@@ -341,7 +335,7 @@ class Second(Workers):
     """The second of two workers, without the first."""
 
     def first(self, value: Any, device: torch.device) -> Any:
-        return (None, [])  # the first worker found no state
+        return Found(None, [])  # the first worker found no state
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         return model

@@ -1,0 +1,106 @@
+"""The folder of one training: what of it outlives the process, and in which order it is written."""
+
+import time
+from dataclasses import asdict
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from pipeline.training.epoch_metrics import epoch_metrics
+from pipeline.trials.folder import TrialHistory, trial_folder, write_confusion
+from tune_spaces.trial_spec import TrialSpec
+from vit.data.normalisation import Normalisation
+from vit.files.checkpoint import ModelCard, load_state, save_card, save_state, save_weights
+from vit.files.storage import STATE_FILE
+from vit.model.vision_transformer import VisionTransformer
+from vit.training.fit import Epoch
+from vit.training.machine import Machine
+
+
+class Trained(Protocol):
+    """What is kept of a training."""
+
+    @property
+    def epochs_done(self) -> int: ...
+
+    @property
+    def kept_model(self) -> VisionTransformer: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+
+class Found(NamedTuple):
+    """What an earlier process left."""
+
+    state: dict[str, Any] | None
+    """With which the training goes on."""
+    refused: list[str]
+    """What could not be read, each with its path."""
+
+
+class TrainingFolder:
+    """Everything in it follows from one file, the state, which is written first."""
+
+    def __init__(self, spec: TrialSpec, base: str, class_names: tuple[str, ...], writes: bool = True) -> None:
+        """`base` is the path or URI under which each training has its folder; who does not `writes` only remembers."""
+        self._spec, self._folder = spec, trial_folder(base, spec.index)
+        self._class_names, self._writes = class_names, writes
+        self.history = TrialHistory()
+
+    def read(self) -> Found:
+        refused: list[str] = []
+        return Found(load_state(self._folder, lambda error: refused.append(str(error))), refused)
+
+    def begin(self, trained: Trained, found: Found, normalisation: Normalisation, machine: Machine | None) -> None:
+        """Takes over the history of what was found, and writes what must be there before the next epoch.
+
+        Args:
+            trained: the training, with the state loaded that was found.
+            found: what `read` gave.
+            normalisation: of its images.
+            machine: on which it goes on; None where nothing is left to train.
+        """
+        if found.state is not None:
+            self.history = TrialHistory(**found.state["history"])
+        self.history.refused += found.refused
+        if machine is not None:
+            self.history.trains_on(asdict(machine))
+        if not self._writes:
+            return
+        if found.refused:
+            self._folder.remove(STATE_FILE)  # or the next save would put it in the place of the one that was good
+        save_card(self._folder, ModelCard(self._spec.model, normalisation, self._class_names))
+        if found.state is not None:  # the process before may have died before writing these
+            self._write_derived_files(trained, found.state["confusion"])
+
+    def add(self, epoch: Epoch, trained: Trained) -> dict[str, Any]:
+        """Saves an epoch; gives its entry in the history.
+
+        Raises:
+            OSError: the folder cannot be written; what was there still is.
+        """
+        metrics = epoch_metrics(epoch, self._class_names)
+        best = self.history.add(epoch.number, int(time.time() * 1000), metrics)
+        if self._writes:
+            confusion = epoch.validation.confusion.int() if best else None
+            save_state(
+                self._folder, {"fit": trained.state_dict(), "history": vars(self.history), "confusion": confusion}
+            )
+            self._write_derived_files(trained, confusion)
+        return self.history.epochs[-1]
+
+    def record_divergence(self, reason: str) -> None:
+        """Writes down why it ended, for whoever follows the folder."""
+        self.history.diverged = reason
+        if self._writes:
+            self.history.write(self._folder)
+
+    def _write_derived_files(self, trained: Trained, confusion: torch.Tensor | None) -> None:
+        """Writes weights, confusion matrix and history, which all follow from the saved state.
+
+        `confusion` is the last epoch's where that is the best; None leaves weights and matrix as they are.
+        """
+        if confusion is not None:
+            save_weights(self._folder, trained.kept_model, trained.epochs_done)
+            write_confusion(self._folder, confusion.numpy())
+        self.history.write(self._folder)
