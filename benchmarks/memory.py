@@ -18,7 +18,8 @@ from benchmarks.machine import machine_line
 from pipeline.cluster.allotment import allot
 from pipeline.cluster.connection import connected
 from pipeline.config import TrialResources
-from pipeline.search.tuner import Search, run_search
+from pipeline.search.search import Search
+from pipeline.search.tuner import run_search
 from pipeline.training.training import TrainingContext, TrainingData
 from pipeline.training.worker_group import SharedData
 from pipeline.trials.observers import Observer

@@ -26,7 +26,8 @@ def search_seconds(dataset: "Dataset", is_recorded: bool) -> tuple[float, float]
     """(the trials' own seconds in all, wall seconds) of one search, all trials the published configuration."""
     from pipeline.cluster.allotment import allot
     from pipeline.config import TrialResources
-    from pipeline.search.tuner import Search, run_search
+    from pipeline.search.search import Search
+    from pipeline.search.tuner import run_search
     from pipeline.tracking.artifacts import ArtifactMaker
     from pipeline.tracking.events import DatasetReference
     from pipeline.tracking.tracker import Tracker

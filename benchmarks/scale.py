@@ -58,7 +58,8 @@ def measure(count: int, connection: Connection) -> None:
     from pipeline.cluster.allotment import allot
     from pipeline.cluster.connection import connected
     from pipeline.config import TrialResources
-    from pipeline.search.tuner import Search, run_search
+    from pipeline.search.search import Search
+    from pipeline.search.tuner import run_search
     from pipeline.tracking.artifacts import ArtifactMaker
     from pipeline.tracking.events import DatasetReference
     from pipeline.tracking.tracker import Tracker

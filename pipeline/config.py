@@ -11,6 +11,7 @@ from vit.data.dataset import DataConfig
 
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 SearchMethod = Literal["random", "tpe"]
+Fuse = int | Literal["auto", "off"]
 TestTimeAugmentation = Literal["none", "flip"]
 Export = Literal["none", "onnx"]
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -114,6 +115,8 @@ class SweepConfig(CommandConfig):
     workers_per_trial: int = 1
     """Processes that train one trial together; `resources` says what each takes."""
     resources: TrialResources = field(default_factory=TrialResources)
+    fuse: Fuse = "auto"
+    """How many trials of one shape are trained as one, at most; `auto`: where it is measured to be faster."""
     finalists: int = 2
     """The best trials that are trained again, to their full length, before one of them is believed."""
     seeds: int = 2
@@ -148,6 +151,7 @@ class SweepConfig(CommandConfig):
         if self.search not in get_args(SearchMethod):
             raise UsageError(f"--search is {self.search!r}, but must be one of {', '.join(get_args(SearchMethod))}")
         _at_least("--workers-per-trial", self.workers_per_trial, 1)
+        self._check_fuse()
         gpus = self.resources.gpus_per_trial
         if self.workers_per_trial > 1 and gpus is not None and gpus % 1 != 0:
             raise UsageError(
@@ -158,6 +162,15 @@ class SweepConfig(CommandConfig):
             raise UsageError(
                 f"--grace-epochs is {self.grace_epochs}, but must be at most --max-epochs {self.max_epochs}"
             )
+
+    def _check_fuse(self) -> None:
+        if not isinstance(self.fuse, int):
+            return
+        _at_least("--fuse", self.fuse, 2)
+        if self.search != "random":
+            raise UsageError(f"--fuse is {self.fuse}, but must be auto or off with --search {self.search}")
+        if self.workers_per_trial > 1:
+            raise UsageError(f"--fuse is {self.fuse}, but must be auto or off where --workers-per-trial is above 1")
 
 
 @dataclass(frozen=True)

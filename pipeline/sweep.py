@@ -8,8 +8,10 @@ import json
 import time
 from argparse import Namespace
 from pathlib import Path
+from typing import cast
 
-from pipeline.config import SweepConfig, TrialResources, refuse_unwritable_file
+from pipeline.config import Fuse, SweepConfig, TrialResources, refuse_unwritable_file
+from pipeline.errors import UsageError
 from pipeline.figures.graph_text import refuse_graph_suffix
 from pipeline.terminal.durations import parse_duration
 from pipeline.terminal.exits import run_command
@@ -66,6 +68,10 @@ def build_parser() -> Parser:
         help="GPUs of each worker, fractions allowed; default: 1 if the cluster has GPUs",
     )  # fmt: skip
     run.add_argument("--max-concurrent", type=int, help="most trials at once; default: as many as fit")
+    run.add_argument(
+        "--fuse", default=defaults.fuse, metavar="auto|off|N",
+        help="train up to N trials of one shape as one, or as many as fit where that is measured to be faster",
+    )  # fmt: skip
     add_shared_flags(parser)
     return parser
 
@@ -84,10 +90,19 @@ def config_of(flags: Namespace) -> SweepConfig:
         finalists=flags.finalists,
         seeds=flags.seeds,
         audit=flags.audit,
+        fuse=_parse_fuse(flags.fuse),
         cache=not flags.no_cache,
         from_stage=flags.from_stage,
         until_stage=flags.until_stage,
     )
+
+
+def _parse_fuse(text: str) -> Fuse:
+    if text in ("auto", "off"):
+        return cast(Fuse, text)
+    if not text.isdecimal():
+        raise UsageError(f"--fuse is {text!r}, but must be auto, off or a number of at least 2")
+    return int(text)
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ from pipeline.planning.estimate import SweepEstimate, TimeEstimate, sweep_estima
 from pipeline.planning.footprint import disk_bytes, mlflow_rows
 from pipeline.planning.sweep_plan import SweepPlan
 from pipeline.planning.timing import calibrate
+from pipeline.search.fused_groups import fused_groups
+from pipeline.session.fusing import fusing_of
 from pipeline.session.sweep_session import SweepSession
 from pipeline.terminal.durations import duration_text
 
@@ -71,9 +73,18 @@ def forecast_lines(session: SweepSession, planned: GraphPlan, forecast: Forecast
         f"{others} of {kinds}",
         f"time: about {_to_the_second(total.expected)}, {_to_the_second(total.worst)} if nothing is stopped ({times})",
         f"at once: {allotment.concurrent} trials, each {workers}{each}, {session.precision}",
+        *_fused_lines(session),
         f"disk: at most {disk_bytes(plan) / MEGABYTE:,.0f} MB for weights and states",
         f"MLflow: about {rows:,.0f} rows",
     ]
+
+
+def _fused_lines(session: SweepSession) -> list[str]:
+    """Which trials could be trained as one; the time does not reckon with it."""
+    fusing = fusing_of(session.config)
+    groups = fused_groups(session.specs) if fusing else []
+    where = "" if fusing and fusing.most else ", where that is measured to be faster"
+    return [f"trained as one{where}: trials {', '.join(str(spec.index) for spec in group)}" for group in groups]
 
 
 def _boxes(planned: GraphPlan) -> list[Box]:

@@ -2,6 +2,6 @@
 
 `asha` and `driver` know nothing of Ray.
 
-Imported by: `planning`, `stages`, `sweep_actions`.
+Imported by: `session`, `planning`, `stages`, `sweep_actions`.
 Imports: `vit`, `tune_spaces`, `errors`, `trials`, `cluster`, `tracking`, `training`.
 """

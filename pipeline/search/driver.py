@@ -3,6 +3,7 @@
 Knows nothing of Ray Tune: `pipeline.search.tune_adapters` passes Tune's calls on to it.
 """
 
+from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,11 +81,34 @@ class SearchDriver:
     @property
     def has_no_more_trials(self) -> bool:
         """No further trial begins."""
-        return not self._waiting or self._stopping or not self._limits.leaves_time()
+        return not self._waiting or not self.may_begin
+
+    @property
+    def may_begin(self) -> bool:
+        """Trials may still begin."""
+        return not self.stopping and self._limits.leaves_time()
+
+    @property
+    def slots(self) -> int:
+        """How many trials may run at once."""
+        return self._limits.free_slots()
 
     @property
     def has_free_slot(self) -> bool:
-        return len(self._handed_out) < self._limits.free_slots()
+        return len(self._handed_out) < self.slots
+
+    @property
+    def waiting(self) -> list[TrialSpec]:
+        """The trials that have not been handed out, as they are known so far."""
+        return [self._specs[index] for index in self._waiting]
+
+    def set_aside(self, index: int) -> None:
+        """One of those that wait is not to be handed out."""
+        self._waiting.remove(index)
+
+    def put_back(self, index: int) -> None:
+        """What was set aside waits again."""
+        insort(self._waiting, index)
 
     def next_trial(self) -> TrialSpec:
         """Hands out the next of the trials, in their order."""
@@ -107,12 +131,18 @@ class SearchDriver:
         for observer in self._observers:
             observer.trial_started(spec)
 
+    def fused(self, indices: Sequence[int]) -> None:
+        """Trials that have begun are trained as one."""
+        specs = [self._specs[index] for index in indices]
+        for observer in self._observers:
+            observer.trials_fused(specs)
+
     def goes_on(self, index: int, report: dict[str, Any]) -> bool:
         """Decides whether a trial goes on after this report."""
         if report.get("done"):
             return False
         go_on = self._passes(index, report["epoch"], report[ACCURACY])
-        if self._stopping:
+        if self.stopping:
             self._outcomes[index] = ("interrupted", None)
             return False
         if not go_on:
@@ -167,6 +197,10 @@ class SearchDriver:
             error = None
         self._end(index, outcome, error)
 
+    def abandon(self, index: int) -> None:
+        """The user wants to stop, and the trial's process has not come up."""
+        self._end(index, "interrupted", None)
+
     def fail(self, index: int, error: str) -> None:
         """A trial's process died as often as it may, or could not be started."""
         self._end(index, "failed", error)
@@ -184,7 +218,8 @@ class SearchDriver:
             observer.trial_ended(record)
 
     @property
-    def _stopping(self) -> bool:
+    def stopping(self) -> bool:
+        """The user, or a full disk, ends the search."""
         return self.disk_full is not None or self._interrupted()
 
     def _write(self, change: Callable[[], None]) -> bool:

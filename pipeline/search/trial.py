@@ -50,7 +50,7 @@ class Trial(tune.Trainable):
 
     def _next_epoch(self) -> dict[str, Any]:
         if self._data is None:  # not in `setup`, whose errors count as a death of the process
-            self._data = self._load_data()
+            self._data = load_data(self._shared, self._context)
         if self._training is None:
             self._training = Training(self._spec, self._data, self._context, self._runtime, Workers())
             # The driver may not have heard of an earlier process's epochs: it gets them all and skips what it knows.
@@ -58,10 +58,12 @@ class Trial(tune.Trainable):
         entry = self._unreported.pop(0) if self._unreported else self._training.run_epoch()
         return epoch_report(entry, self._spec.recipe.epochs, self._training.history.refused)
 
-    def _load_data(self) -> LoadedData:
-        if self._context.shares_gpu:  # or one trial's hunger would be another's end
-            torch.cuda.set_per_process_memory_fraction(self._context.gpus)
-        return LoadedData.of(self._shared.get(), self._context.device)
+
+def load_data(shared: SharedData, context: TrainingContext) -> LoadedData:
+    """The search's images on this process's device."""
+    if context.shares_gpu:  # or one trial's hunger would be another's end
+        torch.cuda.set_per_process_memory_fraction(context.gpus)
+    return LoadedData.of(shared.get(), context.device)
 
 
 def _give_back_gpu_memory() -> None:

@@ -1,49 +1,27 @@
-"""A search on Ray Tune: what it consists of, and running its trials to their ends."""
+"""Running a search: the trials that are worth fusing first, then the others on Ray Tune."""
 
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
 
-from pipeline.cluster.allotment import Allotment
 from pipeline.errors import PipelineError
 from pipeline.search.distributed_trial import DistributedTrial
-from pipeline.search.driver import SearchDriver, StartLimits, Suggest
+from pipeline.search.driver import SearchDriver, StartLimits
+from pipeline.search.fused_search import FusedSearch
+from pipeline.search.search import Search
 from pipeline.search.trial import Trial
 from pipeline.search.tune_adapters import AshaScheduler, InOrderSearcher, TrialEvents
-from pipeline.training.training import TrainingContext
-from pipeline.training.worker_group import SharedData, WorkerGroupConfig
+from pipeline.training.worker_group import WorkerGroupConfig
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import TrialRecord
-from pipeline.trials.rungs import Rungs
-from tune_spaces.trial_spec import TrialSpec
 from vit.files.storage import Folder
 
 # Tune's own state is of no use here: the trials' folders tell all. Where it cannot be saved, nobody needs to know.
 logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
-
-
-@dataclass(frozen=True)
-class Search:
-    """What a search consists of."""
-
-    specs: list[TrialSpec]
-    data: SharedData
-    context: TrainingContext
-    rungs: Rungs
-    allotment: Allotment
-    tune_folder: str
-    """Path or URI of a folder for Tune's own files; it is removed at the end."""
-    ray_train_folder: str
-    """Path or URI of a folder for Ray Train's own files, where a trial has several workers."""
-    max_failures: int = 2
-    """How often a trial whose process died is taken up again."""
-    suggest: Suggest | None = None
-    """What a trial becomes, where that depends on the ones before; None: what `specs` say."""
 
 
 def run_search(
@@ -65,13 +43,28 @@ def run_search(
     driver.announce_restored()
     if len(driver.records) < len(search.specs):
         try:
-            _tuner(search, driver).fit()
+            _run_all(search, driver)
         finally:
             with contextlib.suppress(OSError):
                 _remove_folder(search.tune_folder)  # the trials' folders tell all that is worth knowing
     if driver.disk_full is not None:
         raise PipelineError(driver.disk_full)
     return driver.records
+
+
+def _run_all(search: Search, driver: SearchDriver) -> None:
+    """The published configuration, as a rule alone of its shape, is among the first: others are measured by it."""
+    fused = FusedSearch(search, driver)
+    if search.fusing is not None:
+        fused.choose(search.fusing)
+    _run_one_by_one(search, driver)
+    fused.run()
+    _run_one_by_one(search, driver)  # what the memory did not hold together
+
+
+def _run_one_by_one(search: Search, driver: SearchDriver) -> None:
+    if not driver.has_no_more_trials:
+        _tuner(search, driver).fit()
 
 
 def _tuner(search: Search, driver: SearchDriver) -> tune.Tuner:

@@ -5,5 +5,5 @@
 Imported by: `planning`, `report`, `stages`, `train_actions`, `reproduce`, `sweep_actions`, `train`, `promote`,
 `diagnosis`.
 Imports: `vit`, `tune_spaces`, `errors`, `config`, `statistics`, `trials`, `results`, `terminal`, `cluster`, `tracking`,
-`graph`, `training`, `registry`.
+`graph`, `training`, `search`, `registry`.
 """

@@ -3,7 +3,9 @@
 from pipeline.errors import InterruptedCommandError
 from pipeline.planning.deadline import Deadline
 from pipeline.search.driver import StartLimits, Suggest
-from pipeline.search.tuner import Search, run_search
+from pipeline.search.search import Search
+from pipeline.search.tuner import run_search
+from pipeline.session.fusing import fusing_of
 from pipeline.session.sweep_session import SweepSession
 from pipeline.terminal.progress import Progress
 from pipeline.tracking.trial_runs import TrialRuns
@@ -43,6 +45,7 @@ def run_trials(
         session.ray_train_folder,
         session.config.max_failures,
         suggest,
+        fusing_of(session.config),
     )
     limits = StartLimits(lambda: session.free_slots, deadline.leaves_time if deadline else lambda: True)
     try:

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.live import Live
@@ -47,6 +48,10 @@ class Progress(Observer):
 
     def trial_started(self, spec: TrialSpec) -> None:
         self._running[spec.index] = None
+
+    def trials_fused(self, specs: Sequence[TrialSpec]) -> None:
+        indices = ", ".join(str(spec.index) for spec in specs)
+        self._console.out(f"trained as one: trials {indices}", highlight=False)
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         self._running[spec.index] = epoch

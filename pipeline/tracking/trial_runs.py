@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ DECISIONS_TAG = "pipeline.decisions"
 """ASHA's decisions of a trial as JSON: a list of `pipeline.trials.rungs.Decision`."""
 MACHINES_TAG = "pipeline.machines"
 """On which it trained, as JSON: `pipeline.trials.folder.TrialHistory.machines`."""
+FUSED_TAG = "pipeline.fused"
+"""How many trials were trained as one with it, itself included, when its last process came up."""
 STATUS: dict[Outcome, Status] = {
     "finished": "FINISHED",
     "asha": "KILLED",
@@ -67,6 +70,10 @@ class TrialRuns(Observer):
         key, tags = self.key(spec), {**self.tags(spec), "pipeline.data_digest": self.dataset.digest}
         params = {**spec.params, "num_parameters": count_parameters(spec.model)}
         self.tracker.start_run(key, self.run_name(spec), self.parent, tags, params, self.dataset)
+
+    def trials_fused(self, specs: Sequence[TrialSpec]) -> None:
+        for spec in specs:
+            self.tracker.log(self.key(spec), tags={FUSED_TAG: str(len(specs))})
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         self.tracker.log(self.key(spec), epoch.metrics, step=epoch.number, at=epoch.at, once=True)

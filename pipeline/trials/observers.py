@@ -1,5 +1,7 @@
 """Observers: they hear what happens to the trials, in the project's own terms."""
 
+from collections.abc import Sequence
+
 from pipeline.trials.records import EpochRecord, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
 
@@ -15,6 +17,9 @@ class Observer:
 
     def workers_started(self, spec: TrialSpec) -> None:
         """Ray Train's workers have come up for it, each with what it takes of its node; not told within a search."""
+
+    def trials_fused(self, specs: Sequence[TrialSpec]) -> None:
+        """One process has come up for all of these, which have started, and trains them as one."""
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         """It is in the trial's folder."""

@@ -9,7 +9,8 @@ import pytest
 import ray
 
 from pipeline.cluster.allotment import Allotment
-from pipeline.search.tuner import Search, run_search
+from pipeline.search.search import Search
+from pipeline.search.tuner import run_search
 from pipeline.training.training import TrainingContext, TrainingData
 from pipeline.training.worker_group import SharedData
 from pipeline.trials.folder import TrialHistory, trial_folder

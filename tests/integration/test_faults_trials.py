@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 
 from pipeline.cluster.allotment import Allotment
 from pipeline.cluster.connection import connected
-from pipeline.search.tuner import Search, run_search
+from pipeline.search.search import Search
+from pipeline.search.tuner import run_search
 from pipeline.tracking.artifacts import ArtifactMaker
 from pipeline.tracking.events import DatasetReference
 from pipeline.tracking.tracker import Tracker

@@ -25,6 +25,7 @@ def test_flags_without_sense(tmp_path: Path, run_in_tmp_path: Run) -> None:
         ("--max-epochs 0", "--max-epochs is 0, but must be at least 1"),
         ("--grace-epochs 5 --max-epochs 4", "--grace-epochs is 5, but must be at most --max-epochs 4"),
         ("--reduction-factor 1", "--reduction-factor is 1, but must be at least 2"),
+        ("--fuse half", "--fuse is 'half', but must be auto, off or a number of at least 2"),
         ("--seed -1", "--seed is -1, but must be at least 0"),
         ("--precision fp8", "--precision is 'fp8', but must be one of"),
         ("--space nope", "--space is 'nope', but must be one of natural, recipe, small, or a file that ends in .py"),

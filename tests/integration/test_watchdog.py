@@ -17,7 +17,8 @@ from ray.util import placement_group, remove_placement_group
 
 from pipeline.cluster.allotment import Allotment
 from pipeline.cluster.watchdog import Watchdog
-from pipeline.search.tuner import Search, run_search
+from pipeline.search.search import Search
+from pipeline.search.tuner import run_search
 from pipeline.training.distributed_training import Assignment
 from pipeline.training.driver_loop import run_trainings
 from pipeline.training.training import TrainingContext, TrainingData

@@ -19,6 +19,12 @@ NAN, INFINITE = float("nan"), float("inf")
         (lambda: SweepConfig(max_epochs=0), "--max-epochs is 0, but must be at least 1"),
         (lambda: SweepConfig(grace_epochs=-1), "--grace-epochs is -1, but must be at least 1"),
         (lambda: SweepConfig(reduction_factor=1), "--reduction-factor is 1, but must be at least 2"),
+        (lambda: SweepConfig(fuse=1), "--fuse is 1, but must be at least 2"),
+        (lambda: SweepConfig(fuse=4, search="tpe"), "--fuse is 4, but must be auto or off with --search tpe"),
+        (
+            lambda: SweepConfig(fuse=4, workers_per_trial=2),
+            "--fuse is 4, but must be auto or off where --workers-per-trial is above 1",
+        ),
         (lambda: SweepConfig(seed=-1), "--seed is -1, but must be at least 0"),
         (
             lambda: SweepConfig(max_epochs=4, grace_epochs=5),

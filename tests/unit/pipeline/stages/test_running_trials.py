@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.cluster.allotment import Allotment
-from pipeline.search.tuner import Search
+from pipeline.search.search import Search
 from pipeline.session.sweep_session import SweepSession
 from pipeline.stages import running_trials
 from pipeline.stages.running_trials import run_trials

@@ -1,0 +1,161 @@
+"""The part of a search whose trials are fused: a Ray actor for each part of a group, the driver decides as ever.
+
+Not on Ray Tune, whose unit is one configuration. What is left, or cannot be fused, is Tune's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from pipeline.search.driver import SearchDriver
+from pipeline.search.fused_groups import FEWEST, Fusing, fused_groups, in_parts
+from pipeline.search.fused_trials import FusedTrials, Reply
+from pipeline.search.search import Search
+from tune_spaces.trial_spec import TrialSpec
+
+MOST_PROBED = 16
+"""Trials with which the gain is measured: more of them gain hardly more."""
+WORTHWHILE_GAIN = 1.1
+"""Less is not worth that the trials of a group wait for each other."""
+POLL_SECONDS = 0.5
+"""Between two looks at whether the user wants to stop."""
+
+
+@dataclass
+class _Part:
+    """Trials in one actor."""
+
+    specs: list[TrialSpec]
+    """Those that have not ended."""
+    actor: Any = None
+    failures: int = 0
+    has_begun: bool = False
+
+
+class FusedSearch:
+    """Brings the trials to their ends that are worth fusing. What does not fit into memory waits for Tune again."""
+
+    def __init__(self, search: Search, driver: SearchDriver) -> None:
+        self._search, self._driver = search, driver
+        self._waiting: list[_Part] = []
+        self._running: dict[Any, _Part] = {}
+        """By the reference to the reply that is awaited."""
+
+    def choose(self, fusing: Fusing) -> None:
+        """Sets the trials aside that `run` will train."""
+        for group in fused_groups(self._driver.waiting):
+            if fusing.most is not None or self._is_worthwhile(group):
+                for part in in_parts(group, self._driver.slots, fusing.most):
+                    self._waiting.append(_Part(part))
+                    for spec in part:
+                        self._driver.set_aside(spec.index)
+
+    def run(self) -> None:
+        """Trains what was chosen, unless the user wants to stop or no time is left."""
+        try:
+            while self._may_go_on():
+                for reference in self._ready(list(self._running)):
+                    self._take(self._running.pop(reference), reference)
+                if self._driver.stopping:
+                    self._abandon_unbegun()
+        finally:
+            for part in self._running.values():  # where an error ends the search
+                ray.kill(part.actor)
+
+    def _is_worthwhile(self, group: list[TrialSpec]) -> bool:
+        """Measures it where the trials will run."""
+        actor = self._actor()
+        reference = actor.gain.remote(in_parts(group, self._driver.slots, MOST_PROBED)[0])
+        try:
+            while not self._driver.stopping:
+                if self._ready([reference]):
+                    gain: float = ray.get(reference)
+                    return gain >= WORTHWHILE_GAIN
+        finally:
+            ray.kill(actor)
+        return False
+
+    def _may_go_on(self) -> bool:
+        """Starts as many parts as there are slots; says whether any is running."""
+        while self._waiting and len(self._running) < self._driver.slots and self._driver.may_begin:
+            self._start(self._waiting.pop(0))
+        return bool(self._running)
+
+    def _start(self, part: _Part) -> None:
+        part.actor, part.has_begun = self._actor(), False
+        for spec in part.specs:
+            self._driver.begin(spec.index)
+        self._running[part.actor.begin.remote(part.specs)] = part
+
+    def _actor(self) -> Any:
+        allotment = self._search.allotment
+        options = ray.remote(FusedTrials).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
+        return options.remote(self._search.data, self._search.context)
+
+    def _ready(self, references: Sequence[Any]) -> list[Any]:
+        ready, _ = ray.wait(list(references), num_returns=1, timeout=POLL_SECONDS)
+        return list(ready)
+
+    def _take(self, part: _Part, reference: Any) -> None:
+        """Handles a reply, or that its process died."""
+        try:
+            reply: Reply = ray.get(reference)
+        except ray.exceptions.RayError as error:
+            self._again(part, error)
+            return
+        if not part.has_begun:
+            part.has_begun = True
+            self._driver.fused([spec.index for spec in part.specs])
+        if reply.out_of_memory:
+            self._make_smaller(part)
+            return
+        ended = self._judge(reply)
+        part.specs = [spec for spec in part.specs if spec.index not in ended]
+        if part.specs:
+            self._running[part.actor.next_epoch.remote(ended)] = part
+        else:
+            ray.kill(part.actor)
+
+    def _judge(self, reply: Reply) -> set[int]:
+        """Tells the driver of each report, one after the other; gives the trials that ended by it."""
+        ended: set[int] = set()
+        for index, report in reply.reports:
+            if index in ended:
+                continue
+            goes_on = self._driver.goes_on(index, report)
+            self._driver.note_report(index, report)
+            if not goes_on:
+                self._driver.end(index)
+                ended.add(index)
+        return ended
+
+    def _again(self, part: _Part, error: Exception) -> None:
+        """Takes the trials up in another process, as often as may be."""
+        ray.kill(part.actor)
+        part.failures += 1
+        if part.failures <= self._search.max_failures:
+            self._start(part)
+            return
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        for spec in part.specs:
+            self._driver.fail(spec.index, lines[-1].strip() if lines else "the trials' process died")
+
+    def _make_smaller(self, part: _Part) -> None:
+        """Of trials that are too many for the memory, two parts; of very few, none is fused."""
+        ray.kill(part.actor)
+        if len(part.specs) >= 2 * FEWEST:
+            self._waiting += [_Part(half) for half in in_parts(part.specs, 2, most=None)]
+            return
+        for spec in part.specs:
+            self._driver.put_back(spec.index)
+
+    def _abandon_unbegun(self) -> None:
+        """The user wants to stop: what waits for its process need not come up."""
+        for reference, part in list(self._running.items()):
+            if not part.has_begun:
+                del self._running[reference]
+                ray.kill(part.actor)
+                for spec in part.specs:
+                    self._driver.abandon(spec.index)

@@ -1,0 +1,76 @@
+"""Fused trials inside their Ray actor: an epoch of all of them a call."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.search.reports import early_end_report, epoch_report, error_report
+from pipeline.search.trial import load_data
+from pipeline.training.fused_training import FusedTraining
+from pipeline.training.training import TrainingContext, is_out_of_memory
+from pipeline.training.worker_group import SharedData
+from tune_spaces.trial_spec import TrialSpec
+from vit.fused.gain import fusing_gain
+from vit.training.fit import NonFiniteLossError
+from vit.training.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the actor says after a call."""
+
+    reports: list[tuple[int, dict[str, Any]]]
+    """Of trials by index, as `pipeline.search.reports` makes them; lower epochs first, in each the lower index."""
+    out_of_memory: bool = False
+    """The trials are too many to be trained as one here; each is as its folder has it."""
+
+
+class FusedTrials:
+    """Trials with one `fusing_key`, in one process."""
+
+    def __init__(self, data: SharedData, context: TrainingContext) -> None:
+        self._shared, self._context = data, context
+        self._runtime = Runtime(context.device, context.precision, context.compile)
+
+    def gain(self, specs: Sequence[TrialSpec]) -> float:
+        """How many times as fast the trials are as one; 0 where they do not fit into the memory."""
+        try:
+            return fusing_gain(specs[0].model, [spec.recipe for spec in specs], self._runtime)
+        except Exception as error:
+            if is_out_of_memory(error):
+                return 0.0
+            raise
+
+    def begin(self, specs: Sequence[TrialSpec]) -> Reply:
+        """Takes the trials up from their folders; reports the epochs that are there."""
+        self._specs = {spec.index: spec for spec in specs}
+        try:
+            self._training = FusedTraining(specs, load_data(self._shared, self._context), self._context, self._runtime)
+        except Exception as error:
+            return self._broken_off(error)
+        entries = [(index, entry) for index in self._specs for entry in self._training.history(index).epochs]
+        ordered = sorted(entries, key=lambda each: (each[1]["epoch"], each[0]))
+        return Reply([(index, self._report(index, entry)) for index, entry in ordered])
+
+    def next_epoch(self, ended: Collection[int]) -> Reply:
+        """Trains the others an epoch further, or those of them that are behind."""
+        for index in ended:
+            del self._specs[index]
+        try:
+            self._training.leave_out(ended)
+            entries = sorted(self._training.run_epoch(), key=lambda each: each[0])
+        except Exception as error:
+            return self._broken_off(error)
+        return Reply([(index, self._report(index, entry)) for index, entry in entries])
+
+    def _report(self, index: int, entry: dict[str, Any] | NonFiniteLossError) -> dict[str, Any]:
+        history = self._training.history(index)
+        if isinstance(entry, NonFiniteLossError):
+            return early_end_report("diverged", str(entry), len(history.epochs))
+        return epoch_report(entry, self._specs[index].recipe.epochs, history.refused)
+
+    def _broken_off(self, error: Exception) -> Reply:
+        """Raises the error itself where another process may succeed."""
+        if is_out_of_memory(error):
+            return Reply([], out_of_memory=True)
+        return Reply([(index, error_report(error, 0)) for index in self._specs])

@@ -1,0 +1,192 @@
+"""Trials trained as one: what is decided and recorded of them is what it would be one by one, whatever happens."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.cluster.allotment import Allotment
+from pipeline.search.fused_groups import Fusing
+from pipeline.search.search import Search
+from pipeline.search.tuner import run_search
+from pipeline.tracking.artifacts import ArtifactMaker
+from pipeline.tracking.events import DatasetReference
+from pipeline.tracking.tracker import Tracker
+from pipeline.tracking.trial_runs import FUSED_TAG, SWEEP_RUN, TrialRuns, trial_key
+from pipeline.training.training import TrainingContext, TrainingData
+from pipeline.training.worker_group import SharedData
+from pipeline.trials.observers import Observer
+from pipeline.trials.records import EpochRecord, TrialRecord
+from pipeline.trials.rungs import Rungs
+from tests.integration.commands import title_of
+from tune_spaces.trial_spec import TrialSpec
+from vit.data.dataset import DataConfig, load_dataset
+from vit.data.normalisation import measure_normalisation
+from vit.model.config import ViTConfig
+from vit.training.recipes import Recipe
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
+
+MODEL = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=2)
+RECIPE = Recipe(epochs=6, batch_size=32, flip=False, rotation=5.0)
+RATES = (1e-3, 3e-3, 3e-4, 1e-4, 5e-3, 2e-3)
+SPECS = [
+    # The first, like the published configuration, has a shape of its own.
+    TrialSpec(0, replace(MODEL, global_pool="avg"), RECIPE, seed=0),
+    *(TrialSpec(index, MODEL, replace(RECIPE, learning_rate=rate), seed=index) for index, rate in enumerate(RATES, 1)),
+]
+RUNGS = Rungs(1, 2, 6)
+
+
+class _Heard(Observer):
+    """What an observer hears of the trials."""
+
+    def __init__(self) -> None:
+        self.epochs: list[tuple[int, int]] = []
+        self.fused: list[list[int]] = []
+
+    def trials_fused(self, specs: Sequence[TrialSpec]) -> None:
+        self.fused.append([spec.index for spec in specs])
+
+    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+        self.epochs.append((spec.index, epoch.number))
+
+
+class _KillsMidEpoch(_Heard):
+    """Kills the trials' process while it trains the epoch after the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.killer: threading.Thread | None = None
+
+    def trials_fused(self, specs: Sequence[TrialSpec]) -> None:
+        super().trials_fused(specs)
+        children = psutil.Process().children(recursive=True)
+        (self._process,) = (child for child in children if title_of(child).startswith("ray::FusedTrials"))
+
+    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+        super().epoch_done(spec, epoch)
+        if spec.index > 0 and self.killer is None:
+            self.killer = threading.Thread(target=self._kill_at_work, daemon=True)
+            self.killer.start()
+
+    def _kill_at_work(self) -> None:
+        while "next_epoch" not in title_of(self._process):
+            time.sleep(0.001)
+        self._process.send_signal(signal.SIGKILL)
+
+
+def _search(
+    folder: Path,
+    fusing: Fusing | None,
+    *observers: Observer,
+    specs: Sequence[TrialSpec] = SPECS,
+    rungs: Rungs = RUNGS,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> list[TrialRecord]:
+    """On few digits, in one slot."""
+    dataset = load_dataset(DataConfig("digits", train_limit=200))
+    data = TrainingData(
+        dataset.train, dataset.validation, measure_normalisation(dataset.train.images), dataset.class_names
+    )
+    search = Search(
+        list(specs),
+        SharedData.put(data),
+        TrainingContext(f"{folder}/trials", "fp32", compile=False),
+        rungs,
+        Allotment(1, 0, 1),
+        f"{folder}/tune",
+        f"{folder}/ray-train",
+        fusing=fusing,
+    )
+    return run_search(search, list(observers), interrupted)
+
+
+def _course(records: list[TrialRecord]) -> list[object]:
+    """How the trials went, but for rounding."""
+    return [
+        (record.outcome, [round(epoch.accuracy, 6) for epoch in record.epochs], record.decisions) for record in records
+    ]
+
+
+@pytest.fixture(scope="module")
+def one_by_one(tmp_path_factory: pytest.TempPathFactory) -> list[TrialRecord]:
+    return _search(tmp_path_factory.mktemp("one by one"), None)
+
+
+def test_the_same_is_decided_as_one_by_one(tmp_path: Path, one_by_one: list[TrialRecord]) -> None:
+    heard = _Heard()
+    assert _course(_search(tmp_path, Fusing(8), heard)) == _course(one_by_one)
+    assert heard.fused == [[1, 2, 3, 4, 5, 6]]
+    assert {record.outcome for record in one_by_one} == {"finished", "asha"}
+
+
+def test_a_process_killed_in_an_epoch_loses_nothing_and_repeats_nothing(
+    tmp_path: Path, one_by_one: list[TrialRecord]
+) -> None:
+    killer = _KillsMidEpoch()
+    records = _search(tmp_path, Fusing(8), killer)
+    assert killer.killer is not None
+    killer.killer.join(timeout=60)
+    assert not killer.killer.is_alive()
+    assert len(killer.fused) == 2  # by the process that took over, too
+    assert _course(records) == _course(one_by_one)
+    assert len(killer.epochs) == len(set(killer.epochs)) == sum(len(record.epochs) for record in records)
+
+
+def test_the_user_may_stop_it_and_go_on_one_by_one(tmp_path: Path, one_by_one: list[TrialRecord]) -> None:
+    heard = _Heard()
+    records = _search(tmp_path, Fusing(8), heard, interrupted=lambda: (3, 1) in heard.epochs)
+    stopped = {record.index for record in records if record.outcome == "interrupted"}
+    assert stopped
+    assert stopped <= set(range(1, 7))
+    assert max(epoch for index, epoch in heard.epochs if index > 0) <= 2  # it ended with the epoch
+    assert _course(_search(tmp_path, None)) == _course(one_by_one)
+
+
+def test_a_trial_that_diverges_leaves_the_others_to_their_ends_and_to_mlflow(tmp_path: Path) -> None:
+    diverging = replace(SPECS[2], recipe=replace(RECIPE, learning_rate=1e30))
+    specs = [SPECS[0], SPECS[1], diverging, SPECS[3]]
+    tracker, artifacts = Tracker(f"sqlite:///{tmp_path}/mlflow.db", "vit-x"), ArtifactMaker()
+    with contextlib.closing(artifacts):
+        tracker.start_run(SWEEP_RUN, "sweep")
+        digits = tuple(str(digit) for digit in range(10))
+        dataset = DatasetReference("x", "sha256:0", "nowhere")
+        runs = TrialRuns(tracker, artifacts, f"{tmp_path}/trials", dataset, digits)
+        records = _search(tmp_path, Fusing(3), runs, specs=specs, rungs=Rungs(6, 3, 6))
+        artifacts.finish()
+        tracker.close()
+    assert [record.outcome for record in records] == ["finished", "finished", "diverged", "finished"]
+    assert records[2].error == "the training loss is not finite in epoch 1"
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    logged = [client.get_run(tracker.run_id(trial_key(index))) for index in range(4)]
+    assert [run.data.tags.get(FUSED_TAG) for run in logged] == [None, "3", "3", "3"]
+    for record, run in zip(records, logged, strict=True):
+        history = client.get_metric_history(run.info.run_id, "val/loss")
+        assert [(entry.step, entry.value) for entry in history] == [
+            (epoch.number, epoch.loss) for epoch in record.epochs
+        ]
+
+
+def test_no_more_are_trained_as_one_than_the_user_says(tmp_path: Path) -> None:
+    heard = _Heard()
+    short = [replace(spec, recipe=replace(spec.recipe, epochs=1)) for spec in SPECS]
+    records = _search(tmp_path, Fusing(2), heard, specs=short, rungs=Rungs(1, 3, 1))
+    assert heard.fused == [[1, 4], [2, 5], [3, 6]]
+    assert {record.outcome for record in records} == {"finished"}
+
+
+def test_measured_gain_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is worth it here the machine says; either way all trials come to their ends."""
+    heard = _Heard()
+    short = [replace(spec, recipe=replace(spec.recipe, epochs=1)) for spec in SPECS]
+    records = _search(tmp_path, Fusing(), heard, specs=short, rungs=Rungs(1, 3, 1))
+    assert heard.fused in ([], [[1, 2, 3, 4, 5, 6]])
+    assert {record.outcome for record in records} == {"finished"}
