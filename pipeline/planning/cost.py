@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.model.work import elements_per_image, flops_per_image
-from vit.training.calibration import StepTimes
+from vit.timing.step_times import StepTimes
 from vit.training.evaluation import EVALUATION_BATCH
 from vit.training.precision import Precision
 

@@ -11,7 +11,7 @@ from pipeline.cluster.allotment import Allotment
 from pipeline.planning.cost import Calibration, TimedModel, specs_to_measure
 from pipeline.session.sweep_session import SweepSession
 from tune_spaces.trial_spec import TrialSpec
-from vit.training.calibration import StepTimes, measure_step
+from vit.timing.step_times import StepTimes, measure_step
 from vit.training.precision import Precision
 from vit.training.runtime import Runtime
 

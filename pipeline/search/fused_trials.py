@@ -10,7 +10,7 @@ from pipeline.training.fused_training import FusedTraining
 from pipeline.training.training import TrainingContext, is_out_of_memory
 from pipeline.training.worker_group import SharedData
 from tune_spaces.trial_spec import TrialSpec
-from vit.fused.gain import fusing_gain
+from vit.timing.fusing_gain import fusing_gain
 from vit.training.fit import NonFiniteLossError
 from vit.training.runtime import Runtime
 

@@ -19,6 +19,8 @@ RAY_TRAIN_FOLDER = "ray-train"
 """Ray Train's own files, and the instructions of its workers, while they run."""
 TRIALS_FOLDER, AUDIT_FOLDER, FINALISTS_FOLDER = "trials", "audit", "finalists"
 """Of the trials of a search; of those that ASHA stopped and that are trained on; of the finalists, a folder a seed."""
+COMPILED_FOLDER = "compiled"
+"""In the storage itself, for all commands: what torch has compiled."""
 FETCHED_FOLDER = "fetched"
 """Weights from MLflow, where a training's own folder is out of reach."""
 

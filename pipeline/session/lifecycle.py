@@ -12,6 +12,7 @@ from pipeline.cluster.connection import connected
 from pipeline.config import resolve_tracking_uri
 from pipeline.errors import PipelineError, UsageError, without_passwords
 from pipeline.graph.fingerprint import fingerprint
+from pipeline.session.compiled_code import keep_compiled_code
 from pipeline.session.folder import (
     RAY_TRAIN_FOLDER,
     absolute_storage,
@@ -41,6 +42,7 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
     folder = folder_of(kind, config, dataset)
     with storage_errors(folder):
         folder = folder_to_use(folder, config.forced)
+    keep_compiled_code(config)
     with locked(folder):
         refuse_unwritable_storage(folder)
         session = kind(config, console, dataset, folder)

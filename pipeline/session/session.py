@@ -127,6 +127,8 @@ class Session(ABC, Generic[C]):
             return self.config.precision
         choice = self.kept_precision
         if choice is None:
-            choice = measure_faster_precision(model, recipe.batch_size, allotment, self.config.address is not None)
+            choice = measure_faster_precision(
+                model, recipe.batch_size, self.config.compile, allotment, joined_cluster=self.config.address is not None
+            )
             self.memory.remember("precision", choice)
         return choice

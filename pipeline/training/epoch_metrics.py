@@ -18,6 +18,7 @@ def epoch_metrics(epoch: Epoch, class_names: tuple[str, ...]) -> dict[str, float
         "learning_rate": epoch.learning_rate,
         "images_per_second": epoch.images_per_second,
         "epoch_seconds": epoch.seconds,
+        **({"compile_seconds": epoch.compile_seconds} if epoch.compile_seconds else {}),
     }
 
 

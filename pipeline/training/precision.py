@@ -8,22 +8,25 @@ import torch
 
 from pipeline.cluster.allotment import Allotment
 from vit.model.config import ViTConfig
+from vit.timing.faster_compiled_precision import faster_compiled_precision
 from vit.training.precision import Precision, faster_precision
 
 
 def measure_faster_precision(
-    model: ViTConfig, batch_size: int, allotment: Allotment, joined_cluster: bool
+    model: ViTConfig, batch_size: int, compile: bool, allotment: Allotment, joined_cluster: bool
 ) -> Precision:
     """Times both, with what a training takes of the cluster.
 
     Args:
         model: what will be trained.
         batch_size: images of a step, which the workers of a training share.
+        compile: whether it will be compiled.
         allotment: what the training takes.
         joined_cluster: whether it may train on another machine than this one.
     """
     share = math.ceil(batch_size / allotment.workers)
-    question = (model, share, "cuda" if allotment.gpus else "cpu", max(1, int(allotment.cpus)))
+    whole_step = compile and allotment.workers == 1
+    question = (model, share, whole_step, "cuda" if allotment.gpus else "cpu", max(1, int(allotment.cpus)))
     if not joined_cluster and not allotment.gpus:
         return _probe(*question)  # trainings run on these very cores, and a process there takes seconds to start
     task: Any = ray.remote(_probe).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
@@ -31,6 +34,7 @@ def measure_faster_precision(
     return choice
 
 
-def _probe(model: ViTConfig, batch_size: int, device: str, threads: int) -> Precision:
+def _probe(model: ViTConfig, batch_size: int, whole_step: bool, device: str, threads: int) -> Precision:
     torch.set_num_threads(threads)
-    return faster_precision(model, batch_size, torch.device(device))
+    probe = faster_compiled_precision if whole_step else faster_precision
+    return probe(model, batch_size, torch.device(device))

@@ -13,8 +13,7 @@ from pipeline.trials.folder import TrialHistory
 from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import ImageArrays
 from vit.data.normalisation import Normalisation
-from vit.fused.compiled_fit import CompiledFit
-from vit.training.fit import Fit
+from vit.fused.loop import training_loop
 from vit.training.machine import Machine
 from vit.training.parallel import Workers
 from vit.training.precision import Precision
@@ -76,7 +75,8 @@ class Training:
     def __init__(
         self, spec: TrialSpec, data: LoadedData, context: TrainingContext, runtime: Runtime, workers: Workers
     ) -> None:
-        self._fit = _fit(spec, data, runtime, workers)
+        images = (data.train, data.validation, data.normalisation)
+        self._fit = training_loop(spec.model, spec.recipe, runtime, *images, spec.seed, workers)
         writes = workers.rank == 0
         self._folder = TrainingFolder(spec, context.folder, data.class_names, writes)
         found = workers.first(self._folder.read() if writes else Found(None, []), runtime.device)
@@ -105,14 +105,6 @@ class Training:
     def record_divergence(self, reason: str) -> None:
         """Writes down why it ended, for whoever follows the folder."""
         self._folder.record_divergence(reason)
-
-
-def _fit(spec: TrialSpec, data: LoadedData, runtime: Runtime, workers: Workers) -> Fit | CompiledFit:
-    """The training loop: compiled as a whole where one worker compiles; of several, only the model is."""
-    images = (data.train, data.validation, data.normalisation)
-    if runtime.compile and workers.size == 1:
-        return CompiledFit(spec.model, spec.recipe, runtime, *images, spec.seed)
-    return Fit(spec.model, spec.recipe, runtime, *images, spec.seed, workers)
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -25,7 +25,8 @@ from pipeline.training.worker_group import SharedData
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from pipeline.trials.rungs import Rungs
-from tests.integration.commands import title_of
+from tests.integration.commands import run_here, title_of
+from tests.integration.readme import commands_of
 from tune_spaces.trial_spec import TrialSpec
 from vit.data.dataset import DataConfig, load_dataset
 from vit.data.normalisation import measure_normalisation
@@ -190,3 +191,12 @@ def test_measured_gain_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     records = _search(tmp_path, Fusing(), heard, specs=short, rungs=Rungs(1, 3, 1))
     assert heard.fused in ([], [[1, 2, 3, 4, 5, 6]])
     assert {record.outcome for record in records} == {"finished"}
+
+
+def test_the_command_of_the_readme(tmp_path: Path) -> None:
+    ((module, *flags),) = (words for words in commands_of("pipeline.sweep") if "--fuse" in words)
+    short = "--max-epochs 1 --train-limit 200 --precision fp32 --max-concurrent 1"
+    done = run_here(module, tmp_path, *flags, *short.split())
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert "trained as one: trials 1, 2, 3" in done.stdout
+    assert "4/4 trials ended (4 finished)" in done.stdout

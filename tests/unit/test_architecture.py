@@ -48,7 +48,7 @@ def packages_of(module: str) -> set[str]:
 
 
 LAYERS = (
-    "vit.data", "vit.model", "vit.training", "vit.fused", "vit.files", "tune_spaces",
+    "vit.data", "vit.model", "vit.training", "vit.fused", "vit.timing", "vit.files", "tune_spaces",
     "pipeline.errors", "pipeline.config", "pipeline.statistics", "pipeline.trials", "pipeline.results",
     "pipeline.charts", "pipeline.figures", "pipeline.terminal", "pipeline.cluster", "pipeline.tracking",
     "pipeline.graph", "pipeline.training", "pipeline.search", "pipeline.registry", "pipeline.page",

@@ -38,11 +38,6 @@ class CompiledFit:
     def kept_model(self) -> VisionTransformer:
         return self._fused.kept_model(0)
 
-    @property
-    def compile_seconds(self) -> float:
-        """That compiling took; no epoch counts it."""
-        return self._fused.compile_seconds
-
     def run_epoch(self) -> Epoch:
         """Raises NonFiniteLossError where the training or the validation loss was not finite."""
         outcome = self._fused.run_epoch()[0]

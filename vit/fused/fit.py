@@ -111,8 +111,6 @@ class FusedFit:
         weights = torch.stack([self._layout.row(start) for start in starts]).to(runtime.device)
         self._set_state(State.start(weights, self._layout))
         self.epochs_done = 0
-        self.compile_seconds = 0.0
-        """That compiling has taken so far; no epoch counts it."""
 
     def __len__(self) -> int:
         return len(self._recipes)
@@ -139,26 +137,26 @@ class FusedFit:
         The time is divided evenly among them. One that diverged has its error in the place of its epoch; the others do
         not notice, and whoever calls keeps them without it.
         """
-        step = self._prepared_step()
+        step, compile_seconds = self._prepared_step()
         started = time.perf_counter()
         train = self._train_epoch(step)
         trained = time.perf_counter()
         validation = self._validate()
         self.epochs_done += 1
         ended = time.perf_counter()
-        seconds = ((trained - started) / len(self), (ended - started) / len(self))
+        seconds = [each / len(self) for each in (trained - started, ended - started, compile_seconds)]
         spoiled = self._epoch.spoiled.tolist()
         return [
             self._outcome(row, train[row], validation[row], bool(spoiled[row]), *seconds) for row in range(len(self))
         ]
 
     def _outcome(
-        self, row: int, train: Counts, validation: Counts, spoiled: bool, train_seconds: float, seconds: float
+        self, row: int, train: Counts, validation: Counts, spoiled: bool, *seconds: float
     ) -> Epoch | NonFiniteLossError:
         for kind, bad in (("training", spoiled), ("validation", not math.isfinite(validation.loss))):
             if bad:
                 return NonFiniteLossError(f"the {kind} loss is not finite in epoch {self.epochs_done}")
-        return Epoch(self.epochs_done, train, validation, self._learning_rate(row), train_seconds, seconds)
+        return Epoch(self.epochs_done, train, validation, self._learning_rate(row), *seconds)
 
     def _learning_rate(self, row: int) -> float:
         """Of the last step; the peak before the first, as optimizers are made."""
@@ -166,13 +164,14 @@ class FusedFit:
             return self._recipes[row].learning_rate
         return learning_rate_at(self.epochs_done * self._steps_per_epoch - 1, self._steps_per_epoch, self._recipes[row])
 
-    def _prepared_step(self) -> Step:
+    def _prepared_step(self) -> tuple[Step, float]:
+        """The step, and how long compiling it took just now."""
         if not self._runtime.compile:
-            return self._step
-        if self._compiled is None:
-            self._compiled = CompiledStep(self._step, self._state, self._epoch, self._hyperparameters)
-            self.compile_seconds += self._compiled.seconds
-        return self._compiled
+            return self._step, 0.0
+        if self._compiled is not None:
+            return self._compiled, 0.0
+        self._compiled = CompiledStep(self._step, self._state, self._epoch, self._hyperparameters)
+        return self._compiled, self._compiled.seconds
 
     def _train_epoch(self, step: Step) -> list[Counts]:
         self._model.train()

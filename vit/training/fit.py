@@ -45,6 +45,8 @@ class Epoch:
     train_seconds: float
     seconds: float
     """Training and validation."""
+    compile_seconds: float = 0.0
+    """That compiling took before it; neither of the two counts it."""
 
     @property
     def images_per_second(self) -> float:

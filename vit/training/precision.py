@@ -38,14 +38,21 @@ def faster_precision(config: ViTConfig, batch_size: int, device: torch.device) -
     fp32 is true fp32: TF32 is off. Takes about a second on a CPU, where 64 images stand for a batch. A GPU is given the
     whole batch, since less would time the launching of its kernels; of one that does not fit into its memory, half.
     """
+    if not has_fast_bf16(device):
+        return "fp32"
     if device.type == "cpu":
-        if _product_seconds(torch.bfloat16, device) > 1.5 * _product_seconds(torch.float32, device):
-            return "fp32"  # no hardware for it: a whole step would take minutes
         batch_size = min(batch_size, IMAGES_ON_A_CPU)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         model = VisionTransformer(config).to(device)
         best = _best_seconds(model, config, batch_size, device)
     return "bf16" if best["fp32"] > WORTHWHILE_SPEEDUP * best["bf16"] else "fp32"
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Not a CPU without hardware for it, on which a whole step would take minutes; of other devices it is not asked."""
+    if device.type != "cpu":
+        return True
+    return _product_seconds(torch.bfloat16, device) <= 1.5 * _product_seconds(torch.float32, device)
 
 
 def _best_seconds(

@@ -11,7 +11,7 @@ from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import DataShape
 from vit.model.config import ViTConfig
 from vit.model.work import elements_per_image, flops_per_image
-from vit.training.calibration import StepTimes
+from vit.timing.step_times import StepTimes
 from vit.training.recipes import Recipe
 
 SPECS = draw_trials(SPACES["small"], DataShape(8, 1, 10, mirror_safe=False), count=24, epochs=45, seed=0)

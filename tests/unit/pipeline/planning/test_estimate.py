@@ -12,7 +12,7 @@ from pipeline.planning.sweep_plan import SweepPlan
 from pipeline.trials.rungs import Rungs
 from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
-from vit.training.calibration import StepTimes
+from vit.timing.step_times import StepTimes
 from vit.training.recipes import Recipe
 
 

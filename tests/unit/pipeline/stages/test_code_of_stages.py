@@ -98,7 +98,7 @@ APART = {
     "pipeline.cluster", "pipeline.terminal", "pipeline.report.printing", "pipeline.figures.graph_text",
     "pipeline.figures.boxes",
     # Fits the number of trials to a time, and that number is among the settings.
-    "pipeline.planning", "vit.training.calibration",
+    "pipeline.planning",
     # Records of what was trained: nothing is decided by them, and a training need not be repeated for another figure.
     "pipeline.tracking",
     # Says whether an output still stands, not what it is.

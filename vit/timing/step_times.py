@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from vit.data.normalisation import Normalisation
+from vit.fused.compiled_fit import CompiledFit
+from vit.fused.loop import training_loop
 from vit.model.config import ViTConfig
 from vit.training.evaluation import EVALUATION_BATCH
 from vit.training.fit import Epoch, Fit
@@ -37,7 +39,7 @@ def measure_step(model: ViTConfig, recipe: Recipe, runtime: Runtime, train_image
     """
     batch_size = min(recipe.batch_size, train_images)
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
-        epochs = _rounds(_fit(model, recipe, runtime, batch_size))
+        epochs = _rounds(_loop(model, recipe, runtime, batch_size))
     return StepTimes(
         step_seconds=median(epoch.train_seconds for epoch in epochs),
         batch_size=batch_size,
@@ -47,25 +49,28 @@ def measure_step(model: ViTConfig, recipe: Recipe, runtime: Runtime, train_image
     )
 
 
-def _fit(model: ViTConfig, recipe: Recipe, runtime: Runtime, batch_size: int) -> Fit:
+def _loop(model: ViTConfig, recipe: Recipe, runtime: Runtime, batch_size: int) -> Fit | CompiledFit:
     """A training whose epoch is one step."""
     # Random labels teach nothing, and steps of the recipe's size might spoil the weights.
     harmless = replace(recipe, learning_rate=1e-9)
-    train = _random_split(model, batch_size, runtime.device)
+    train = random_split(model, batch_size, runtime.device)
     # As many as a step trains on, so that validating never takes longer than the step.
-    validation = _random_split(model, min(batch_size, EVALUATION_BATCH), runtime.device)
-    channels = model.in_chans
-    normalisation = Normalisation((0.5,) * channels, (0.25,) * channels)
-    return Fit(model, harmless, runtime, train, validation, normalisation, seed=0)
+    validation = random_split(model, min(batch_size, EVALUATION_BATCH), runtime.device)
+    return training_loop(model, harmless, runtime, train, validation, any_normalisation(model), seed=0)
 
 
-def _random_split(model: ViTConfig, count: int, device: torch.device) -> Split:
+def any_normalisation(model: ViTConfig) -> Normalisation:
+    return Normalisation((0.5,) * model.in_chans, (0.25,) * model.in_chans)
+
+
+def random_split(model: ViTConfig, count: int, device: torch.device) -> Split:
+    """Noise, with labels by chance."""
     shape = (count, model.img_size, model.img_size, model.in_chans)
     images: Tensor = torch.randint(256, shape, dtype=torch.uint8, device=device)
     return Split(images, torch.randint(model.num_classes, (count,), device=device))
 
 
-def _rounds(fit: Fit) -> list[Epoch]:
+def _rounds(fit: Fit | CompiledFit) -> list[Epoch]:
     fit.run_epoch()  # warm-up: memory is taken, kernels are chosen or compiled
     started = time.perf_counter()
     epochs: list[Epoch] = []

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import torch
 
-from vit.data.normalisation import Normalisation
-from vit.fused.compiled_fit import CompiledFit
 from vit.fused.fit import FusedFit
+from vit.fused.loop import training_loop
 from vit.model.config import ViTConfig
-from vit.training.fit import Epoch, Fit
+from vit.timing.step_times import any_normalisation, random_split
+from vit.training.fit import Epoch
 from vit.training.recipes import Recipe
-from vit.training.runtime import Runtime, Split
+from vit.training.runtime import Runtime
 
 STEPS = 3
 """Of each kind in a round."""
@@ -30,11 +30,10 @@ def fusing_gain(config: ViTConfig, recipes: Sequence[Recipe], runtime: Runtime) 
             replace(each, learning_rate=1e-6, attention_init="timm", position_init="timm", patch_init="timm")
             for each in recipes
         ]
-        train, few = _noise(config, STEPS * quiet[0].batch_size, runtime), _noise(config, 2, runtime)
-        normalisation = Normalisation((0.5,) * config.in_chans, (0.25,) * config.in_chans)
-        one = CompiledFit if runtime.compile else Fit
-        alone = one(config, quiet[0], runtime, train, few, normalisation, seed=0)
-        fused = FusedFit(config, quiet, runtime, train, few, normalisation, range(len(quiet)))
+        train = random_split(config, STEPS * quiet[0].batch_size, runtime.device)
+        images = (train, random_split(config, 2, runtime.device), any_normalisation(config))
+        alone = training_loop(config, quiet[0], runtime, *images, seed=0)
+        fused = FusedFit(config, quiet, runtime, *images, range(len(quiet)))
         times = [(alone.run_epoch().train_seconds, _seconds(fused)) for _ in range(1 + ROUNDS)][1:]
     return min(seconds for seconds, _ in times) / min(seconds for _, seconds in times)
 
@@ -44,9 +43,3 @@ def _seconds(fused: FusedFit) -> float:
     outcome = fused.run_epoch()[0]
     assert isinstance(outcome, Epoch)
     return outcome.train_seconds
-
-
-def _noise(config: ViTConfig, count: int, runtime: Runtime) -> Split:
-    shape = (count, config.img_size, config.img_size, config.in_chans)
-    images = torch.randint(256, shape, dtype=torch.uint8, device=runtime.device)
-    return Split(images, torch.zeros(count, dtype=torch.int64, device=runtime.device))

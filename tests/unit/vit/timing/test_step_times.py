@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-import vit.training.calibration
+import vit.timing.step_times
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
 from vit.model.work import elements_per_image, flops_per_image
-from vit.training.calibration import FEWEST_ROUNDS, measure_step
+from vit.timing.step_times import FEWEST_ROUNDS, measure_step
 from vit.training.fit import Epoch, Fit
 from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime
@@ -68,7 +68,7 @@ def test_the_written_numbers_are_about_what_torch_writes(config: ViTConfig) -> N
 @pytest.fixture
 def epochs_run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Fit, Epoch]]:
     """The epochs that real trainings run, with their trainings; timing stops at the fewest."""
-    monkeypatch.setattr(vit.training.calibration, "ENOUGH_SECONDS", 0.0)
+    monkeypatch.setattr(vit.timing.step_times, "ENOUGH_SECONDS", 0.0)
     run: list[tuple[Fit, Epoch]] = []
     real = Fit.run_epoch
 
@@ -111,7 +111,7 @@ def test_a_step_size_that_would_spoil_the_weights_does_no_harm(epochs_run: list[
 
 def test_a_small_model_is_timed_more_often() -> None:
     times = measure_step(SMALL, Recipe(batch_size=BATCH), Runtime(), train_images=1000)
-    assert 0 < times.step_seconds < vit.training.calibration.ENOUGH_SECONDS
+    assert 0 < times.step_seconds < vit.timing.step_times.ENOUGH_SECONDS
     assert times.validation_seconds_per_image > 0
 
 

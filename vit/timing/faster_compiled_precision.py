@@ -1,0 +1,30 @@
+"""Which number format trains faster where the step is compiled."""
+
+import torch
+
+from vit.model.config import ViTConfig
+from vit.timing.step_times import measure_step
+from vit.training.precision import PRECISIONS, WORTHWHILE_SPEEDUP, Precision, has_fast_bf16
+from vit.training.recipes import Recipe
+from vit.training.runtime import Runtime
+
+
+def faster_compiled_precision(config: ViTConfig, batch_size: int, device: torch.device) -> Precision:
+    """As `faster_precision`, but by the steps that will be run: without compiling, a GPU may wait for the host.
+
+    Compiles twice, a minute or so each; what it compiles is kept for the training. Where the batch does not fit into
+    the memory, half of it is timed.
+    """
+    if not has_fast_bf16(device):
+        return "fp32"
+    recipe = Recipe(batch_size=batch_size)
+    try:
+        seconds = {
+            precision: measure_step(config, recipe, Runtime(device, precision, compile=True), batch_size).step_seconds
+            for precision in PRECISIONS
+        }
+    except torch.OutOfMemoryError:
+        if batch_size == 1:
+            raise
+        return faster_compiled_precision(config, batch_size // 2, device)
+    return "bf16" if seconds["fp32"] > WORTHWHILE_SPEEDUP * seconds["bf16"] else "fp32"
