@@ -117,7 +117,9 @@ def published(shape: DataShape, epochs: int = PUBLISHED_RECIPE.epochs) -> tuple[
 def fast30(shape: DataShape) -> tuple[ViTConfig, Recipe]:
     """The published shape with mean pooling, trained as well as is known here in 30 epochs; 2.69 M parameters.
 
-    Expected on CIFAR-10: well above `two`; not run to its end yet. What its parts bring: docs/experiments.md.
+    Expected on CIFAR-10 (JPEG, 45,000 training images): 84.17% of the test images, 84.36% with each one's mirror image
+    too, n = 1, in an hour on 2 cores with bf16 (Intel Xeon, torch 2.15.0, 2026-11-25). What its parts bring:
+    docs/experiments.md.
     """
     model, _ = published(shape)
     recipe = Recipe(
