@@ -15,8 +15,8 @@ from pipeline.search.fused_trials import FusedTrials, Reply
 from pipeline.search.search import Search
 from tune_spaces.trial_spec import TrialSpec
 
-MOST_PROBED = 16
-"""Trials with which the gain is measured: more of them gain hardly more."""
+MOST_PROBED = 8
+"""Trials with which the gain is measured: it grows slowly from there, and measuring it takes time itself."""
 WORTHWHILE_GAIN = 1.1
 """Less is not worth that the trials of a group wait for each other."""
 POLL_SECONDS = 0.5
@@ -73,6 +73,8 @@ class FusedSearch:
                 if self._ready([reference]):
                     gain: float = ray.get(reference)
                     return gain >= WORTHWHILE_GAIN
+        except ray.exceptions.RayError:  # whatever it was: each by itself tells its own
+            return False
         finally:
             ray.kill(actor)
         return False

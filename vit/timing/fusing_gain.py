@@ -1,6 +1,7 @@
 """Whether fusing is worth it here: found by measuring, since it depends on the model, the device and its load."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,9 +14,11 @@ from vit.training.fit import Epoch
 from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime
 
-STEPS = 3
+STEPS = 2
 """Of each kind in a round."""
-ROUNDS = 3
+MOST_ROUNDS = 5
+ENOUGH_SECONDS = 1.0
+"""Of rounds: those of a large model take long, and are steadier."""
 
 
 def fusing_gain(config: ViTConfig, recipes: Sequence[Recipe], runtime: Runtime) -> float:
@@ -34,8 +37,17 @@ def fusing_gain(config: ViTConfig, recipes: Sequence[Recipe], runtime: Runtime) 
         images = (train, random_split(config, 2, runtime.device), any_normalisation(config))
         alone = training_loop(config, quiet[0], runtime, *images, seed=0)
         fused = FusedFit(config, quiet, runtime, *images, range(len(quiet)))
-        times = [(alone.run_epoch().train_seconds, _seconds(fused)) for _ in range(1 + ROUNDS)][1:]
+        times = _rounds(lambda: (alone.run_epoch().train_seconds, _seconds(fused)))
     return min(seconds for seconds, _ in times) / min(seconds for _, seconds in times)
+
+
+def _rounds(run: Callable[[], tuple[float, float]]) -> list[tuple[float, float]]:
+    run()  # warm-up: memory is taken, kernels are chosen or compiled
+    started = time.perf_counter()
+    times = [run()]
+    while len(times) < MOST_ROUNDS and time.perf_counter() - started < ENOUGH_SECONDS:
+        times.append(run())
+    return times
 
 
 def _seconds(fused: FusedFit) -> float:

@@ -1,0 +1,22 @@
+"""The gain is a ratio of real steps, and asking for it changes nothing."""
+
+from dataclasses import replace
+
+import torch
+
+from tests.unit.vit.training.toy import CONFIG, EVERYTHING, RUNTIME
+from vit.timing import fusing_gain as module
+from vit.timing.fusing_gain import fusing_gain
+
+
+def test_it_is_measured_and_leaves_the_random_state_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    diverging = replace(EVERYTHING, learning_rate=1e30)  # as a search may draw it: the measurement survives it
+    assert fusing_gain(CONFIG, [EVERYTHING, diverging], RUNTIME) > 0
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_times_of_one_round_are_compared() -> None:
+    given = iter([(100.0, 100.0), (4.0, 2.0), (3.0, 3.0), (5.0, 1.0), (6.0, 2.0), (6.0, 2.0)])
+    assert module._rounds(lambda: next(given)) == [(4.0, 2.0), (3.0, 3.0), (5.0, 1.0), (6.0, 2.0), (6.0, 2.0)]
