@@ -84,32 +84,23 @@ class FusedFit:
         if len(recipes) > 1 and (None in keys or len(keys) > 1):
             raise ValueError("these trainings differ in what fused ones must have in common")
         self._runtime, self._train, self._validation = runtime, train, validation
-        self._recipes, self._chances = (
-            list(recipes),
-            [
-                Chance(len(train.labels), config.img_size, recipe, seed)
-                for recipe, seed in zip(recipes, seeds, strict=True)
-            ],
-        )
         self._normalise = normalisation.on(runtime.device)
+        self._recipes = list(recipes)
+        each = list(zip(recipes, seeds, strict=True))
+        self._chances = [Chance(len(train.labels), config.img_size, recipe, seed) for recipe, seed in each]
         batch_size = min(recipes[0].batch_size, len(train.labels))
         self._steps_per_epoch = len(train.labels) // batch_size
         self._model = VisionTransformer(config).to(runtime.device).requires_grad_(False)
-        for module in self._model.modules():
-            if isinstance(module, Attention):
-                module.by_kernel = len(recipes) == 1
+        """Lends its forward pass; its own weights are not used."""
         self._layout = Layout.of(VisionTransformer(config), recipes[0].optimizer)
         muon_dtype = torch.bfloat16 if runtime.precision == "bf16" else torch.float32
         self._exchange = Exchange(config, self._layout, muon_dtype)
         self._step = TrainStep(
             self._model, self._layout, train, normalisation, runtime.precision, batch_size, recipes[0].epochs
         )
-        starts = [
-            starting_model(config, recipe, seed, train, normalisation).state_dict()
-            for recipe, seed in zip(recipes, seeds, strict=True)
-        ]
-        weights = torch.stack([self._layout.row(start) for start in starts]).to(runtime.device)
-        self._set_state(State.start(weights, self._layout))
+        starts = [starting_model(config, recipe, seed, train, normalisation) for recipe, seed in each]
+        rows = [self._layout.row(dict(start.named_parameters())) for start in starts]
+        self._set_state(State.start(torch.stack(rows).to(runtime.device), self._layout))
         self.epochs_done = 0
 
     def __len__(self) -> int:
@@ -120,13 +111,16 @@ class FusedFit:
 
     def _set_state(self, state: State) -> None:
         self._state = state
+        for module in self._model.modules():
+            if isinstance(module, Attention):
+                module.by_kernel = len(self) == 1
         self._hyperparameters = Hyperparameters.of(self._recipes, self._runtime.device)
         num_classes = self._model.config.num_classes
         self._epoch = EpochTensors.empty(len(self), len(self._train.labels), num_classes, self._runtime.device)
         self._compiled: CompiledStep | None = None
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Goes on with these of the trainings, in this order; their numbers stay what they were, bit for bit."""
+        """Goes on with these of the trainings, in this order; what they have learnt stays the same, bit for bit."""
         self._recipes = [self._recipes[row] for row in rows]
         self._chances = [self._chances[row] for row in rows]
         self._set_state(self._state.kept(torch.tensor(rows, device=self._runtime.device)))
