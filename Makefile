@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help sweep test check ui
+.PHONY: help sweep ui promote report test check
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -16,6 +16,12 @@ sweep: $(INSTALLED)  ## search 32 Vision Transformers on digits and register the
 
 ui: $(INSTALLED)  ## open the MLflow UI on http://127.0.0.1:5000
 	$(BIN)/python -m pipeline.ui
+
+promote: $(INSTALLED)  ## make the challenger on digits the champion, if it is proven better
+	$(BIN)/python -m pipeline.promote --dataset digits
+
+report: $(INSTALLED)  ## write the page of the newest sweep, one HTML file, into this folder
+	$(BIN)/python -m pipeline.report
 
 # Three processes on two cores: many a test waits for something to die.
 test: $(INSTALLED)  ## run all tests

@@ -4,6 +4,7 @@ from typing import Any
 
 from pipeline.cluster.watchdog import Watchdog
 from pipeline.errors import InterruptedCommandError, PipelineError
+from pipeline.graph.jobs import Jobs
 from pipeline.registry.passport import Origin
 from pipeline.registry.registration import register
 from pipeline.results.confirmation import FullLengthRun, TestScore
@@ -79,10 +80,16 @@ def _train(session: TrainSession) -> TrialRecord:
     group = WorkerGroupConfig(
         fewest, most, allotment.cpus, allotment.gpus, session.ray_train_folder, config.max_failures
     )
+    # Not in this thread: who wants to stop at once would have to wait until the workers have ended in good order.
+    jobs = Jobs[list[TrialRecord]]()
     with session.interrupt.deferred(), Watchdog(config.stall_minutes, session.say) as watchdog:
         assignment = Assignment(spec, context, [session.runs, _PrintsEpochs(session), watchdog])
-        (record,) = run_trainings([assignment], shared, group, lambda: session.interrupt.requested)
-        return record
+        jobs.start("training", lambda: run_trainings([assignment], shared, group, lambda: session.interrupt.requested))
+        _, ended = jobs.next_end()
+    if isinstance(ended, BaseException):
+        raise ended
+    (record,) = ended
+    return record
 
 
 class _PrintsEpochs(Observer):

@@ -39,6 +39,15 @@ def _undo_after_test() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    """A Ray of this machine, on which all of a module runs that starts none of its own: each start takes seconds."""
+    from pipeline.cluster.connection import connected
+
+    with connected(None):
+        yield
+
+
+@pytest.fixture(scope="module")
 def s3_bucket() -> Iterator[str]:
     """The URI of an empty bucket on an S3 server of this machine; the environment names it as a user would."""
     from moto.server import ThreadedMotoServer

@@ -45,8 +45,13 @@ class SweepRecords:
         return list(self.summary["winner"]["test_class_accuracy"])
 
 
-def read_sweep(client: MlflowClient, run_id: str) -> SweepRecords:
+def read_sweep(client: MlflowClient, run_id: str, predictions: Mapping[str, Predictions] | None = None) -> SweepRecords:
     """Reads the records of the sweep whose run this is.
+
+    Args:
+        client: of the tracking store.
+        run_id: of the sweep's run.
+        predictions: what `read_predictions` gave, where they have been read already.
 
     Raises:
         PipelineError: it has no summary: it has not come to its report.
@@ -59,7 +64,9 @@ def read_sweep(client: MlflowClient, run_id: str) -> SweepRecords:
         summary = json.loads(summary_file.read_text())
         mistakes_file = fetch_file(client, scratch, run_id, MISTAKES_FILE)
         mistakes = None if mistakes_file is None else Mistakes.read(mistakes_file)
-    return SweepRecords(summary, _read_trials(client, summary), read_predictions(client, summary), mistakes)
+    if predictions is None:
+        predictions = read_predictions(client, summary)
+    return SweepRecords(summary, _read_trials(client, summary), predictions, mistakes)
 
 
 def read_predictions(client: MlflowClient, summary: Mapping[str, Any]) -> dict[str, Predictions]:

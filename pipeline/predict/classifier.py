@@ -51,7 +51,7 @@ class Classifier:
         program, device = torch.export.load(io.BytesIO(served.program)), "cuda" if on_gpu else "cpu"
         if on_gpu:
             program = move_to_device_pass(program, device)
-        self._predictor = Predictor(program.module(), list(served.class_names), served.image_shape, device)
+        self._predictor = Predictor(program.module(), served.class_names, served.image_shape, device)
 
     def __call__(self, batch: Batch) -> pa.Table:
         """A table of `predictions_schema`; where there is an error, class and probability are null."""

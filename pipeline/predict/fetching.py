@@ -1,10 +1,8 @@
 """Fetching a registered model, once and checked, for all who use it."""
 
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlflow.artifacts
 import mlflow.pytorch
@@ -13,7 +11,7 @@ from mlflow.models import Model
 
 from pipeline.errors import PipelineError, UsageError
 from pipeline.predict.classifier import ServedProgram
-from vit.files.serving import LABELS_FILE, PROGRAM_FILE
+from vit.files.serving import LABELS_FILE, PROGRAM_FILE, read_labels
 
 
 @dataclass(frozen=True)
@@ -42,14 +40,11 @@ def fetch_model(uri: str) -> FetchedModel:
             raise UsageError(f"--model is {uri}, which cannot be fetched: {error}") from error
         about = _about(uri, path)
         data = path / str(about.flavors["pytorch"]["model_data"])
-        labels: dict[str, Any] = json.loads((data / LABELS_FILE).read_text(encoding="utf-8"))
         try:
             mlflow.pytorch.load_model(str(path))  # refuses a program that would unpickle code as it is loaded
         except MlflowException as error:
             raise PipelineError(f"--model is {uri}, which is not loaded: {error}") from error
-        served = ServedProgram(
-            (data / PROGRAM_FILE).read_bytes(), tuple(labels["class_names"]), tuple(labels["image_shape"])
-        )
+        served = ServedProgram((data / PROGRAM_FILE).read_bytes(), *read_labels(data))
         return FetchedModel(served, about.model_id, about.run_id)
 
 

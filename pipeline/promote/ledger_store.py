@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.tracking.context.registry import resolve_tags
 
 from pipeline.errors import PipelineError
 from pipeline.promote.ledger import Decision, Ledger, LedgerEntry, Mark, key_of, next_entry, read_ledger
@@ -145,15 +146,16 @@ class LedgerStore:
                 f"the experiment {self._model_name} is not there, or deleted, but has to hold the ledger: make it, or"
                 " bring it back, in MLflow"
             )
-        run = self._client.create_run(home.experiment_id, run_name=self.experiment, tags={"pipeline.kind": "ledger"})
+        tags = {**resolve_tags(), "pipeline.kind": "ledger"}
+        run = self._client.create_run(home.experiment_id, run_name=self.experiment, tags=tags)
         run_id = str(run.info.run_id)
         self._client.set_terminated(run_id, "FINISHED")
-        tags = {
+        pointer = {
             _RUN_TAG: run_id,
             "mlflow.note.content": f"The decisions about {self._model_name} are the parameters of run {run_id}.",
         }
         try:
-            self._client.create_experiment(self.experiment, artifact_location=home.artifact_location, tags=tags)
+            self._client.create_experiment(self.experiment, artifact_location=home.artifact_location, tags=pointer)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

@@ -1,6 +1,5 @@
 """A version's exported program, loaded from its files and asked for probabilities."""
 
-import json
 from dataclasses import dataclass
 
 import mlflow.pytorch
@@ -12,7 +11,7 @@ from pipeline.errors import GateRefusedError
 from pipeline.promote.model_copy import ModelCopy
 from pipeline.promote.test_images import TestImages
 from pipeline.registry.model_files import DATA
-from vit.files.serving import LABELS_FILE, Predictor
+from vit.files.serving import Predictor, read_labels
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ def load_model(copy: ModelCopy, test: TestImages) -> LoadedModel:
     """
     who = f"version {copy.version}"
     try:
-        labels = json.loads((copy.folder / DATA / LABELS_FILE).read_text(encoding="utf-8"))
-        class_names, shape = tuple(labels["class_names"]), tuple(labels["image_shape"])
+        class_names, shape = read_labels(copy.folder / DATA)
         program = mlflow.pytorch.load_model(str(copy.folder))
     except Exception as error:  # whatever torch, zip and MLflow make of a broken file
         raise GateRefusedError(f"{who} cannot be loaded from its files ({type(error).__name__}: {error})") from error
@@ -54,4 +52,4 @@ def load_model(copy: ModelCopy, test: TestImages) -> LoadedModel:
         raise GateRefusedError(f"{who} knows the classes {class_names}, but the test images have {test.class_names}")
     if shape != test.images.images.shape[1:]:
         raise GateRefusedError(f"{who} takes images of {shape}, but the test images are {test.images.images.shape[1:]}")
-    return LoadedModel(copy, Predictor(program, list(class_names), shape))
+    return LoadedModel(copy, Predictor(program, class_names, shape))

@@ -4,6 +4,8 @@ from pipeline.registry.passport import PASSPORT_FILE, Passport
 from pipeline.statistics.intervals import Interval
 from vit.model.vision_transformer import count_parameters
 
+EXAMPLE_REQUEST = "serving_input_example.json"
+"""MLflow's name for what it makes of a model's example."""
 _WORST_CLASSES = 5
 _LONGEST = 5000
 """MLflow's limit."""
@@ -76,10 +78,16 @@ def _limits(passport: Passport) -> str:
 
 def _use(passport: Passport) -> str:
     channels = passport.spec.model.in_chans
-    size = passport.spec.model.img_size
+    size, uri = passport.spec.model.img_size, f"models:/{passport.model_name}@champion"
     return (
         f"**Use** uint8 images (N, {size}, {size}, {channels}) in, or JPEG and PNG files of any size in base64;"
         f" class name and probabilities out:\n\n"
-        f'    model = mlflow.pyfunc.load_model("models:/{passport.model_name}@champion")\n'
-        f"    model.predict(images)"
+        f'    model = mlflow.pyfunc.load_model("{uri}")\n'
+        f"    model.predict(images)\n\n"
+        f"or over HTTP, where `instances` takes both (`{EXAMPLE_REQUEST}` beside the model is a request of pixels):\n\n"
+        f"    mlflow models serve -m {uri} --env-manager local --port 5001\n"
+        f"    curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' \\\n"
+        f'      -d "{{\\"instances\\": [\\"$(base64 -w0 image.png)\\"]}}"\n\n'
+        f"The signature names no input, since MLflow's check would take one of the two only; the model itself checks,"
+        f" and says what it expects."
     )

@@ -38,7 +38,7 @@ def record_summary(session: SweepSession, summary: dict[str, Any], winner: Confi
     tags = {"mlflow.note.content": note, "pipeline.winner": str(summary["winner"]["trial"])}
     session.tracker.log(SWEEP_RUN, _metrics(summary), tags=tags, files=files)
     page = Path(tempfile.mkdtemp(prefix="vit-page-"))
-    records = read_sweep(client, session.tracker.run_id(SWEEP_RUN))
+    records = read_sweep(client, session.tracker.run_id(SWEEP_RUN), predictions)
     (page / REPORT_FILE).write_text(render_page(records.summary, sections_of(records)), encoding="utf-8")
     session.tracker.log(SWEEP_RUN, files=page)
 

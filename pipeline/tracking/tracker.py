@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlflow.exceptions import MlflowException
+
 from pipeline.errors import without_passwords
 from pipeline.tracking.events import DatasetReference, EarlierRun, LogRun, StartRun, Status, TrackingError
 from pipeline.tracking.run_writer import RunWriter
@@ -153,7 +155,13 @@ class Tracker:
         beside = (Path(database).parent / "mlartifacts" / name).as_uri() if database != self.uri else None
         # The kind makes the UI open in its view for training runs.
         kind = {"mlflow.experimentKind": "custom_model_development"}
-        return str(self.client.create_experiment(name, artifact_location=beside, tags=kind))
+        try:
+            return str(self.client.create_experiment(name, artifact_location=beside, tags=kind))
+        except MlflowException:
+            experiment = self.client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+            return str(experiment.experiment_id)  # another command at the same server was quicker
 
     def _write_all(self) -> None:
         while not self._stopping.is_set():

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cluster.connection import connected
 from tests.integration.commands import TrackingServer
 
 
@@ -18,10 +17,3 @@ def tracking_server(tmp_path: Path) -> Iterator[TrackingServer]:
         yield server
     finally:
         server.stop()
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    """A Ray of this machine, on which the commands of a module run that nothing happens to."""
-    with connected(None):
-        yield

@@ -11,7 +11,6 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.cluster.allotment import Allotment
-from pipeline.cluster.connection import connected
 from pipeline.search.search import Search
 from pipeline.search.tuner import run_search
 from pipeline.tracking.artifacts import ArtifactMaker
@@ -30,7 +29,7 @@ from vit.data.normalisation import measure_normalisation
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 EPOCHS = 4
 
@@ -61,7 +60,7 @@ def test_trials_that_diverge_find_no_memory_or_lose_their_process(tmp_path: Path
     killed, whole = (TrialSpec(index, model, recipe, seed=7) for index in (2, 3))
     tracker, artifacts = Tracker(f"sqlite:///{tmp_path}/mlflow.db", "vit-x"), ArtifactMaker()
     killer = _KillsTheProcess(trial=2, epoch=2)
-    with connected(None), contextlib.closing(artifacts):
+    with contextlib.closing(artifacts):
         tracker.start_run(SWEEP_RUN, "sweep")
         dataset = DatasetReference("x", "sha256:0", "nowhere")
         digits = tuple(str(digit) for digit in range(10))
@@ -97,8 +96,7 @@ def test_a_trial_that_diverges_stands_on_its_rung_as_the_worst(tmp_path: Path, r
     diverging = replace(recipe, learning_rate=1e30)
     recipes = [recipe, diverging, diverging, diverging, recipe]
     specs = [TrialSpec(index, model, each, seed=7) for index, each in enumerate(recipes)]
-    with connected(None):
-        records = _search(specs, tmp_path, [], rungs)
+    records = _search(specs, tmp_path, [], rungs)
     assert [record.outcome for record in records] == ["finished", "diverged", "diverged", "diverged", "finished"]
     assert [[decision.of for decision in record.decisions] for record in records] == [[1], [2], [3], [4], [5]]
     assert [record.decisions[0].accuracy for record in records[1:4]] == [0.0] * 3

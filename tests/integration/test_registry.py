@@ -23,7 +23,7 @@ from mlflow import MlflowClient
 
 from pipeline.errors import UsageError
 from pipeline.registry import versions as registry
-from pipeline.registry.model_card import model_card
+from pipeline.registry.model_card import EXAMPLE_REQUEST, model_card
 from pipeline.registry.passport import read_passport
 from pipeline.registry.registration import register
 from pipeline.tracking.server import open_client
@@ -235,6 +235,9 @@ def test_mlflows_server_answers_pixels_and_files_over_http(registered: Registere
             np.testing.assert_allclose(np.array(probabilities), registered.expected, atol=1e-5)
             names = [CLASSES[index] for index in registered.expected.argmax(axis=1)]
             assert [each["class_name"] for each in answer["predictions"]] == names
+        example = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}@challenger/{EXAMPLE_REQUEST}"))
+        status, answer = _ask(port, json.loads(example.read_text()))
+        assert (status, len(answer["predictions"])) == (200, 2), answer
         status, answer = _ask(port, {"instances": (registered.images / 255).tolist()})
         assert (status, "but got float64 of shape" in answer["stack_trace"]) == (400, True)
     finally:

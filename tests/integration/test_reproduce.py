@@ -1,7 +1,7 @@
-"""`pipeline.reproduce`: a registered version is trained again from its passport alone."""
+"""`pipeline.train --register`, and `pipeline.reproduce`, which trains that version again from its passport alone."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,22 +13,57 @@ from pipeline.tracking.server import open_client
 from tests.integration.commands import client_of, run_here, runs_of
 from tests.integration.readme import commands_of
 from vit.data.dataset import DataConfig, load_dataset
-from vit.files.storage import Folder
+from vit.files.storage import WEIGHTS_FILE, Folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
-TRAIN = (
-    "--dataset", "digits", "--train-limit", "60", "--recipe", "fast30", "--epochs", "2", "--set", "depth=1",
-    "--seed", "5", "--precision", "fp32", "--register",
-)  # fmt: skip
+# The README's, made short: the last of a flag counts.
+((TRAIN, *FLAGS),) = (words for words in commands_of("pipeline.train") if "--set" in words)
+FLAGS += ["--train-limit", "60", "--epochs", "2", "--seed", "5", "--precision", "fp32"]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A training whose weights were damaged before it was registered."""
+
+    folder: Path
+    """With the store of the one version."""
+    said: str
+    """By the command that registered it."""
+    whole: bytes
+    """The weights as they were at the training's end."""
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
+def registered(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Registered:
     folder = tmp_path_factory.mktemp("reproduce")
-    done = run_here("pipeline.train", folder, *TRAIN)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    trained = run_here(TRAIN, folder, *(flag for flag in FLAGS if flag != "--register"))
+    assert (trained.returncode, trained.stderr) == (0, ""), trained.stdout + trained.stderr
+    (weights,) = folder.glob(f"sweeps/train-*/trials/00000/{WEIGHTS_FILE}")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    said = run_here(TRAIN, folder, *FLAGS)
+    assert (said.returncode, said.stderr) == (0, ""), said.stdout + said.stderr
     client_of(folder).set_registered_model_alias("vit-digits", "champion", "1")
-    return folder
+    return Registered(folder, said.stdout, whole)
+
+
+@pytest.fixture(scope="module")
+def store(registered: Registered) -> Path:
+    return registered.folder
+
+
+def test_a_recipe_with_settings_of_ones_own_is_trained_and_registered(registered: Registered, tmp_path: Path) -> None:
+    assert "registry: vit-digits version 1, test " in registered.said
+    (run,) = (run for run in runs_of(registered.folder) if run.data.tags["pipeline.kind"] == "train")
+    expected = {"optimizer": "muon", "global_pool": "avg", "depth": "4", "learning_rate": "0.002", "epochs": "2"}
+    assert {name: run.data.params[name] for name in expected} == expected
+    refused = run_here(TRAIN, tmp_path, *FLAGS, "--set", "depth=none")
+    assert (refused.returncode, refused.stderr) == (2, "error: --set: depth is 'none', but must be a whole number\n")
+
+
+def test_weights_that_were_cut_since_the_training_ended_are_not_registered(registered: Registered) -> None:
+    (fetched,) = registered.folder.glob(f"sweeps/train-*/fetched/*/{WEIGHTS_FILE}")
+    assert fetched.read_bytes() == registered.whole
 
 
 def where(store: Path) -> tuple[str, ...]:
@@ -60,7 +95,7 @@ def test_the_passport_is_what_was_trained(store: Path) -> None:
     assert passport is not None
     data = load_dataset(DataConfig("digits", train_limit=60))
     assert (passport.data.digest, passport.data.train_images) == (data.digest, 60)
-    assert (passport.spec.recipe.optimizer, passport.spec.model.depth, passport.spec.seed) == ("muon", 1, 5)
+    assert (passport.spec.recipe.optimizer, passport.spec.model.depth, passport.spec.seed) == ("muon", 4, 5)
     (machine,) = passport.machines
     assert (machine.workers, machine.threads, machine.gpu) == (1, 1, None)
     assert (passport.figures.test_set_reads, passport.origin.sweep_run_id) == (1, None)
@@ -73,7 +108,7 @@ def test_a_training_that_comes_out_otherwise_is_told(store: Path, tmp_path: Path
     assert passport is not None
     measured = TestFigures(passport.figures.measured.test_digest, 1, 359, passport.figures.measured.val_accuracy)
     forged = replace(passport, weights_digest="0" * 64, figures=replace(passport.figures, measured=measured))
-    (weights,) = store.glob("sweeps/train-*/trials/00000")  # where the first command kept them
+    (weights,) = store.glob("sweeps/train-*/fetched/*")  # the whole ones
     images = load_dataset(DataConfig("digits")).validation.images[:2]
     version = register(client, forged, Folder(str(weights)), images)
     done = run_here("pipeline.reproduce", tmp_path, f"models:/vit-digits/{version}", *where(store))

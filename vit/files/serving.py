@@ -6,6 +6,7 @@ Copies of this file and of `vit/data/pixels.py` travel inside each registered mo
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ class Predictor:
     """The python_function face of an exported `Classifier`."""
 
     def __init__(
-        self, program: nn.Module, class_names: list[str], image_shape: tuple[int, int, int], device: str = "cpu"
+        self, program: nn.Module, class_names: Sequence[str], image_shape: tuple[int, int, int], device: str = "cpu"
     ) -> None:
         self.program = program
         self.class_names = class_names
@@ -123,9 +124,15 @@ def _column(model_input: Any) -> Any:
     return model_input
 
 
+def read_labels(folder: Path) -> tuple[tuple[str, ...], tuple[int, int, int]]:
+    """Class names, and the shape of an image: what LABELS_FILE in the folder says."""
+    labels = json.loads((folder / LABELS_FILE).read_text(encoding="utf-8"))
+    height, width, channels = labels["image_shape"]
+    return tuple(labels["class_names"]), (height, width, channels)
+
+
 def _load_pyfunc(data_path: str) -> Predictor:
     """Called by `mlflow.pyfunc.load_model` with the folder that holds PROGRAM_FILE and LABELS_FILE."""
-    folder = Path(data_path)
-    labels = json.loads((folder / LABELS_FILE).read_text(encoding="utf-8"))
-    program = torch.export.load(folder / PROGRAM_FILE).module()
-    return Predictor(program, labels["class_names"], tuple(labels["image_shape"]))
+    class_names, image_shape = read_labels(Path(data_path))
+    program = torch.export.load(Path(data_path) / PROGRAM_FILE).module()
+    return Predictor(program, class_names, image_shape)

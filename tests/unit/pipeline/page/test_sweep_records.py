@@ -96,6 +96,11 @@ def test_the_best_trainings_answers_are_read(store: Store) -> None:
     np.testing.assert_array_equal(found["champion"].predicted, answers(7, 0.8).predicted)
 
 
+def test_answers_that_are_at_hand_are_not_read_again(store: Store) -> None:
+    at_hand = {"winner": answers(3, 0.9)}
+    assert read_sweep(store.tracker.client, store.sweep, at_hand).predictions is at_hand
+
+
 @pytest.mark.parametrize(
     "champion", [None, 9, 2, 77], ids=["none", "the winner itself", "of other images", "a version that is gone"]
 )

@@ -1,5 +1,6 @@
 """The ledger in a real store: written once, by one of two, and whoever meddles with the database is found out."""
 
+import getpass
 import json
 import sqlite3
 from collections.abc import Callable
@@ -49,6 +50,7 @@ def test_entries_are_parameters_of_a_finished_run_in_the_models_experiment(
     fill(store, versions.name)
     run = versions.client.get_run(run_of_ledger(versions))
     assert (run.info.status, run.data.tags["pipeline.kind"]) == ("FINISHED", "ledger")
+    assert run.data.tags["mlflow.user"] == getpass.getuser()  # who began it
     home = versions.client.get_experiment_by_name(versions.name)
     assert home is not None
     assert run.info.experiment_id == home.experiment_id

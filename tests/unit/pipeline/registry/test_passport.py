@@ -40,7 +40,9 @@ def test_the_description_says_what_somebody_who_finds_the_model_asks() -> None:
     for said in (
         "4 classes of x", "8x8 pixels", "| test | 77.78% | 45.26% to 93.68% | 9 |", "bee 50.0%, dog 75.0%, ant 100.0%",
         "40 images", "muon", "seed 17", "commit 0123456789ab, with changes that are not committed", "Xeon",
-        "read 2 times", 'mlflow.pyfunc.load_model("models:/vit-x@champion")',
+        "read 2 times", 'mlflow.pyfunc.load_model("models:/vit-x@champion")', "(N, 8, 8, 3)",
+        "mlflow models serve -m models:/vit-x@champion", '-d "{\\"instances\\": [\\"$(base64 -w0 image.png)\\"]}"',
+        "no input",
     ):  # fmt: skip
         assert said in card, card
 

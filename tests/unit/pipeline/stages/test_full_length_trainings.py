@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.cluster.connection import connected
 from pipeline.config import SweepConfig
 from pipeline.errors import PipelineError
 from pipeline.results.confirmation import ConfirmedModel, FullLengthRun
@@ -20,7 +19,7 @@ from vit.data.dataset import DataConfig
 from vit.data.normalisation import measure_normalisation
 from vit.files.storage import WEIGHTS_FILE, Folder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 
 class Command:
@@ -33,7 +32,7 @@ class Command:
         )  # fmt: skip
 
     def train(self) -> FullLengthRun:
-        with open_session(SweepSession, self.config, Console()) as session, connected(None):
+        with open_session(SweepSession, self.config, Console()) as session:
             session.memory.remember("finished", False)
             session.tracker.start_run(SWEEP_RUN, session.name)
             images = session.dataset.train

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -49,6 +50,22 @@ def test_runs_nest_and_carry_tags_params_and_data(tracker: Tracker) -> None:
     assert (given.dataset.name, given.dataset.source) == ("digits", "scikit-learn")
     assert given.dataset.digest == "0123456789abcdef" * 2
     assert trial.inputs is None or not trial.inputs.dataset_inputs
+
+
+def test_an_experiment_that_another_command_makes_meanwhile_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server has no lock as a file has."""
+    create = MlflowClient.create_experiment
+
+    def create_after_another(client: MlflowClient, name: str, **settings: Any) -> str:
+        create(client, name)
+        return create(client, name, **settings)
+
+    monkeypatch.setattr(MlflowClient, "create_experiment", create_after_another)
+    with closing(Tracker(f"sqlite:///{tmp_path}/mlflow.db", "vit-x")) as tracker:
+        tracker.start_run("t", "trial")
+    assert runs_of(tracker).keys() == {"trial"}
 
 
 def test_metrics_stand_at_their_steps(tracker: Tracker) -> None:
