@@ -3,6 +3,6 @@
 Knows nothing of Vision Transformers: what a stage does is a function that it is given. MLflow remembers the finished
 stages.
 
-Imported by: `registry`, `session`, `planning`, `stages`, `sweep_actions`.
+Imported by: `registry`, `session`, `planning`, `stages`, `train_actions`, `sweep_actions`.
 Imports: `errors`, `figures`, `tracking`.
 """

@@ -152,7 +152,8 @@ def test_what_a_training_stands_on() -> None:
     } <= found
     assert not found & {"vit.data.sources", "vit.data.dataset"}  # the images' digest tells of what these do
     assert {module for module in found if module.startswith("pipeline.")} == {
-        "pipeline.training.training", "pipeline.trials.folder",
+        "pipeline.training.training", "pipeline.training.training_folder", "pipeline.training.epoch_metrics",
+        "pipeline.trials.folder",
     }  # fmt: skip
 
 
