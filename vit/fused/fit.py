@@ -28,6 +28,10 @@ from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime, Split
 
 
+FEWEST_AT_ONCE = 128
+"""Images that each model validates at once: with fewer, a GPU would wait for the host."""
+
+
 def fusing_key(config: ViTConfig, recipe: Recipe) -> Hashable | None:
     """What trainings must have in common to be fused; None for one that goes alone.
 
@@ -180,7 +184,7 @@ class FusedFit:
     def _validate(self) -> list[Counts]:
         self._model.eval()
         counts = FusedCounts.zero(len(self), self._model.config.num_classes, self._runtime.device)
-        at_once = max(1, EVALUATION_BATCH // len(self))
+        at_once = max(FEWEST_AT_ONCE, EVALUATION_BATCH // len(self))
         for images, labels in zip(
             self._validation.images.split(at_once), self._validation.labels.split(at_once), strict=True
         ):
