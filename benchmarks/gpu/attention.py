@@ -21,6 +21,8 @@ BACKENDS = {
     "math": SDPBackend.MATH,
 }
 HEADS, WIDTH = 3, 64
+UNAVAILABLE = ("No available kernel", "No viable backend")
+"""How torch begins when a backend does not take these tensors."""
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -38,7 +40,7 @@ def _by_backend(setting: Setting, tokens: int, backend: SDPBackend) -> Measured:
         try:
             return _times(setting, tokens, F.scaled_dot_product_attention)
         except RuntimeError as error:
-            if "kernel" not in str(error):
+            if not str(error).startswith(UNAVAILABLE):
                 raise
             why = "; ".join(str(reason.message).partition(" (Triggered")[0] for reason in reasons[-1:])
             raise NotAvailableError(f"{error} {why}".strip()) from error

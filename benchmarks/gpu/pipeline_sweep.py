@@ -25,7 +25,7 @@ def sweep_through_pipeline(setting: Setting) -> Iterator[Item]:
 
 
 def _sweep(setting: Setting, trials: int) -> Measured:
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    missing = [name for name in NEEDED if not _is_installed(name)]
     if missing:
         raise NotAvailableError(f"not installed: {', '.join(missing)}")
     if setting.images.random and not setting.scale.miniature:
@@ -33,13 +33,19 @@ def _sweep(setting: Setting, trials: int) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         flags = [*_flags(setting), "--trials", str(trials), *_records(Path(folder))]
         started = time.perf_counter()
-        _run([sys.executable, "-m", "pipeline.sweep", *flags], setting.seconds_left())
+        _run([sys.executable, "-m", "pipeline.sweep", *flags], setting.seconds_left() - SECONDS_TO_END)
         seconds = time.perf_counter() - started
         result = json.loads((Path(folder) / "result.json").read_text())
     best = result["leaderboard"][0]
     accuracy = next(best[key] for key in ("val_accuracy", "accuracy") if key in best)
     figures = (Figure("the command", seconds, "s"), Figure("best on validation", 100 * accuracy, "%"))
     return Measured(figures, 1, f"{' '.join(_flags(setting))}; from start to end of the command")
+
+
+def _is_installed(package: str) -> bool:
+    """A mere folder of that name, such as this repository's `mlflow/`, does not count."""
+    found = find_spec(package)
+    return found is not None and found.origin is not None
 
 
 def _flags(setting: Setting) -> list[str]:

@@ -70,6 +70,9 @@ class Halving:
     accuracy: dict[int, float]
     """On validation; a trial that diverged has none."""
     trial_epochs: int = 0
+    training: float = 0.0
+    """Seconds so far, without compiling and validation."""
+    validating: float = 0.0
 
     def run_epoch(self) -> None:
         for trial, outcome in zip(self.left, self.fit.run_epoch(), strict=True):
@@ -79,6 +82,8 @@ class Halving:
     def _note(self, trial: int, outcome: Epoch | NonFiniteLossError) -> None:
         if isinstance(outcome, Epoch):
             self.accuracy[trial] = outcome.validation.accuracy
+            self.training += outcome.train_seconds
+            self.validating += outcome.seconds - outcome.train_seconds
         else:
             self.accuracy[trial] = -1.0
 
@@ -111,7 +116,8 @@ def _search(setting: Setting, compiled: bool) -> Measured:
     figures = (
         Figure("in all", seconds, "s"),
         Figure("of which compiling", fit.compile_seconds, "s"),
-        Figure("the rest", seconds - fit.compile_seconds, "s"),
+        Figure("training", search.training, "s"),
+        Figure("validation", search.validating, "s"),
         Figure("trial-epochs", search.trial_epochs),
         Figure("best on validation", 100 * search.accuracy[search.best], "%"),
         Figure("on test", 100 * test_accuracy(setting, kept, test), "%"),
