@@ -17,7 +17,7 @@ sweep: $(INSTALLED)  ## search 32 Vision Transformers on digits and register the
 ui: $(INSTALLED)  ## open the MLflow UI on http://127.0.0.1:5000
 	$(BIN)/python -m pipeline.ui
 
-gpu: $(INSTALLED)  ## measure what only a GPU can show, in at most 30 minutes
+gpu: $(INSTALLED)  ## measure what only a GPU can show, in 30 minutes
 	$(BIN)/python -m benchmarks.gpu
 
 # Three processes on two cores: many a test waits for something to die.
