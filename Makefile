@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help sweep ui promote report test check
+.PHONY: help sweep ui promote report gpu test check
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -22,6 +22,9 @@ promote: $(INSTALLED)  ## make the challenger on digits the champion, if it is p
 
 report: $(INSTALLED)  ## write the page of the newest sweep, one HTML file, into this folder
 	$(BIN)/python -m pipeline.report
+
+gpu: $(INSTALLED)  ## measure what only a GPU can show, in 30 minutes
+	$(BIN)/python -m benchmarks.gpu
 
 # Three processes on two cores: many a test waits for something to die.
 test: $(INSTALLED)  ## run all tests

@@ -27,7 +27,6 @@ from vit.training.optim import learning_rate_at
 from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime, Split
 
-
 FEWEST_AT_ONCE = 128
 """Images that each model validates at once: with fewer, a GPU would wait for the host."""
 
@@ -106,6 +105,8 @@ class FusedFit:
         rows = [self._layout.row(dict(start.named_parameters())) for start in starts]
         self._set_state(State.start(torch.stack(rows).to(runtime.device), self._layout))
         self.epochs_done = 0
+        self.compile_seconds = 0.0
+        """That compiling has taken so far."""
 
     def __len__(self) -> int:
         return len(self._recipes)
@@ -169,6 +170,7 @@ class FusedFit:
         if self._compiled is not None:
             return self._compiled, 0.0
         self._compiled = CompiledStep(self._step, self._state, self._epoch, self._hyperparameters)
+        self.compile_seconds += self._compiled.seconds
         return self._compiled, self._compiled.seconds
 
     def _train_epoch(self, step: Step) -> list[Counts]:

@@ -1,0 +1,76 @@
+"""Seconds that things take on the device."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from benchmarks.gpu.setting import Scale
+
+CALLS = 20
+"""Of one thing in a graph, so that launching it does not count."""
+WARM_UPS = 3
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A median of n."""
+
+    seconds: float
+    n: int
+
+
+def now(device: torch.device) -> float:
+    """When the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def timed_calls(call: Callable[[], object], device: torch.device, rounds: int) -> Timed:
+    """Of one call among many; on a GPU without launching its kernels, which a captured graph leaves out."""
+    repeat = _captured(call) if device.type == "cuda" else lambda: _several(call)
+    repeat()
+    seconds = []
+    for _ in range(rounds):
+        started = now(device)
+        repeat()
+        seconds.append((now(device) - started) / CALLS)
+    return Timed(statistics.median(seconds), rounds)
+
+
+def _several(call: Callable[[], object]) -> None:
+    for _ in range(CALLS):
+        call()
+
+
+def _captured(call: Callable[[], object]) -> Callable[[], None]:
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UPS):
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        _several(call)
+    return graph.replay
+
+
+def timed_epochs(epoch: Callable[[], float], scale: Scale) -> Timed:
+    """The median of epochs that give their own seconds, after warm-ups; fewer of both where they take long."""
+    started = time.perf_counter()
+
+    def is_late(share: float) -> bool:
+        return time.perf_counter() - started > share * scale.seconds
+
+    for _ in range(scale.warm_ups):
+        epoch()
+        if is_late(0.3):
+            break
+    seconds = [epoch()]
+    while len(seconds) < scale.epochs and not is_late(1.0):
+        seconds.append(epoch())
+    return Timed(statistics.median(seconds), len(seconds))
