@@ -27,6 +27,7 @@ MAKE = {
     "ui": "python -m pipeline.ui",
     "promote": "python -m pipeline.promote --dataset digits",
     "report": "python -m pipeline.report",
+    "gpu": "python -m benchmarks.gpu",
     "test": "python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder",
 }
 """What the targets run that the README names."""
@@ -42,7 +43,7 @@ def test_make_runs_the_command_in_the_environment_that_it_set_up(target: str) ->
         check=True,
     ).stdout.splitlines()
     assert recipe[-1] == f".venv/bin/{MAKE[target]}"
-    assert MAKE[target] in COMMANDS or target in ("sweep", "test")  # the README gives them as `make`
+    assert MAKE[target] in COMMANDS or target in ("sweep", "test", "gpu")  # the README gives them as `make`
     assert any("--constraint constraints.txt" in line for line in recipe)
 
 
