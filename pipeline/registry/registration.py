@@ -1,9 +1,12 @@
 """Registering a version: its files, its tags, its description, its alias."""
 
+import json
+
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from pipeline.registry.model_card import model_card
 from pipeline.registry.passport import Passport
@@ -70,7 +73,7 @@ def _new_version(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    return client.create_model_version(
+    version = client.create_model_version(
         name,
         source=f"models:/{model_id}",
         run_id=run_id,
@@ -78,3 +81,7 @@ def _new_version(
         tags={**passport.tags, _EXPORT_TAG: "onnx"} if with_onnx else passport.tags,
         description=model_card(passport),
     )
+    # By this, the page of the run's model leads to the version.
+    link = [{"name": name, "version": int(version.version)}]
+    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(link)})
+    return version

@@ -104,6 +104,7 @@ def test_the_model_is_filed_under_its_run_and_its_experiment(registered: Registe
     [output] = run.outputs.model_outputs
     model = registered.client.get_logged_model(output.model_id)
     assert (model.experiment_id, model.status.name) == (run.info.experiment_id, "READY")
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": NAME, "version": 1}]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])

@@ -7,24 +7,20 @@ import re
 import shlex
 import subprocess
 import urllib.request
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
 import torch
-from mlflow import MlflowClient
-from mlflow.entities import Run
 from PIL import Image
 from safetensors import safe_open
 
 from pipeline.page.mistakes import Mistakes
 from pipeline.page.page import SECTIONS
 from tests.html_page import HtmlPage
-from tests.integration.commands import answers, free_port, run_here, run_to_end, start, wait_until
+from tests.integration.commands import answers, free_port, run_here, start, wait_until
+from tests.integration.finished_sweep import EPOCHS, SEED, SEEDS, SWEEP, TRAIN_IMAGES, TRIALS, Sweep, run_sweep
 from tests.integration.readme import commands_of
 from tune_spaces.catalogue import SPACES
 from tune_spaces.space import draw_trials
@@ -36,11 +32,6 @@ from vit.training.runtime import Runtime, Split
 
 pytestmark = pytest.mark.slow
 
-TRIALS, EPOCHS, SEED, SEEDS = 6, 4, 1, 2
-TRAIN_IMAGES = 400
-SHORT = f"--trials {TRIALS} --max-epochs {EPOCHS} --seed {SEED} --finalists 1 --seeds {SEEDS} --audit 2"
-# The README's first; the last of a flag counts.
-SWEEP = [*commands_of("pipeline.sweep")[0], *SHORT.split(), "--train-limit", str(TRAIN_IMAGES)]
 DIGITS = [str(digit) for digit in range(10)]
 STAGES = ["prepare", "search", "baseline", "audit", "confirm", "evaluate", "register", "report"]
 EPOCH_METRICS = {
@@ -52,87 +43,6 @@ BEST_METRICS = {"best/epoch", "best/val_accuracy", "best/val_loss"}
 FIGURES = {"curves.png", "class_accuracy.png", "confusion_matrix.png"}
 SWEEP_FIGURES = {"leaderboard.png", "ladder.png", "class_accuracy.png", "confusion_matrix.png"}
 TEST_FIGURES = {"test_class_accuracy.png", "test_confusion_matrix.png"}
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A sweep that has ended, and what it left."""
-
-    folder: Path
-    temporary: Path
-    stdout: str
-    stderr: str
-    result: dict[str, Any]
-    aliases: dict[str, int]
-    """The registered model's, right after the sweep."""
-
-    @cached_property
-    def client(self) -> MlflowClient:
-        # The plain file in the working directory: what `mlflow ui` shows there.
-        return MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
-
-    @cached_property
-    def run(self) -> Run:
-        return self.client.get_run(self.result["sweep"]["run_id"])
-
-    @cached_property
-    def children(self) -> list[Run]:
-        found = self.client.search_runs(
-            [self.run.info.experiment_id],
-            f"tags.`mlflow.parentRunId` = '{self.run.info.run_id}'",
-            order_by=["attributes.start_time"],
-        )
-        return list(found)
-
-    def of_kind(self, kind: str) -> list[Run]:
-        return [run for run in self.children if run.data.tags["pipeline.kind"] == kind]
-
-    @cached_property
-    def trials(self) -> dict[int, Run]:
-        """By the trial's number."""
-        return {int(run.data.tags["pipeline.trial"]): run for run in self.of_kind("trial")}
-
-    @cached_property
-    def finalists(self) -> dict[str, Run]:
-        """By the run's id."""
-        return {run.info.run_id: run for run in self.of_kind("finalist")}
-
-    def history(self, trial: int, metric: str) -> list[float]:
-        return self.curve(self.trials[trial], metric)
-
-    def curve(self, run: Run, metric: str) -> list[float]:
-        return [entry.value for entry in self.client.get_metric_history(run.info.run_id, metric)]
-
-    def row_of(self, trial: int) -> dict[str, Any]:
-        """The trial's, in the leaderboard."""
-        return next(row for row in self.result["leaderboard"] if row["trial"] == trial)
-
-    @property
-    def registered(self) -> Run:
-        """The run whose weights were registered."""
-        winner = self.result["winner"]
-        return self.finalists[winner["run_ids"][winner["best_seed"]]]
-
-    def follow(self, command: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs a command after it: a module and its arguments."""
-        module, *arguments = command
-        return run_here(module, self.folder, *arguments, env=env)
-
-    def artifact(self, run: Run, path: str, to: Path) -> Path:
-        return Path(self.client.download_artifacts(run.info.run_id, path, str(to)))
-
-
-def run_sweep(folder: Path) -> Sweep:
-    temporary = folder / "temporary"
-    temporary.mkdir()
-    # Ray's sockets need a short path, so its own files stay where they always are.
-    elsewhere = {"TMPDIR": str(temporary), "RAY_TMPDIR": "/tmp"}
-    done = run_to_end(SWEEP[0], folder, *SWEEP[1:], "--json", "result.json", env=elsewhere)
-    assert done.returncode == 0, done.stdout + done.stderr
-    result = json.loads((folder / "result.json").read_text())
-    model = MlflowClient(f"sqlite:///{folder}/mlflow.db").get_registered_model("vit-digits")
-    aliases = {alias: int(version) for alias, version in model.aliases.items()}
-    return Sweep(folder, temporary, done.stdout, done.stderr, result, aliases)
 
 
 @pytest.fixture(scope="module")
