@@ -13,7 +13,8 @@ S3_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "anyone", "AWS_SECRET_ACCESS_KEY": "anyth
 
 LONGEST_FILES = (
     "test_team_server.py", "test_train.py", "test_faults_driver.py", "test_sweep.py", "test_stages.py",
-    "test_distributed_trials.py", "test_faults_tracking.py", "test_cifar10.py",
+    "test_fused_search.py", "test_gpu_benchmark.py", "test_distributed_trials.py", "test_faults_tracking.py",
+    "test_cifar10.py",
 )  # fmt: skip
 """They come first: whoever got one of them last would still be at it when all others have nothing left to do."""
 

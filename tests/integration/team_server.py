@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -114,9 +114,15 @@ class TeamServer:
 
     def kill(self) -> None:
         """All of it at once, as when the power fails; does nothing where nothing runs."""
-        processes = self.processes()
+        processes: set[psutil.Process] = set()
+        while begun := {*self.processes()} - processes:  # what was forked before its parent stood still, too
+            for process in begun:
+                with suppress(psutil.NoSuchProcess):
+                    process.suspend()
+            processes |= begun
         for process in processes:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         wait_until(lambda: not any(lives(process) for process in processes))
         if self._process is not None:
             self._process.wait()

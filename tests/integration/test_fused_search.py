@@ -178,16 +178,16 @@ def test_a_trial_that_diverges_leaves_the_others_to_their_ends_and_to_mlflow(tmp
 
 def test_no_more_are_trained_as_one_than_the_user_says(tmp_path: Path) -> None:
     heard = _Heard()
-    short = [replace(spec, recipe=replace(spec.recipe, epochs=1)) for spec in SPECS]
+    short = [replace(spec, recipe=replace(spec.recipe, epochs=1)) for spec in SPECS[1:5]]
     records = _search(tmp_path, Fusing(2), heard, specs=short, rungs=Rungs(1, 3, 1))
-    assert heard.fused == [[1, 4], [2, 5], [3, 6]]
+    assert heard.fused == [[1, 3], [2, 4]]
     assert {record.outcome for record in records} == {"finished"}
 
 
-def test_measured_gain_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measured_gain_decides(tmp_path: Path) -> None:
     """Whether it is worth it here the machine says; either way all trials come to their ends."""
     heard = _Heard()
-    short = [replace(spec, recipe=replace(spec.recipe, epochs=1)) for spec in SPECS]
+    short = [replace(spec, recipe=replace(spec.recipe, epochs=1)) for spec in SPECS[1:]]
     records = _search(tmp_path, Fusing(), heard, specs=short, rungs=Rungs(1, 3, 1))
     assert heard.fused in ([], [[1, 2, 3, 4, 5, 6]])
     assert {record.outcome for record in records} == {"finished"}

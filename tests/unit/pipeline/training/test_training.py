@@ -6,7 +6,7 @@ import json
 import os
 import posixpath
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,14 +45,6 @@ SPECS = {
 }
 """By whether the second epoch is better than the first."""
 FILES = {CONFIG_FILE, CONFUSION_FILE, HISTORY_FILE, STATE_FILE, PREVIOUS_STATE_FILE, WEIGHTS_FILE}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def images(count: int, seed: int) -> ImageArrays:

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -30,15 +30,6 @@ from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime, Split
 
 RANDOM_DEPTH = replace(CONFIG, proj_drop_rate=0.1, drop_path_rate=0.2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors as small as these are slower on several threads, and far slower where others use the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def toy_labels(normalised: Tensor) -> Tensor:
