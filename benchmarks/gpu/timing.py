@@ -4,14 +4,15 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from benchmarks.gpu.setting import Scale
+from vit.fused.compilation import captured
 
 CALLS = 20
 """Of one thing in a graph, so that launching it does not count."""
-WARM_UPS = 3
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ def now(device: torch.device) -> float:
 
 def timed_calls(call: Callable[[], object], device: torch.device, rounds: int) -> Timed:
     """Of one call among many; on a GPU without launching its kernels, which a captured graph leaves out."""
-    repeat = _captured(call) if device.type == "cuda" else lambda: _several(call)
+    several = partial(_several, call)
+    repeat = captured(several).replay if device.type == "cuda" else several
     repeat()
     seconds = []
     for _ in range(rounds):
@@ -44,19 +46,6 @@ def timed_calls(call: Callable[[], object], device: torch.device, rounds: int) -
 def _several(call: Callable[[], object]) -> None:
     for _ in range(CALLS):
         call()
-
-
-def _captured(call: Callable[[], object]) -> Callable[[], None]:
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(WARM_UPS):
-            call()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        _several(call)
-    return graph.replay
 
 
 def timed_epochs(epoch: Callable[[], float], scale: Scale) -> Timed:

@@ -12,6 +12,7 @@ import ray
 from pipeline.search.driver import SearchDriver
 from pipeline.search.fused_groups import FEWEST, Fusing, fused_groups, in_parts
 from pipeline.search.fused_trials import FusedTrials, Reply
+from pipeline.search.reports import death_text
 from pipeline.search.search import Search
 from tune_spaces.trial_spec import TrialSpec
 
@@ -140,9 +141,8 @@ class FusedSearch:
         if part.failures <= self._search.max_failures:
             self._start(part)
             return
-        lines = [line for line in str(error).splitlines() if line.strip()]
         for spec in part.specs:
-            self._driver.fail(spec.index, lines[-1].strip() if lines else "the trials' process died")
+            self._driver.fail(spec.index, death_text(error))
 
     def _make_smaller(self, part: _Part) -> None:
         """Of trials that are too many for the memory, two parts; of very few, none is fused."""

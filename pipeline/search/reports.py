@@ -28,6 +28,12 @@ def early_end_report(outcome: Outcome, reason: str, epochs: int) -> dict[str, An
     return {"epoch": epochs + 1, ACCURACY: 0.0, "ended": {"outcome": outcome, "error": reason}, "done": True}
 
 
+def death_text(error: object) -> str:
+    """What to say of a process that died: the last line of what Ray says."""
+    lines = [line for line in str(error or "").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "the trial's process died"
+
+
 def error_report(error: Exception, epochs: int) -> dict[str, Any]:
     """The report of a trial that an error ended after so many epochs.
 

@@ -7,7 +7,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from pipeline.search.driver import SearchDriver
-from pipeline.search.reports import ACCURACY
+from pipeline.search.reports import ACCURACY, death_text
 
 
 class InOrderSearcher(Searcher):
@@ -69,8 +69,7 @@ class TrialEvents(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if trial.status == trial.ERROR:  # else it is tried again
-            lines = [line for line in str(trial.get_error() or "").splitlines() if line.strip()]
-            self._driver.fail(_index(trial), lines[-1].strip() if lines else "the trial's process died")
+            self._driver.fail(_index(trial), death_text(trial.get_error()))
 
 
 def _index(trial: Any) -> int:

@@ -1,4 +1,4 @@
-"""Running a search: the trials that are worth fusing first, then the others on Ray Tune."""
+"""Running a search: on Ray Tune, and then as one what is worth fusing."""
 
 import contextlib
 import logging

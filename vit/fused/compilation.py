@@ -9,6 +9,7 @@ from vit.fused.epoch_tensors import EpochTensors
 from vit.fused.hyperparameters import Hyperparameters
 from vit.fused.state import State
 from vit.fused.step import TrainStep
+from vit.training.compilation import compiled
 
 Step = Callable[[State, EpochTensors, Hyperparameters], None]
 WARM_UPS = 3
@@ -24,14 +25,11 @@ class CompiledStep:
     def __init__(self, step: TrainStep, state: State, epoch: EpochTensors, hyperparameters: Hyperparameters) -> None:
         """Compiles, and leaves state and counts as they were."""
         started = time.perf_counter()
-        # Dynamo keeps a few variants of a function for all who compile it and then gives up on further ones.
-        torch.compiler.reset()
-        torch._dynamo.config.fail_on_recompile_limit_hit = True
-        self._run: Step = torch.compile(step, fullgraph=True, dynamic=False)
+        self._run: Step = compiled(step, fullgraph=True, dynamic=False)
         self._graph: torch.cuda.CUDAGraph | None = None
         kept = [tensor.clone() for tensor in (*state, *epoch.counted)]
         if state.weights.is_cuda:
-            self._graph = self._captured(state, epoch, hyperparameters)
+            self._graph = captured(lambda: self._run(state, epoch, hyperparameters))
         else:
             self._run(state, epoch, hyperparameters)
         for tensor, before in zip((*state, *epoch.counted), kept, strict=True):
@@ -45,14 +43,16 @@ class CompiledStep:
         else:
             self._graph.replay()  # reads and writes the tensors that it was captured with
 
-    def _captured(self, state: State, epoch: EpochTensors, hyperparameters: Hyperparameters) -> torch.cuda.CUDAGraph:
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UPS):
-                self._run(state, epoch, hyperparameters)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._run(state, epoch, hyperparameters)
-        return graph
+
+def captured(run: Callable[[], object]) -> torch.cuda.CUDAGraph:
+    """What it launches on the GPU, to be replayed; it runs a few times before."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UPS):
+            run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph

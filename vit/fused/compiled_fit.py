@@ -2,13 +2,9 @@
 
 from typing import Any
 
-from vit.data.normalisation import Normalisation
 from vit.fused.fit import FusedFit
-from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
 from vit.training.fit import Epoch, NonFiniteLossError
-from vit.training.recipes import Recipe
-from vit.training.runtime import Runtime, Split
 
 
 class CompiledFit:
@@ -17,18 +13,10 @@ class CompiledFit:
     It looks for a loss that is not finite at the end of each epoch only.
     """
 
-    def __init__(
-        self,
-        config: ViTConfig,
-        recipe: Recipe,
-        runtime: Runtime,
-        train: Split,
-        validation: Split,
-        normalisation: Normalisation,
-        seed: int,
-    ) -> None:
-        self.recipe = recipe
-        self._fused = FusedFit(config, [recipe], runtime, train, validation, normalisation, [seed])
+    def __init__(self, fused: FusedFit) -> None:
+        """`fused` is of one training."""
+        (self.recipe,) = fused.recipes
+        self._fused = fused
 
     @property
     def epochs_done(self) -> int:

@@ -68,6 +68,13 @@ class Exchange:
         first, second, momentum = first[None, muon:], second[None, muon:], momentum[None, :muon]
         return State(weights[None], average[None], first, second, momentum, steps)
 
+    def model(self, row: Tensor) -> VisionTransformer:
+        """A model of its own with the weights in a row (P,)."""
+        with torch.device("meta"):  # random weights would be drawn for nothing
+            model = VisionTransformer(self._model.config)
+        model.load_state_dict(self._parameters(row), assign=True)
+        return model
+
     def _parameters(self, row: Tensor) -> dict[str, Tensor]:
         """In the model's own order, each with memory of its own."""
         views = self._layout.views(row)

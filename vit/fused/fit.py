@@ -23,6 +23,7 @@ from vit.training.evaluation import EVALUATION_BATCH
 from vit.training.fit import Epoch, NonFiniteLossError
 from vit.training.initialisation import starting_model
 from vit.training.metrics import Counts
+from vit.training.muon import muon_dtype
 from vit.training.optim import learning_rate_at
 from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime, Split
@@ -88,16 +89,16 @@ class FusedFit:
             raise ValueError("these trainings differ in what fused ones must have in common")
         self._runtime, self._train, self._validation = runtime, train, validation
         self._normalise = normalisation.on(runtime.device)
-        self._recipes = list(recipes)
+        self.recipes = list(recipes)
         each = list(zip(recipes, seeds, strict=True))
         self._chances = [Chance(len(train.labels), config.img_size, recipe, seed) for recipe, seed in each]
         batch_size = min(recipes[0].batch_size, len(train.labels))
         self._steps_per_epoch = len(train.labels) // batch_size
-        self._model = VisionTransformer(config).to(runtime.device).requires_grad_(False)
+        model = VisionTransformer(config)
+        self._layout = Layout.of(model, recipes[0].optimizer)
+        self._model = model.to(runtime.device).requires_grad_(False)
         """Lends its forward pass; its own weights are not used."""
-        self._layout = Layout.of(VisionTransformer(config), recipes[0].optimizer)
-        muon_dtype = torch.bfloat16 if runtime.precision == "bf16" else torch.float32
-        self._exchange = Exchange(config, self._layout, muon_dtype)
+        self._exchange = Exchange(config, self._layout, muon_dtype(runtime.precision))
         self._step = TrainStep(
             self._model, self._layout, train, normalisation, runtime.precision, batch_size, recipes[0].epochs
         )
@@ -109,7 +110,7 @@ class FusedFit:
         """That compiling has taken so far."""
 
     def __len__(self) -> int:
-        return len(self._recipes)
+        return len(self.recipes)
 
     def __getitem__(self, row: int) -> Member:
         return Member(self, range(len(self))[row])
@@ -119,14 +120,14 @@ class FusedFit:
         for module in self._model.modules():
             if isinstance(module, Attention):
                 module.by_kernel = len(self) == 1
-        self._hyperparameters = Hyperparameters.of(self._recipes, self._runtime.device)
+        self._hyperparameters = Hyperparameters.of(self.recipes, self._runtime.device)
         num_classes = self._model.config.num_classes
         self._epoch = EpochTensors.empty(len(self), len(self._train.labels), num_classes, self._runtime.device)
         self._compiled: CompiledStep | None = None
 
     def keep(self, rows: Sequence[int]) -> None:
         """Goes on with these of the trainings, in this order; what they have learnt stays the same, bit for bit."""
-        self._recipes = [self._recipes[row] for row in rows]
+        self.recipes = [self.recipes[row] for row in rows]
         self._chances = [self._chances[row] for row in rows]
         self._set_state(self._state.kept(torch.tensor(rows, device=self._runtime.device)))
 
@@ -160,8 +161,8 @@ class FusedFit:
     def _learning_rate(self, row: int) -> float:
         """Of the last step; the peak before the first, as optimizers are made."""
         if not self.epochs_done:
-            return self._recipes[row].learning_rate
-        return learning_rate_at(self.epochs_done * self._steps_per_epoch - 1, self._steps_per_epoch, self._recipes[row])
+            return self.recipes[row].learning_rate
+        return learning_rate_at(self.epochs_done * self._steps_per_epoch - 1, self._steps_per_epoch, self.recipes[row])
 
     def _prepared_step(self) -> tuple[Step, float]:
         """The step, and how long compiling it took just now."""
@@ -198,14 +199,12 @@ class FusedFit:
 
     def kept_model(self, row: int) -> VisionTransformer:
         """The weights of one that count, in a model of its own on the CPU."""
-        model = VisionTransformer(self._model.config)
-        model.load_state_dict(self._layout.views(self._state.average[row].cpu()))
-        return model
+        return self._exchange.model(self._state.average[row].cpu())
 
     def plain_state(self, row: int) -> dict[str, Any]:
         """What `Fit.state_dict` would give of one of the trainings, on the CPU."""
         one = self._state.kept(torch.tensor([row], device=self._runtime.device))
-        plain = self._exchange.to_plain(one, self._recipes[row], self._learning_rate(row))
+        plain = self._exchange.to_plain(one, self.recipes[row], self._learning_rate(row))
         return {"epochs_done": self.epochs_done, **plain, "generator": self._chances[row].generator.get_state()}
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
@@ -217,7 +216,7 @@ class FusedFit:
         done = {state["epochs_done"] for state in states}
         if len(done) != 1:
             raise ValueError(f"fused trainings must have done as many epochs each, not {sorted(done)}")
-        rows = [self._exchange.from_plain(state, recipe) for state, recipe in zip(states, self._recipes, strict=True)]
+        rows = [self._exchange.from_plain(state, recipe) for state, recipe in zip(states, self.recipes, strict=True)]
         self._set_state(State.joined(rows).to(self._runtime.device))
         for chance, state in zip(self._chances, states, strict=True):
             chance.generator.set_state(state["generator"])

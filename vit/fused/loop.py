@@ -2,6 +2,7 @@
 
 from vit.data.normalisation import Normalisation
 from vit.fused.compiled_fit import CompiledFit
+from vit.fused.fit import FusedFit
 from vit.model.config import ViTConfig
 from vit.training.fit import Fit
 from vit.training.parallel import Workers
@@ -21,5 +22,5 @@ def training_loop(
 ) -> Fit | CompiledFit:
     """Compiled as a whole where one worker compiles; of several, each compiles the model, and the rest is plain."""
     if runtime.compile and workers.size == 1:
-        return CompiledFit(config, recipe, runtime, train, validation, normalisation, seed)
+        return CompiledFit(FusedFit(config, [recipe], runtime, train, validation, normalisation, [seed]))
     return Fit(config, recipe, runtime, train, validation, normalisation, seed, workers)

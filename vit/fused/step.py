@@ -15,6 +15,7 @@ from vit.fused.state import State
 from vit.fused.update import update
 from vit.model.vision_transformer import VisionTransformer
 from vit.training.augment import Draws, augment
+from vit.training.muon import muon_dtype
 from vit.training.precision import Precision, autocast
 from vit.training.runtime import Split
 
@@ -36,7 +37,7 @@ class TrainStep:
         self._model, self._layout, self._train = model, layout, train
         self._normalise = normalisation.on(train.images.device)
         self._precision, self._epochs = precision, epochs
-        self._muon_dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._muon_dtype = muon_dtype(precision)
         self._batch = torch.arange(batch_size, device=train.images.device)
         self._steps_per_epoch = len(train.labels) // batch_size
 

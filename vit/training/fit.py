@@ -14,10 +14,12 @@ from vit.data.normalisation import Normalisation
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
 from vit.training.augment import augment
+from vit.training.compilation import compiled
 from vit.training.epoch_draws import Chance
 from vit.training.evaluation import evaluate
 from vit.training.initialisation import starting_model
 from vit.training.metrics import Counter, Counts
+from vit.training.muon import muon_dtype
 from vit.training.optim import build_optimizers, learning_rate_at
 from vit.training.parallel import Workers
 from vit.training.precision import autocast
@@ -78,10 +80,9 @@ class Fit:
         self._chance = Chance(len(train.labels), config.img_size, recipe, seed)
         self.model = starting_model(config, recipe, seed, train, normalisation).to(runtime.device)
         self._averaged = copy.deepcopy(self.model).requires_grad_(False) if recipe.ema_decay else None
-        muon_dtype = torch.bfloat16 if runtime.precision == "bf16" else torch.float32
-        self._optimizers = build_optimizers(self.model, recipe, muon_dtype)
+        self._optimizers = build_optimizers(self.model, recipe, muon_dtype(runtime.precision))
         wrapped = workers.wrap(self.model, runtime.device)
-        self._forward = _compiled(wrapped) if runtime.compile else wrapped
+        self._forward = compiled(wrapped) if runtime.compile else wrapped
         self._batch_size = min(recipe.batch_size, len(train.labels))
         # A last, smaller batch is left out: the next epoch's shuffle takes its images in.
         self._steps_per_epoch = len(train.labels) // self._batch_size
@@ -191,15 +192,3 @@ class Fit:
         for optimizer, its_state in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(its_state)
         self._chance.generator.set_state(state["generator"])
-
-
-def _compiled(model: nn.Module) -> nn.Module:
-    """The model through torch.compile, whatever was compiled in this process before.
-
-    Dynamo keeps a few variants of `forward` for all models together and then leaves further ones as they are, so what
-    earlier trainings compiled has to go first; and should the limit be hit all the same, it is an error.
-    """
-    torch.compiler.reset()
-    torch._dynamo.config.fail_on_recompile_limit_hit = True
-    compiled: nn.Module = torch.compile(model)  # type: ignore[assignment]
-    return compiled

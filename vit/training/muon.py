@@ -11,11 +11,18 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from vit.training.precision import Precision
+
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration: they take singular values of any size into 0.7 to 1.2, fast rather than exactly."""
 ITERATIONS = 5
 SMALLEST_NORM = 1e-7
+
+
+def muon_dtype(precision: Precision) -> torch.dtype:
+    """In which the iteration runs where the model trains in this precision."""
+    return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 class Muon(torch.optim.Optimizer):
