@@ -34,7 +34,7 @@ class PatchEmbed(nn.Module):
 def _patches(images: Tensor, side: int) -> Tensor:
     """Images (N, C, H, W) cut into patches (N, num_patches, C * side * side), row by row.
 
-    A linear map of these is the strided convolution, and with few channels takes half its time on a CPU.
+    A linear map of these is the strided convolution, which on a CPU is slower where the channels are few.
     """
     cut: Tensor = images.unflatten(3, (-1, side)).unflatten(2, (-1, side))
     return cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
