@@ -95,7 +95,7 @@ class FusedSearch:
     def _actor(self) -> Any:
         allotment = self._search.allotment
         options = ray.remote(FusedTrials).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
-        return options.remote(self._search.data, self._search.context)
+        return options.remote(self._search.data, self._search.context, self._search.rungs)
 
     def _ready(self, references: Sequence[Any]) -> list[Any]:
         ready, _ = ray.wait(list(references), num_returns=1, timeout=POLL_SECONDS)
@@ -117,7 +117,7 @@ class FusedSearch:
         ended = self._judge(reply)
         part.specs = [spec for spec in part.specs if spec.index not in ended]
         if part.specs:
-            self._running[part.actor.next_epoch.remote(ended)] = part
+            self._running[part.actor.next_epochs.remote(ended)] = part
         else:
             ray.kill(part.actor)
 

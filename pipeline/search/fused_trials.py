@@ -1,4 +1,4 @@
-"""Fused trials inside their Ray actor: an epoch of all of them a call."""
+"""Fused trials inside their Ray actor: an epoch of all of them a call, or several short ones."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from typing import Any
 
 from pipeline.search.reports import early_end_report, epoch_report, error_report
 from pipeline.search.trial import load_data
-from pipeline.training.fused_training import FusedTraining
+from pipeline.training.fused_training import Entry, FusedTraining
 from pipeline.training.training import TrainingContext, is_out_of_memory
 from pipeline.training.worker_group import SharedData
+from pipeline.trials.rungs import Rungs
 from tune_spaces.trial_spec import TrialSpec
 from vit.timing.fusing_gain import fusing_gain
 from vit.training.fit import NonFiniteLossError
@@ -28,8 +29,8 @@ class Reply:
 class FusedTrials:
     """Trials with one `fusing_key`, in one process."""
 
-    def __init__(self, data: SharedData, context: TrainingContext) -> None:
-        self._shared, self._context = data, context
+    def __init__(self, data: SharedData, context: TrainingContext, rungs: Rungs) -> None:
+        self._shared, self._context, self._rungs = data, context, rungs
         self._runtime = Runtime(context.device, context.precision, context.compile)
 
     def gain(self, specs: Sequence[TrialSpec]) -> float:
@@ -45,25 +46,26 @@ class FusedTrials:
         """Takes the trials up from their folders; reports the epochs that are there."""
         self._specs = {spec.index: spec for spec in specs}
         try:
-            self._training = FusedTraining(specs, load_data(self._shared, self._context), self._context, self._runtime)
+            data = load_data(self._shared, self._context)
+            self._training = FusedTraining(specs, data, self._context, self._runtime, self._rungs.epochs)
         except Exception as error:
             return self._broken_off(error)
         entries = [(index, entry) for index in self._specs for entry in self._training.history(index).epochs]
         ordered = sorted(entries, key=lambda each: (each[1]["epoch"], each[0]))
         return Reply([(index, self._report(index, entry)) for index, entry in ordered])
 
-    def next_epoch(self, ended: Collection[int]) -> Reply:
-        """Trains the others an epoch further, or those of them that are behind."""
+    def next_epochs(self, ended: Collection[int]) -> Reply:
+        """Trains the others further, or those of them that are behind, at most to the next rung."""
         for index in ended:
             del self._specs[index]
         try:
             self._training.leave_out(ended)
-            entries = sorted(self._training.run_epoch(), key=lambda each: each[0])
+            entries = self._training.run_epochs()
         except Exception as error:
             return self._broken_off(error)
         return Reply([(index, self._report(index, entry)) for index, entry in entries])
 
-    def _report(self, index: int, entry: dict[str, Any] | NonFiniteLossError) -> dict[str, Any]:
+    def _report(self, index: int, entry: Entry) -> dict[str, Any]:
         history = self._training.history(index)
         if isinstance(entry, NonFiniteLossError):
             return early_end_report("diverged", str(entry), len(history.epochs))

@@ -1,6 +1,8 @@
 """Several trainings of one shape in one process, fused, each with its folder as if it were alone."""
 
+import time
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,14 @@ from vit.fused.fit import FusedFit
 from vit.training.fit import NonFiniteLossError
 from vit.training.machine import Machine
 from vit.training.runtime import Runtime
+
+SECONDS_BETWEEN_SAVES = 10.0
+"""A GPU does an epoch of small models faster than their states can be written."""
+SAVED_AT_ONCE = 8
+"""States that are written side by side."""
+
+Entry = dict[str, Any] | NonFiniteLossError
+"""An epoch in a training's history, or why the training diverged in it."""
 
 
 @dataclass
@@ -27,10 +37,23 @@ class FusedTraining:
     """Goes on from each folder's last epoch. The trainings that are behind the others go first, until they have met."""
 
     def __init__(
-        self, specs: Sequence[TrialSpec], data: LoadedData, context: TrainingContext, runtime: Runtime
+        self,
+        specs: Sequence[TrialSpec],
+        data: LoadedData,
+        context: TrainingContext,
+        runtime: Runtime,
+        saved_epochs: Collection[int],
     ) -> None:
-        """The specs must have one `fusing_key`."""
-        self._data, self._runtime = data, runtime
+        """Takes up the trainings from their folders.
+
+        Args:
+            specs: must have one `fusing_key`.
+            data: of all of them.
+            context: as of a training by itself.
+            runtime: that of `context`.
+            saved_epochs: epochs that are saved as soon as they are done, since something is decided there.
+        """
+        self._data, self._runtime, self._saved_epochs = data, runtime, frozenset(saved_epochs)
         self._folders = {spec.index: TrainingFolder(spec, context.folder, data.class_names) for spec in specs}
         found = {index: folder.read() for index, folder in self._folders.items()}
         by_age: dict[int, list[TrialSpec]] = {}
@@ -58,25 +81,59 @@ class FusedTraining:
     def history(self, index: int) -> TrialHistory:
         return self._folders[index].history
 
-    def run_epoch(self) -> list[tuple[int, dict[str, Any] | NonFiniteLossError]]:
-        """Trains the next epoch of those that have done the fewest, and saves it.
+    def run_epochs(self) -> list[tuple[int, Entry]]:
+        """Trains those that have done the fewest epochs further, and saves them at the end.
 
-        Gives each one's entry in its history, or why it diverged; what diverged is no longer trained.
+        Epochs that take long are saved one by one; of short ones, as many as are done in ten seconds, but for the
+        `saved_epochs`. What diverged is no longer trained.
+
+        Returns:
+            each epoch of each training by the training's index, the earlier epochs first.
 
         Raises:
             OSError: a folder cannot be written; what was there still is.
         """
-        group = self._groups[0]
-        outcomes = group.fit.run_epoch()
-        entries: list[tuple[int, dict[str, Any] | NonFiniteLossError]] = []
-        for row, (spec, outcome) in enumerate(zip(group.specs, outcomes, strict=True)):
+        group, began = self._groups[0], time.monotonic()
+        entries: list[tuple[int, Entry]] = []
+        while True:
+            of_epoch = self._run_epoch(group)
+            entries += of_epoch
+            diverged = {index for index, entry in of_epoch if isinstance(entry, NonFiniteLossError)}
+            if diverged or self._is_due(group) or time.monotonic() - began >= SECONDS_BETWEEN_SAVES:
+                break
+        self._save(group, diverged)
+        self.leave_out(diverged)
+        self._join_equals()
+        return entries
+
+    def _run_epoch(self, group: _Group) -> list[tuple[int, Entry]]:
+        entries: list[tuple[int, Entry]] = []
+        for row, (spec, outcome) in enumerate(zip(group.specs, group.fit.run_epoch(), strict=True)):
             if isinstance(outcome, NonFiniteLossError):
                 entries.append((spec.index, outcome))
             else:
-                entries.append((spec.index, self._folders[spec.index].add(outcome, group.fit[row])))
-        self.leave_out({index for index, entry in entries if isinstance(entry, NonFiniteLossError)})
-        self._join_equals()
-        return entries
+                entries.append((spec.index, self._folders[spec.index].note(outcome, group.fit[row])))
+        return sorted(entries, key=lambda each: each[0])
+
+    def _is_due(self, group: _Group) -> bool:
+        """Whether the group has come to where it is saved, or to the group that waits for it."""
+        due = {
+            *self._saved_epochs,
+            group.specs[0].recipe.epochs,
+            *(other.fit.epochs_done for other in self._groups[1:]),
+        }
+        return group.fit.epochs_done in due
+
+    def _save(self, group: _Group, diverged: Collection[int]) -> None:
+        def save(row: int) -> None:
+            folder = self._folders[group.specs[row].index]
+            if group.specs[row].index in diverged:
+                folder.save_diverged()
+            else:
+                folder.save(group.fit[row])
+
+        with ThreadPoolExecutor(SAVED_AT_ONCE) as pool:
+            list(pool.map(save, range(len(group.specs))))
 
     def leave_out(self, indices: Collection[int]) -> None:
         """Trains these no further."""

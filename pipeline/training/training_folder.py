@@ -1,7 +1,7 @@
 """The folder of one training: what of it outlives the process, and in which order it is written."""
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -38,6 +38,14 @@ class Found(NamedTuple):
     """What could not be read, each with its path."""
 
 
+@dataclass(frozen=True)
+class _Best:
+    """The best epoch so far, not saved yet."""
+
+    model: VisionTransformer
+    confusion: torch.Tensor
+
+
 class TrainingFolder:
     """Everything in it follows from one file, the state, which is written first."""
 
@@ -45,6 +53,7 @@ class TrainingFolder:
         """`base` is the path or URI under which each training has its folder; who does not `writes` only remembers."""
         self._spec, self._folder = spec, trial_folder(base, spec.index)
         self._class_names, self._writes = class_names, writes
+        self._unsaved_best: _Best | None = None
         self.history = TrialHistory()
 
     def read(self) -> Found:
@@ -71,7 +80,8 @@ class TrainingFolder:
             self._folder.remove(STATE_FILE)  # or the next save would put it in the place of the one that was good
         save_card(self._folder, ModelCard(self._spec.model, normalisation, self._class_names))
         if found.state is not None:  # the process before may have died before writing these
-            self._write_derived_files(trained, found.state["confusion"])
+            self._unsaved_best = _best_of(found.state, trained)
+            self._write_derived_files()
 
     def add(self, epoch: Epoch, trained: Trained) -> dict[str, Any]:
         """Saves an epoch; gives its entry in the history.
@@ -79,15 +89,42 @@ class TrainingFolder:
         Raises:
             OSError: the folder cannot be written; what was there still is.
         """
+        entry = self.note(epoch, trained)
+        self.save(trained)
+        return entry
+
+    def note(self, epoch: Epoch, trained: Trained) -> dict[str, Any]:
+        """Takes up an epoch that the next `save` writes; gives its entry in the history.
+
+        Where another is trained before that, the model that `trained` keeps must be a copy.
+        """
         metrics = epoch_metrics(epoch, self._class_names)
         best = self.history.add(epoch.number, int(time.time() * 1000), metrics)
-        if self._writes:
-            confusion = epoch.validation.confusion.int() if best else None
-            save_state(
-                self._folder, {"fit": trained.state_dict(), "history": vars(self.history), "confusion": confusion}
-            )
-            self._write_derived_files(trained, confusion)
+        if best and self._writes:
+            self._unsaved_best = _Best(trained.kept_model, epoch.validation.confusion.int())
         return self.history.epochs[-1]
+
+    def save(self, trained: Trained) -> None:
+        """Writes what the epochs since the last time have brought.
+
+        Raises:
+            OSError: the folder cannot be written; what was there still is.
+        """
+        if not self._writes:
+            return
+        best, is_last = self._unsaved_best, self.history.best_epoch == trained.epochs_done
+        state = {
+            "fit": trained.state_dict(),
+            "history": vars(self.history),
+            "confusion": best and best.confusion,
+            "best_weights": best.model.state_dict() if best and not is_last else None,
+        }
+        save_state(self._folder, state)
+        self._write_derived_files()
+
+    def save_diverged(self) -> None:
+        """Writes what came of a training that cannot go on."""
+        self._write_derived_files()
 
     def record_divergence(self, reason: str) -> None:
         """Writes down why it ended, for whoever follows the folder."""
@@ -95,12 +132,21 @@ class TrainingFolder:
         if self._writes:
             self.history.write(self._folder)
 
-    def _write_derived_files(self, trained: Trained, confusion: torch.Tensor | None) -> None:
-        """Writes weights, confusion matrix and history, which all follow from the saved state.
-
-        `confusion` is the last epoch's where that is the best; None leaves weights and matrix as they are.
-        """
-        if confusion is not None:
-            save_weights(self._folder, trained.kept_model, trained.epochs_done)
-            write_confusion(self._folder, confusion.numpy())
+    def _write_derived_files(self) -> None:
+        """Writes the best epoch's weights and confusion matrix, where they are not written yet, and the history."""
+        if self._unsaved_best is not None:
+            save_weights(self._folder, self._unsaved_best.model, self.history.best_epoch)
+            write_confusion(self._folder, self._unsaved_best.confusion.numpy())
+            self._unsaved_best = None
         self.history.write(self._folder)
+
+
+def _best_of(state: dict[str, Any], trained: Trained) -> _Best | None:
+    """The best epoch, where it is the last one of a state or one whose weights are kept in it."""
+    if state["confusion"] is None:
+        return None
+    model = trained.kept_model
+    if (weights := state.get("best_weights")) is not None:  # older states have no such field
+        model = VisionTransformer(model.config)
+        model.load_state_dict(weights)
+    return _Best(model, state["confusion"])

@@ -79,7 +79,7 @@ class _KillsMidEpoch(_Heard):
             self.killer.start()
 
     def _kill_at_work(self) -> None:
-        while "next_epoch" not in title_of(self._process):
+        while "next_epochs" not in title_of(self._process):
             time.sleep(0.001)
         self._process.send_signal(signal.SIGKILL)
 
