@@ -1,7 +1,7 @@
 """The cost of any configuration of a space, from the measured cost of a few."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -40,6 +40,8 @@ class Calibration:
     """A worker process's start: importing torch and all."""
     precision: Precision
     """In which the steps were timed, and the trials will train."""
+    fusing_gains: Mapping[int, float] = field(default_factory=dict)
+    """How many times as fast trials are in the search, by index, where they are trained as one with others."""
 
     def __post_init__(self) -> None:
         if not self.measured:

@@ -88,7 +88,15 @@ def search_estimate(calibration: Calibration, plan: SweepPlan) -> SearchEstimate
     start = calibration.start_seconds
     held = _baseline_seconds(calibration, plan)
     slots = Slots((held + start, *[start] * (plan.concurrent - 1)), TRIAL_SECONDS)
-    return simulate_search([_saved_epoch_seconds(calibration, plan, spec) for spec in plan.specs], plan.rungs, slots)
+    return simulate_search([_epoch_in_search(calibration, plan, spec) for spec in plan.specs], plan.rungs, slots)
+
+
+def _epoch_in_search(calibration: Calibration, plan: SweepPlan, spec: TrialSpec) -> float:
+    """Of a trial that is trained as one with others, its share: as if they ran one after another, but faster.
+
+    The fewer are left of them, the less they gain; that is not reckoned with.
+    """
+    return _saved_epoch_seconds(calibration, plan, spec) / calibration.fusing_gains.get(spec.index, 1.0)
 
 
 def _saved_epoch_seconds(calibration: Calibration, plan: SweepPlan, spec: TrialSpec) -> float:

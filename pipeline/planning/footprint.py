@@ -39,9 +39,16 @@ def disk_bytes(plan: SweepPlan) -> int:
     baseline = plan.seeds * trials[0]
     registered = max(trials)
     # A running training also keeps its state and the one before.
-    running = 2 * sum(_largest([state_bytes(spec) for spec in plan.specs], plan.concurrent))
+    running = 2 * sum(_largest(_states_of_slots(plan), plan.concurrent))
     audited = sum(_largest(trials[1:], plan.num_audited))
     return 2 * (sum(trials) + finalists + baseline + audited) + registered + running
+
+
+def _states_of_slots(plan: SweepPlan) -> list[int]:
+    """Of what a slot may train at a time: a trial, or those that are trained as one."""
+    states = {spec.index: state_bytes(spec) for spec in plan.specs}
+    fused = [sum(states.pop(index) for index in part if index in states) for part in plan.fused]
+    return [*fused, *states.values()]
 
 
 def _largest(sizes: Sequence[int], count: int) -> list[int]:

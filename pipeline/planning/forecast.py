@@ -1,5 +1,6 @@
 """`--plan`: what a sweep would run, why, and what it would take, without running any of it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from pipeline.planning.estimate import SweepEstimate, TimeEstimate, sweep_estima
 from pipeline.planning.footprint import disk_bytes, mlflow_rows
 from pipeline.planning.sweep_plan import SweepPlan
 from pipeline.planning.timing import calibrate
-from pipeline.search.fused_groups import fused_groups
+from pipeline.search.fused_groups import fused_groups, in_parts
 from pipeline.session.fusing import fusing_of
 from pipeline.session.sweep_session import SweepSession
 from pipeline.terminal.durations import duration_text
@@ -27,6 +28,8 @@ class Forecast:
     estimate: SweepEstimate
     spans: dict[str, TimeEstimate]
     """Of the stages that have to run; `start` is of the command itself."""
+    fusing_gains: Mapping[int, float]
+    """How many times as fast trials are that are trained as one, by index."""
 
     @property
     def total(self) -> TimeEstimate:
@@ -35,10 +38,13 @@ class Forecast:
 
 def sweep_plan(session: SweepSession) -> SweepPlan:
     """What the session's sweep consists of."""
-    data, config = session.dataset, session.config
+    data, config, slots = session.dataset, session.config, session.allotment.concurrent
+    fusing = fusing_of(config)
+    groups = fused_groups(session.specs) if fusing else []
+    parts = [part for group in groups if fusing for part in in_parts(group, slots, fusing.most)]
     return SweepPlan(
-        tuple(session.specs), session.rungs, session.allotment.concurrent, len(data.train), len(data.validation),
-        len(data.test), config.finalists, config.seeds, config.audit,
+        tuple(session.specs), session.rungs, slots, len(data.train), len(data.validation), len(data.test),
+        config.finalists, config.seeds, config.audit, tuple(tuple(spec.index for spec in part) for part in parts),
     )  # fmt: skip
 
 
@@ -48,7 +54,8 @@ def forecast_sweep(session: SweepSession, planned: GraphPlan) -> Forecast:
         plan, calibration = sweep_plan(session), calibrate(session)
     estimate = sweep_estimate(calibration, plan)
     running = {"start", *(name for name, decision in planned.decisions.items() if decision.reused is None)}
-    return Forecast(plan, estimate, {name: span for name, span in estimate.stages.items() if name in running})
+    spans = {name: span for name, span in estimate.stages.items() if name in running}
+    return Forecast(plan, estimate, spans, calibration.fusing_gains)
 
 
 def forecast_lines(session: SweepSession, planned: GraphPlan, forecast: Forecast | None) -> list[str]:
@@ -73,18 +80,21 @@ def forecast_lines(session: SweepSession, planned: GraphPlan, forecast: Forecast
         f"{others} of {kinds}",
         f"time: about {_to_the_second(total.expected)}, {_to_the_second(total.worst)} if nothing is stopped ({times})",
         f"at once: {allotment.concurrent} trials, each {workers}{each}, {session.precision}",
-        *_fused_lines(session),
+        *_fused_lines(session, forecast.fusing_gains),
         f"disk: at most {disk_bytes(plan) / MEGABYTE:,.0f} MB for weights and states",
         f"MLflow: about {rows:,.0f} rows",
     ]
 
 
-def _fused_lines(session: SweepSession) -> list[str]:
-    """Which trials could be trained as one; the time does not reckon with it."""
-    fusing = fusing_of(session.config)
-    groups = fused_groups(session.specs) if fusing else []
-    where = "" if fusing and fusing.most else ", where that is measured to be faster"
-    return [f"trained as one{where}: trials {', '.join(str(spec.index) for spec in group)}" for group in groups]
+def _fused_lines(session: SweepSession, gains: Mapping[int, float]) -> list[str]:
+    """Which trials are trained as one, and which could be, but gain nothing by it."""
+    lines = []
+    for group in fused_groups(session.specs) if fusing_of(session.config) else []:
+        trials = ", ".join(str(spec.index) for spec in group)
+        gain = gains.get(group[0].index)
+        how = f"trained as one, {gain:.1f} times as fast" if gain else "not trained as one, which is hardly faster here"
+        lines.append(f"{how}: trials {trials}")
+    return lines
 
 
 def _boxes(planned: GraphPlan) -> list[Box]:

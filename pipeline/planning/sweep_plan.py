@@ -25,6 +25,9 @@ class SweepPlan:
     audited: int = 0
     """Trials that ASHA stopped and that are trained to their full length, where it stops so many."""
 
+    fused: tuple[tuple[int, ...], ...] = ()
+    """Trials, by index, that may be trained as one."""
+
     @property
     def num_finalists(self) -> int:
         return min(self.finalists, len(self.specs) - 1)

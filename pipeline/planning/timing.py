@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -9,6 +10,9 @@ import torch
 
 from pipeline.cluster.allotment import Allotment
 from pipeline.planning.cost import Calibration, TimedModel, specs_to_measure
+from pipeline.search.fused_groups import fused_groups, probed
+from pipeline.search.fused_trials import gain_of
+from pipeline.session.fusing import fusing_of
 from pipeline.session.sweep_session import SweepSession
 from tune_spaces.trial_spec import TrialSpec
 from vit.timing.step_times import StepTimes, measure_step
@@ -16,32 +20,58 @@ from vit.training.precision import Precision
 from vit.training.runtime import Runtime
 
 
+@dataclass(frozen=True)
+class _Question:
+    """What every slot measures."""
+
+    specs: Sequence[TrialSpec]
+    groups: Sequence[Sequence[TrialSpec]]
+    """Of which the gain by fusing is measured."""
+    precision: Precision
+    compile: bool
+    allotment: Allotment
+    images: int
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What one slot has measured."""
+
+    begun: float
+    """When its process had started."""
+    times: list[StepTimes]
+    gains: list[float]
+
+
 def calibrate(session: SweepSession) -> Calibration:
     """Times real steps of a few configurations where trials will run, as many side by side as there will be trials."""
     specs = specs_to_measure(session.specs)
     allotment, images = session.allotment, len(session.dataset.train)
+    fusing = fusing_of(session.config)
+    groups = fused_groups(session.specs) if fusing else []
     # Each time in a new process, whose start is a part of what is measured.
     task: Any = ray.remote(max_calls=1)(_measure).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
     begun = time.time()
-    question = (specs, session.precision, session.config.compile, allotment, images)
-    answers: list[tuple[float, list[StepTimes]]] = ray.get(
-        [task.remote(*question) for _ in range(allotment.concurrent)]
-    )
-    start = max(started for started, _ in answers) - begun
+    parts = [probed(group, allotment.concurrent, fusing) for group in groups if fusing]
+    question = _Question(specs, parts, session.precision, session.config.compile, allotment, images)
+    answers: list[_Answer] = ray.get([task.remote(question) for _ in range(allotment.concurrent)])
+    start = max(answer.begun for answer in answers) - begun
     # The slowest slot decides when a search ends.
     slowest = [
-        max(times, key=lambda each: each.step_seconds) for times in zip(*(each for _, each in answers), strict=True)
+        max(times, key=lambda each: each.step_seconds)
+        for times in zip(*(answer.times for answer in answers), strict=True)
     ]
     measured = tuple(TimedModel(spec.model, times) for spec, times in zip(specs, slowest, strict=True))
-    return Calibration(measured, max(start, 0.1), session.precision)
+    gains = [min(each) for each in zip(*(answer.gains for answer in answers), strict=True)]
+    fused = [each for each in zip(groups, gains, strict=True) if each[1] and fusing and fusing.applies_to(each[1])]
+    of_trials = {spec.index: gain for group, gain in fused for spec in group}
+    return Calibration(measured, max(start, 0.1), session.precision, of_trials)
 
 
-def _measure(
-    specs: Sequence[TrialSpec], precision: Precision, compile: bool, allotment: Allotment, images: int
-) -> tuple[float, list[StepTimes]]:
-    """When this process had begun, and what it measured."""
+def _measure(question: _Question) -> _Answer:
     begun = time.time()
-    torch.set_num_threads(max(1, int(allotment.cpus)))
-    device = torch.device("cuda" if allotment.gpus else "cpu")
-    runtime = Runtime(device, precision, compile)
-    return begun, [measure_step(spec.model, spec.recipe, runtime, images) for spec in specs]
+    torch.set_num_threads(max(1, int(question.allotment.cpus)))
+    device = torch.device("cuda" if question.allotment.gpus else "cpu")
+    runtime = Runtime(device, question.precision, question.compile)
+    times = [measure_step(spec.model, spec.recipe, runtime, question.images) for spec in question.specs]
+    return _Answer(begun, times, [gain_of(group, runtime) for group in question.groups])

@@ -10,16 +10,12 @@ from typing import Any
 import ray
 
 from pipeline.search.driver import SearchDriver
-from pipeline.search.fused_groups import FEWEST, Fusing, fused_groups, in_parts
+from pipeline.search.fused_groups import FEWEST, Fusing, fused_groups, in_parts, probed
 from pipeline.search.fused_trials import FusedTrials, Reply
 from pipeline.search.reports import death_text
 from pipeline.search.search import Search
 from tune_spaces.trial_spec import TrialSpec
 
-MOST_PROBED = 8
-"""Trials with which the gain is measured: it grows slowly from there, and measuring it takes time itself."""
-WORTHWHILE_GAIN = 1.1
-"""Less is not worth that the trials of a group wait for each other."""
 POLL_SECONDS = 0.5
 """Between two looks at whether the user wants to stop."""
 
@@ -47,7 +43,7 @@ class FusedSearch:
     def choose(self, fusing: Fusing) -> None:
         """Sets the trials aside that `run` will train."""
         for group in fused_groups(self._driver.waiting):
-            if fusing.most is not None or self._is_worthwhile(group):
+            if fusing.most is not None or fusing.applies_to(self._gain(probed(group, self._driver.slots, fusing))):
                 for part in in_parts(group, self._driver.slots, fusing.most):
                     self._waiting.append(_Part(part))
                     for spec in part:
@@ -65,20 +61,20 @@ class FusedSearch:
             for part in self._running.values():  # where an error ends the search
                 ray.kill(part.actor)
 
-    def _is_worthwhile(self, group: list[TrialSpec]) -> bool:
-        """Measures it where the trials will run."""
+    def _gain(self, specs: list[TrialSpec]) -> float:
+        """Measured where the trials will run; 0 where that is not to be had."""
         actor = self._actor()
-        reference = actor.gain.remote(in_parts(group, self._driver.slots, MOST_PROBED)[0])
+        reference = actor.gain.remote(specs)
         try:
             while not self._driver.stopping:
                 if self._ready([reference]):
                     gain: float = ray.get(reference)
-                    return gain >= WORTHWHILE_GAIN
+                    return gain
         except ray.exceptions.RayError:  # whatever it was: each by itself tells its own
-            return False
+            return 0.0
         finally:
             ray.kill(actor)
-        return False
+        return 0.0
 
     def _may_go_on(self) -> bool:
         """Starts as many parts as there are slots; says whether any is running."""

@@ -26,6 +26,16 @@ class Reply:
     """The trials are too many to be trained as one here; each is as its folder has it."""
 
 
+def gain_of(specs: Sequence[TrialSpec], runtime: Runtime) -> float:
+    """How many times as fast trials are as one on this process's device; 0 where they do not fit into its memory."""
+    try:
+        return fusing_gain(specs[0].model, [spec.recipe for spec in specs], runtime)
+    except Exception as error:
+        if is_out_of_memory(error):
+            return 0.0
+        raise
+
+
 class FusedTrials:
     """Trials with one `fusing_key`, in one process."""
 
@@ -35,12 +45,7 @@ class FusedTrials:
 
     def gain(self, specs: Sequence[TrialSpec]) -> float:
         """How many times as fast the trials are as one; 0 where they do not fit into the memory."""
-        try:
-            return fusing_gain(specs[0].model, [spec.recipe for spec in specs], self._runtime)
-        except Exception as error:
-            if is_out_of_memory(error):
-                return 0.0
-            raise
+        return gain_of(specs, self._runtime)
 
     def begin(self, specs: Sequence[TrialSpec]) -> Reply:
         """Takes the trials up from their folders; reports the epochs that are there."""

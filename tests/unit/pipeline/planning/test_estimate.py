@@ -64,6 +64,18 @@ def test_the_stages_by_hand(plain: None) -> None:
     assert result.total.worst == pytest.approx(others + sum(worst.values()))
 
 
+def test_trials_that_are_trained_as_one_take_less_of_the_search_alone(plain: None) -> None:
+    """Twice, four times and twice as fast.
+
+    Trial 0 on a slot from 2 to 200, trial 1 from there to 249.5, trial 3 to 299; trial 2 on the other, which the
+    baseline has held, from 206 to 305.
+    """
+    fused = replace(CALIBRATION, fusing_gains={1: 2.0, 2: 4.0, 3: 2.0})
+    result, without = sweep_estimate(fused, PLAN), sweep_estimate(CALIBRATION, PLAN)
+    assert result.search.worst_seconds == pytest.approx(305)
+    assert result.stages["confirm"] == without.stages["confirm"]
+
+
 def test_audited_trials_are_trained_to_their_full_length(plain: None) -> None:
     """Three on two slots, an epoch taking 11 s (the median) or 44 s: a start and two trainings of 9 epochs."""
     without, audited = sweep_estimate(CALIBRATION, PLAN), sweep_estimate(CALIBRATION, replace(PLAN, audited=7))

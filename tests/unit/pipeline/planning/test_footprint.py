@@ -47,6 +47,14 @@ def test_the_disk_holds_weights_twice_and_the_states_of_what_runs() -> None:
     assert disk_bytes(PLAN) == 2 * (trials + finalists + baseline) + large + 2 * 2 * 3 * large
 
 
+def test_the_states_of_all_that_are_trained_as_one_are_there_at_once() -> None:
+    """Two slots: one for trials 0 and 2, the other for the small one; with a trial that a smaller sweep lacks."""
+    large, small = (state_bytes(spec) for spec in PLAN.specs[:2])
+    fused = replace(PLAN, fused=((0, 2, 7),))
+    assert disk_bytes(fused) - disk_bytes(PLAN) == 2 * small
+    assert disk_bytes(replace(fused, concurrent=1)) - disk_bytes(replace(PLAN, concurrent=1)) == 2 * large
+
+
 def test_there_are_no_more_finalists_than_trials_beside_the_published_one() -> None:
     assert replace(PLAN, finalists=1).num_finalists == 1
     assert replace(PLAN, finalists=5).num_finalists == 2

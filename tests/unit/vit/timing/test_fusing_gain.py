@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from tests.unit.vit.training.toy import CONFIG, EVERYTHING, RUNTIME
@@ -20,3 +21,9 @@ def test_it_is_measured_and_leaves_the_random_state_alone() -> None:
 def test_times_of_one_round_are_compared() -> None:
     given = iter([(100.0, 100.0), (4.0, 2.0), (3.0, 3.0), (5.0, 1.0), (6.0, 2.0), (6.0, 2.0)])
     assert module._rounds(lambda: next(given)) == [(4.0, 2.0), (3.0, 3.0), (5.0, 1.0), (6.0, 2.0), (6.0, 2.0)]
+
+
+def test_a_model_that_keeps_the_device_busy_by_itself_is_not_measured_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BUSY_STEP_SECONDS", 0.0)  # any step takes longer
+    monkeypatch.setattr(module, "FusedFit", None)
+    assert fusing_gain(CONFIG, [EVERYTHING, EVERYTHING], RUNTIME) == 1.0
