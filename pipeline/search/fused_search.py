@@ -104,12 +104,12 @@ class FusedSearch:
         except ray.exceptions.RayError as error:
             self._again(part, error)
             return
-        if not part.has_begun:
-            part.has_begun = True
-            self._driver.fused([spec.index for spec in part.specs])
         if reply.out_of_memory:
             self._make_smaller(part)
             return
+        if not part.has_begun:
+            part.has_begun = True
+            self._driver.fused([spec.index for spec in part.specs])
         ended = self._judge(reply)
         part.specs = [spec for spec in part.specs if spec.index not in ended]
         if part.specs:
@@ -147,6 +147,7 @@ class FusedSearch:
             self._waiting += [_Part(half) for half in in_parts(part.specs, 2, most=None)]
             return
         for spec in part.specs:
+            self._driver.fused([spec.index])
             self._driver.put_back(spec.index)
 
     def _abandon_unbegun(self) -> None:

@@ -50,8 +50,11 @@ class Progress(Observer):
         self._running[spec.index] = None
 
     def trials_fused(self, specs: Sequence[TrialSpec]) -> None:
-        indices = ", ".join(str(spec.index) for spec in specs)
-        self._console.out(f"trained as one: trials {indices}", highlight=False)
+        if len(specs) == 1:
+            line = f"no memory for several at once: trial {specs[0].index} is trained by itself"
+        else:
+            line = f"trained as one: trials {', '.join(str(spec.index) for spec in specs)}"
+        self._console.out(line, highlight=False)
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         self._running[spec.index] = epoch

@@ -177,6 +177,16 @@ def test_a_trial_that_diverges_leaves_the_others_to_their_ends_and_to_mlflow(tmp
         ]
 
 
+def test_trials_that_no_memory_holds_together_are_halved_and_then_tried_alone(tmp_path: Path) -> None:
+    heard = _Heard()
+    too_large = replace(MODEL, embed_dim=2**22)  # 200 TB for one weight
+    specs = [SPECS[0], *(replace(spec, model=too_large) for spec in SPECS[1:5])]
+    records = _search(tmp_path, Fusing(8), heard, specs=specs, rungs=Rungs(6, 3, 6))
+    assert [record.outcome for record in records] == ["finished", *["failed"] * 4]
+    assert all(str(record.error).startswith("out of memory: ") for record in records[1:])
+    assert heard.fused == [[1], [3], [2], [4]]  # none together, though it was tried with four and with two
+
+
 def test_no_more_are_trained_as_one_than_the_user_says(tmp_path: Path) -> None:
     heard = _Heard()
     short = [replace(spec, recipe=replace(spec.recipe, epochs=1)) for spec in SPECS[1:5]]

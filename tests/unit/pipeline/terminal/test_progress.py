@@ -114,3 +114,14 @@ def test_of_many_running_trials_the_first_are_shown_and_the_rest_counted() -> No
     table = progress._view()
     assert table.row_count == 21
     assert list(table.columns[1].cells)[-1] == "and 980 more"
+
+
+def test_it_is_told_which_trials_are_trained_as_one_and_which_the_memory_keeps_apart() -> None:
+    file = io.StringIO()
+    with Progress(Console(file=file, width=400), trials=3, rungs=RUNGS) as shown:
+        shown.trials_fused([spec(1), spec(2)])
+        shown.trials_fused([spec(1)])
+    assert file.getvalue().splitlines()[:2] == [
+        "trained as one: trials 1, 2",
+        "no memory for several at once: trial 1 is trained by itself",
+    ]
