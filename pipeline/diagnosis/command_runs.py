@@ -1,6 +1,5 @@
 """The commands' runs in a tracking store, and whether a command is still under way."""
 
-import getpass
 import re
 import socket
 from collections.abc import Iterator
@@ -13,13 +12,14 @@ from typing import Literal
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline.session.lock import lock_holder, locked
+from pipeline.session.lock import lock_holder, locked, os_user
 from pipeline.tracking.events import RECORD_TAG
 from pipeline.tracking.pages import all_pages
 
 FOLDER_TAG = "pipeline.folder"
 """Only a command's own run has it, not those of its stages and trials."""
 HOST_TAG = "pipeline.host"
+OS_USER_TAG = "pipeline.os_user"
 OWNER = re.compile("[0-9a-f]{32}")
 
 
@@ -91,7 +91,7 @@ def lock_state(folder: str, run: Run | None) -> LockState:
 
 def _why_lock_tells_nothing(folder: str, run: Run | None) -> str | None:
     tags = run.data.tags if run is not None else {}
-    host, user = tags.get(HOST_TAG), tags.get("mlflow.user")
+    host, user = tags.get(HOST_TAG), tags.get(OS_USER_TAG, tags.get("mlflow.user"))  # older runs have the latter alone
     is_this_machine = host == socket.gethostname()
     if host is not None and not is_this_machine:
         return f"it ran on {host}"
@@ -100,7 +100,7 @@ def _why_lock_tells_nothing(folder: str, run: Run | None) -> str | None:
     # The lock of an object store's folder is a file of this machine and of this user.
     if not is_this_machine:
         return f"{folder} has no lock of its own, and its run does not say on which machine it ran"
-    return None if user == getpass.getuser() else f"it ran as user {user}"
+    return None if user == os_user() else f"it ran as user {user}"
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Who decides, and when: what every decision begins with."""
 
-import getpass
-import os
 import secrets
 import socket
 from datetime import UTC, datetime
@@ -9,6 +7,7 @@ from datetime import UTC, datetime
 from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.promote.ledger import Decision, Event
+from pipeline.session.lock import os_user
 
 LONGEST_WHY = 2500
 """Characters; the rest of an entry takes less than 1,000, and MLflow takes 6,000."""
@@ -31,7 +30,7 @@ def new_decision(
         from_version=from_version,
         to_version=int(to.version),
         why=why if len(why) <= LONGEST_WHY else f"{why[: LONGEST_WHY - 3]}...",
-        who=f"{_user()}@{socket.gethostname()}",
+        who=f"{os_user()}@{socket.gethostname()}",
         at=now(),
         to_source=str(to.source),
         to_files=to_files,
@@ -40,13 +39,6 @@ def new_decision(
         gate_run_id=gate_run_id,
         nonce=secrets.token_hex(8),
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # in a container, under a number that has no name
-        return str(os.getuid())
 
 
 def now() -> str:

@@ -1,6 +1,7 @@
 """One command at a time over a folder."""
 
 import fcntl
+import getpass
 import hashlib
 import os
 import socket
@@ -62,6 +63,14 @@ def lock_holder(folder: str) -> str | None:
         except BlockingIOError:
             return file.read().strip()
     return None
+
+
+def os_user() -> str:
+    """To whom this machine's locks of object stores belong."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container, under a number that has no name
+        return str(os.getuid())
 
 
 def lock_path(folder: str) -> Path:

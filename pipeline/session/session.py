@@ -11,6 +11,7 @@ from pipeline.cluster.allotment import Allotment
 from pipeline.config import CommandConfig, experiment_name, resolve_tracking_uri
 from pipeline.results.confirmation import FullLengthRun
 from pipeline.session.folder import FETCHED_FOLDER, RAY_TRAIN_FOLDER, TRIALS_FOLDER, TUNE_FOLDER
+from pipeline.session.lock import os_user
 from pipeline.session.memory import SessionMemory
 from pipeline.terminal.command_line import command_line
 from pipeline.terminal.interrupt import Interrupt
@@ -97,6 +98,7 @@ class Session(ABC, Generic[C]):
             "pipeline.command": self.command_line,
             "pipeline.folder": self.folder,
             "pipeline.host": socket.gethostname(),
+            "pipeline.os_user": os_user(),  # `mlflow.user` is the login, where there is one
             "pipeline.data_digest": self.dataset.digest,
         }
 

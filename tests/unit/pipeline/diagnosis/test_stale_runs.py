@@ -1,5 +1,6 @@
 """Runs that are marked RUNNING, on a real SQLite store, with real locks."""
 
+import getpass
 import uuid
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def test_runs_of_a_command_under_way_are_no_finding(client: MlflowClient, tmp_pa
         ("{tmp}/gone", {}, "its folder {tmp}/gone is not on this machine;"),
         ("memory://a/b", {}, "memory://a/b has no lock of its own, and its run does not say on which machine it ran;"),
         ("memory://a/b", {"pipeline.host": HERE, "mlflow.user": "another"}, "it ran as user another;"),
+        ("memory://a/b", {"pipeline.host": HERE, "pipeline.os_user": "another"}, "it ran as user another;"),
     ],
 )
 def test_runs_of_elsewhere_are_reported_and_left_alone(
@@ -79,6 +81,13 @@ def test_an_object_stores_folder_is_checked_where_it_ran(client: MlflowClient) -
     (finding,) = found_runs(client)
     assert mended(finding).state == "mended"
     assert statuses(client) == {("KILLED", "interrupted")}
+
+
+def test_a_login_of_the_tracking_server_is_not_taken_for_another_user_of_the_machine(client: MlflowClient) -> None:
+    tags = {"pipeline.host": HERE, "pipeline.os_user": getpass.getuser(), "mlflow.user": "a-login"}
+    start_runs(client, uuid.uuid4().hex, f"memory://{uuid.uuid4().hex}/sweep-x-1", tags)
+    (finding,) = found_runs(client)
+    assert mended(finding).state == "mended"
 
 
 def test_where_the_folder_was_removed_the_runs_are_ended_and_it_is_not_made_again(
