@@ -1,0 +1,100 @@
+"""Question: does choosing each trial by those before it (`--search tpe`) find better ones than drawing them all?
+
+Both search the same space with the same seeds under the same ASHA, beginning with the same trials, by the command as it
+stands. They are compared at equal epochs: a pair ends with the epochs of the shorter of its two searches.
+
+    python -m benchmarks.search_methods [--dataset NAME] [--trials 32] [--max-epochs 9] [--train-limit N] [--seeds 5]
+        [--json FILE]
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.machine import machine_line
+
+METHODS = ("random", "tpe")
+SHARES = (0.25, 0.5, 1.0)
+"""Of a pair's epochs, after which its two searches are compared."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How one search went."""
+
+    seconds: float
+    accuracies: list[float]
+    """On validation, of each epoch of any trial, in the order in which they ended."""
+
+    def best_after(self, epochs: int) -> float:
+        return max(self.accuracies[:epochs])
+
+
+def search(method: str, seed: int, flags: Sequence[str]) -> Course:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pipeline.sweep", "--search", method, "--seed", str(seed), *flags]
+        started = time.perf_counter()
+        subprocess.run([*command, "--until", "search"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        return Course(time.perf_counter() - started, _accuracies(f"sqlite:///{folder}/mlflow.db"))
+
+
+def _accuracies(store: str) -> list[float]:
+    from mlflow import MlflowClient  # slow to import
+
+    client = MlflowClient(store)
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    trials = client.search_runs(experiments, "tags.`pipeline.kind` = 'trial'", max_results=1000)
+    epochs = [epoch for run in trials for epoch in client.get_metric_history(run.info.run_id, "val/accuracy")]
+    return [epoch.value for epoch in sorted(epochs, key=lambda each: each.timestamp)]
+
+
+def table(pairs: Sequence[tuple[Course, Course]]) -> str:
+    """The best accuracy after equal shares of the epochs: means over the seeds, and of the paired differences."""
+    lines = ["| of a pair's epochs | random | tpe | tpe more, in points |", "|---|---|---|---|"]
+    for share in SHARES:
+        ends = [round(share * min(len(one.accuracies), len(other.accuracies))) for one, other in pairs]
+        bests = [(one.best_after(end), other.best_after(end)) for (one, other), end in zip(pairs, ends, strict=True)]
+        means = [statistics.mean(each) for each in zip(*bests, strict=True)]
+        more = [100 * (other - one) for one, other in bests]
+        error = f" ± {statistics.stdev(more) / len(more) ** 0.5:.2f}" if len(more) > 1 else ""
+        epochs = f"{share:.0%} ({min(ends)} to {max(ends)})"
+        lines.append(f"| {epochs} | {means[0]:.2%} | {means[1]:.2%} | {statistics.mean(more):.2f}{error} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--trials", type=int, default=32)
+    parser.add_argument("--max-epochs", type=int, default=9)
+    parser.add_argument("--train-limit", type=int)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here, too")
+    arguments = parser.parse_args()
+    flags = [f"--dataset={arguments.dataset}", f"--trials={arguments.trials}", f"--max-epochs={arguments.max_epochs}"]
+    if arguments.train_limit is not None:
+        flags.append(f"--train-limit={arguments.train_limit}")
+    print(machine_line(), flush=True)
+    pairs: list[tuple[Course, Course]] = []
+    for seed in range(arguments.seeds):
+        drawn, chosen = (search(method, seed, flags) for method in METHODS)
+        pairs.append((drawn, chosen))
+        for method, course in zip(METHODS, pairs[-1], strict=True):
+            epochs = len(course.accuracies)
+            print(f"seed {seed}, {method}: {course.seconds:.0f} s, {epochs} epochs, {course.best_after(epochs):.2%}")
+        sys.stdout.flush()
+    print(table(pairs))
+    if arguments.json:
+        plain = [dict(zip(METHODS, map(asdict, pair), strict=True)) for pair in pairs]
+        arguments.json.write_text(json.dumps(plain, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
