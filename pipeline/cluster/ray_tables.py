@@ -19,7 +19,7 @@ from pipeline.cluster.resource_holders import (
     user_resources,
 )
 
-ROLES = {"ResourceTrainable": "a trial", "RayTrainWorker": "a training's worker", "FusedTrials": "trials as one"}
+ROLES = {"ResourceTrainable": "a trial", "RayTrainWorker": "a training's worker", "FusedTrials": "fused trials"}
 """What a class of actors is here; Tune runs every trial's class under that name."""
 LIVING = ("ALIVE", "RESTARTING", "PENDING_CREATION", "DEPENDENCIES_UNREADY")
 

@@ -1,6 +1,6 @@
-"""The part of a search whose trials are fused: a Ray actor for each part of a group, the driver decides as ever.
+"""A search in which trials are fused: in each slot, a Ray actor takes up a group or a single trial, one after another.
 
-Not on Ray Tune, whose unit is one configuration. What is left, or cannot be fused, is Tune's.
+The driver decides as ever. Not on Ray Tune, whose unit is one configuration.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ POLL_SECONDS = 0.5
 
 @dataclass
 class _Part:
-    """Trials in one actor."""
+    """Trials that are trained as one, or a single one."""
 
     specs: list[TrialSpec]
     """Those that have not ended."""
@@ -32,26 +32,23 @@ class _Part:
 
 
 class FusedSearch:
-    """Brings the trials to their ends that are worth fusing. What does not fit into memory waits for Tune again."""
+    """Brings all trials to their ends where some are worth fusing. What no memory holds waits for Tune again."""
 
     def __init__(self, search: Search, driver: SearchDriver) -> None:
         self._search, self._driver = search, driver
         self._waiting: list[_Part] = []
         self._running: dict[Any, _Part] = {}
         """By the reference to the reply that is awaited."""
+        self._idle: list[Any] = []
+        """Actors that can take up others."""
 
-    def choose(self, fusing: Fusing) -> None:
-        """Sets the trials aside that `run` will train."""
-        for group in fused_groups(self._driver.waiting):
-            if fusing.most is not None or fusing.applies_to(self._gain(probed(group, self._driver.slots, fusing))):
-                for part in in_parts(group, self._driver.slots, fusing.most):
-                    self._waiting.append(_Part(part))
-                    for spec in part:
-                        self._driver.set_aside(spec.index)
+    def run(self, fusing: Fusing) -> None:
+        """Trains all that waits, in the order of the trials, unless the user wants to stop or no time is left.
 
-    def run(self) -> None:
-        """Trains what was chosen, unless the user wants to stop or no time is left."""
+        Nothing where no trials are worth fusing.
+        """
         try:
+            self._choose(fusing)
             while self._may_go_on():
                 for reference in self._ready(list(self._running)):
                     self._take(self._running.pop(reference), reference)
@@ -60,35 +57,61 @@ class FusedSearch:
         finally:
             for part in self._running.values():  # where an error ends the search
                 ray.kill(part.actor)
+            self._let_go()
+
+    def _choose(self, fusing: Fusing) -> None:
+        """Sets the trials aside that are trained here."""
+        groups = [group for group in fused_groups(self._driver.waiting) if self._is_worthwhile(group, fusing)]
+        if not groups:
+            return
+        parts = [part for group in groups for part in in_parts(group, self._driver.slots, fusing.most)]
+        fused = {spec.index for part in parts for spec in part}
+        parts += [[spec] for spec in self._driver.waiting if spec.index not in fused]
+        for part in sorted(parts, key=lambda each: each[0].index):
+            self._waiting.append(_Part(part))
+            for spec in part:
+                self._driver.set_aside(spec.index)
+
+    def _is_worthwhile(self, group: list[TrialSpec], fusing: Fusing) -> bool:
+        return fusing.most is not None or fusing.applies_to(self._gain(probed(group, self._driver.slots, fusing)))
 
     def _gain(self, specs: list[TrialSpec]) -> float:
         """Measured where the trials will run; 0 where that is not to be had."""
-        actor = self._actor()
+        actor = self._free_actor()
         reference = actor.gain.remote(specs)
         try:
             while not self._driver.stopping:
                 if self._ready([reference]):
                     gain: float = ray.get(reference)
+                    self._idle.append(actor)
                     return gain
         except ray.exceptions.RayError:  # whatever it was: each by itself tells its own
-            return 0.0
-        finally:
-            ray.kill(actor)
+            pass
+        ray.kill(actor)
         return 0.0
 
     def _may_go_on(self) -> bool:
         """Starts as many parts as there are slots; says whether any is running."""
         while self._waiting and len(self._running) < self._driver.slots and self._driver.may_begin:
             self._start(self._waiting.pop(0))
+        self._let_go()  # others may wait for the room
         return bool(self._running)
 
+    def _let_go(self) -> None:
+        """Ends the actors for which there is nothing to do."""
+        for actor in self._idle:
+            ray.kill(actor)
+        self._idle.clear()
+
     def _start(self, part: _Part) -> None:
-        part.actor, part.has_begun = self._actor(), False
+        part.actor, part.has_begun = self._free_actor(), False
         for spec in part.specs:
             self._driver.begin(spec.index)
         self._running[part.actor.begin.remote(part.specs)] = part
 
-    def _actor(self) -> Any:
+    def _free_actor(self) -> Any:
+        if self._idle:
+            return self._idle.pop()
         allotment = self._search.allotment
         options = ray.remote(FusedTrials).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
         return options.remote(self._search.data, self._search.context, self._search.rungs)
@@ -109,13 +132,14 @@ class FusedSearch:
             return
         if not part.has_begun:
             part.has_begun = True
-            self._driver.fused([spec.index for spec in part.specs])
+            if len(part.specs) > 1:
+                self._driver.fused([spec.index for spec in part.specs])
         ended = self._judge(reply)
         part.specs = [spec for spec in part.specs if spec.index not in ended]
         if part.specs:
             self._running[part.actor.next_epochs.remote(ended)] = part
         else:
-            ray.kill(part.actor)
+            self._idle.append(part.actor)
 
     def _judge(self, reply: Reply) -> set[int]:
         """Tells the driver of each report, one after the other; gives the trials that ended by it."""
@@ -147,7 +171,8 @@ class FusedSearch:
             self._waiting += [_Part(half) for half in in_parts(part.specs, 2, most=None)]
             return
         for spec in part.specs:
-            self._driver.fused([spec.index])
+            if len(part.specs) > 1:
+                self._driver.fused([spec.index])
             self._driver.put_back(spec.index)
 
     def _abandon_unbegun(self) -> None:

@@ -1,4 +1,4 @@
-"""Fused trials inside their Ray actor: an epoch of all of them a call, or several short ones."""
+"""Trials that are trained as one inside their Ray actor: an epoch of all of them a call, or several short ones."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,14 @@ from typing import Any
 from pipeline.search.reports import early_end_report, epoch_report, error_report
 from pipeline.search.trial import load_data
 from pipeline.training.fused_training import Entry, FusedTraining
-from pipeline.training.training import TrainingContext, is_out_of_memory
+from pipeline.training.training import LoadedData, Training, TrainingContext, is_out_of_memory
 from pipeline.training.worker_group import SharedData
+from pipeline.trials.folder import TrialHistory
 from pipeline.trials.rungs import Rungs
 from tune_spaces.trial_spec import TrialSpec
 from vit.timing.fusing_gain import fusing_gain
 from vit.training.fit import NonFiniteLossError
+from vit.training.parallel import Workers
 from vit.training.runtime import Runtime
 
 
@@ -36,12 +38,33 @@ def gain_of(specs: Sequence[TrialSpec], runtime: Runtime) -> float:
         raise
 
 
+class _OneTraining:
+    """What a `FusedTraining` does, for a trial by itself: the plain loop is faster for one."""
+
+    def __init__(self, spec: TrialSpec, data: LoadedData, context: TrainingContext, runtime: Runtime) -> None:
+        self._index, self._training = spec.index, Training(spec, data, context, runtime, Workers())
+
+    def history(self, index: int) -> TrialHistory:
+        return self._training.history
+
+    def run_epochs(self) -> list[tuple[int, Entry]]:
+        try:
+            return [(self._index, self._training.run_epoch())]
+        except NonFiniteLossError as error:
+            return [(self._index, error)]
+
+    def leave_out(self, indices: Collection[int]) -> None:
+        """There is no other."""
+
+
 class FusedTrials:
-    """Trials with one `fusing_key`, in one process."""
+    """Trials with one `fusing_key`, or a single one, in one process, which then takes up others."""
 
     def __init__(self, data: SharedData, context: TrainingContext, rungs: Rungs) -> None:
         self._shared, self._context, self._rungs = data, context, rungs
         self._runtime = Runtime(context.device, context.precision, context.compile)
+        self._data: LoadedData | None = None
+        self._training: FusedTraining | _OneTraining | None = None
 
     def gain(self, specs: Sequence[TrialSpec]) -> float:
         """How many times as fast the trials are as one; 0 where they do not fit into the memory."""
@@ -50,17 +73,25 @@ class FusedTrials:
     def begin(self, specs: Sequence[TrialSpec]) -> Reply:
         """Takes the trials up from their folders; reports the epochs that are there."""
         self._specs = {spec.index: spec for spec in specs}
+        self._training = None  # the memory of those before
         try:
-            data = load_data(self._shared, self._context)
-            self._training = FusedTraining(specs, data, self._context, self._runtime, self._rungs.epochs)
+            self._training = training = self._begun(specs)
         except Exception as error:
             return self._broken_off(error)
-        entries = [(index, entry) for index in self._specs for entry in self._training.history(index).epochs]
+        entries = [(index, entry) for index in self._specs for entry in training.history(index).epochs]
         ordered = sorted(entries, key=lambda each: (each[1]["epoch"], each[0]))
-        return Reply([(index, self._report(index, entry)) for index, entry in ordered])
+        return Reply([(index, self._report(training, index, entry)) for index, entry in ordered])
+
+    def _begun(self, specs: Sequence[TrialSpec]) -> FusedTraining | _OneTraining:
+        if self._data is None:
+            self._data = load_data(self._shared, self._context)
+        if len(specs) == 1:
+            return _OneTraining(specs[0], self._data, self._context, self._runtime)
+        return FusedTraining(specs, self._data, self._context, self._runtime, self._rungs.epochs)
 
     def next_epochs(self, ended: Collection[int]) -> Reply:
         """Trains the others further, or those of them that are behind, at most to the next rung."""
+        assert self._training is not None, "next_epochs before begin"
         for index in ended:
             del self._specs[index]
         try:
@@ -68,10 +99,10 @@ class FusedTrials:
             entries = self._training.run_epochs()
         except Exception as error:
             return self._broken_off(error)
-        return Reply([(index, self._report(index, entry)) for index, entry in entries])
+        return Reply([(index, self._report(self._training, index, entry)) for index, entry in entries])
 
-    def _report(self, index: int, entry: Entry) -> dict[str, Any]:
-        history = self._training.history(index)
+    def _report(self, training: FusedTraining | _OneTraining, index: int, entry: Entry) -> dict[str, Any]:
+        history = training.history(index)
         if isinstance(entry, NonFiniteLossError):
             return early_end_report("diverged", str(entry), len(history.epochs))
         return epoch_report(entry, self._specs[index].recipe.epochs, history.refused)

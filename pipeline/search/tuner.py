@@ -1,4 +1,4 @@
-"""Running a search: on Ray Tune, and then as one what is worth fusing."""
+"""Running a search: on Ray Tune, unless some of its trials are worth fusing."""
 
 import contextlib
 import logging
@@ -53,16 +53,8 @@ def run_search(
 
 
 def _run_all(search: Search, driver: SearchDriver) -> None:
-    """The published configuration, as a rule alone of its shape, is among the first: others are measured by it."""
-    fused = FusedSearch(search, driver)
     if search.fusing is not None:
-        fused.choose(search.fusing)
-    _run_one_by_one(search, driver)
-    fused.run()
-    _run_one_by_one(search, driver)  # what the memory did not hold together
-
-
-def _run_one_by_one(search: Search, driver: SearchDriver) -> None:
+        FusedSearch(search, driver).run(search.fusing)
     if not driver.has_no_more_trials:
         _tuner(search, driver).fit()
 
