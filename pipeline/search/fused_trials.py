@@ -96,6 +96,8 @@ class FusedTrials:
             del self._specs[index]
         try:
             self._training.leave_out(ended)
+            if len(self._specs) == 1 and isinstance(self._training, FusedTraining):  # the last goes on from its folder
+                self._training = self._begun(list(self._specs.values()))
             entries = self._training.run_epochs()
         except Exception as error:
             return self._broken_off(error)
