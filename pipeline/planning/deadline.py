@@ -1,7 +1,7 @@
 """Keeping a search within its time: no trial begins for which, by what was seen so far, there is no time left."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +40,14 @@ class Deadline(Observer):
         self._ended: dict[int, TrialRecord] = {}
         self._lengths: list[float] = []
         """Of the trials so far, from their start to their end, in seconds."""
+        self._fused: set[int] = set()
+        """Trials that were trained as one with others, and had a share of an epoch's time."""
 
     def trial_started(self, spec: TrialSpec) -> None:
         self._begun[spec.index] = self._clock()
+
+    def trials_fused(self, specs: Sequence[TrialSpec]) -> None:
+        self._fused.update(spec.index for spec in specs)
 
     def trial_ended(self, record: TrialRecord) -> None:
         self._note(record, self._clock() - self._begun[record.index])
@@ -68,7 +73,10 @@ class Deadline(Observer):
             return budget.fixed_seconds + budget.finalists_seconds
         finalists = choose_finalists(leaderboard(list(self._ended.values())), final.finalists)
         work = final.seeds * sum(_full_length(trial) for trial in finalists)
-        return budget.fixed_seconds + work / min(final.at_once, final.finalists * final.seeds)
+        seconds = work / min(final.at_once, final.finalists * final.seeds)
+        if any(trial.index in self._fused for trial in finalists):
+            seconds = max(seconds, budget.finalists_seconds)  # alone, it takes longer than its share
+        return budget.fixed_seconds + seconds
 
 
 def _full_length(trial: TrialRecord) -> float:

@@ -73,6 +73,17 @@ def test_the_finalists_of_the_moment_decide_what_is_still_to_come() -> None:
     assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 3 * (20 + 40) / 2
 
 
+def test_a_finalist_that_had_a_share_of_an_epochs_time_takes_what_was_planned() -> None:
+    clock = Clock()
+    deadline = Deadline(BUDGET, FINAL_TRAININGS, clock)
+    deadline.trials_fused([record(index, 0.0, 0.0).spec for index in (2, 3)])
+    run(deadline, clock, record(0, 0.9, epoch_seconds=50.0), seconds=10)
+    run(deadline, clock, record(1, 0.5, epoch_seconds=4.0), seconds=10)
+    run(deadline, clock, record(2, 0.4, epoch_seconds=1.0), seconds=10)
+    run(deadline, clock, record(3, 0.7, epoch_seconds=2.0), seconds=10)
+    assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 200  # not 3 * (20 + 40) / 2
+
+
 @pytest.mark.parametrize("outcome", ["diverged", "failed"])
 def test_what_cannot_be_a_finalist_takes_none_of_the_time(outcome: Outcome) -> None:
     clock = Clock()
