@@ -32,7 +32,7 @@ def _figures(passport: Passport) -> str:
     measured = figures.measured
     test = measured.test_correct / measured.test_images
     lines = [
-        "| images | accuracy | 95% interval | images |",
+        "| split | accuracy | 95% interval | images |",
         "|---|---|---|---|",
         f"| test | {test:.2%} | {_interval(figures.test_interval)} | {measured.test_images:,} |",
         f"| validation | {measured.val_accuracy:.2%} | {_interval(figures.val_interval)} |"
