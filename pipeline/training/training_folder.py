@@ -146,7 +146,7 @@ def _best_of(state: dict[str, Any], trained: Trained) -> _Best | None:
     if state["confusion"] is None:
         return None
     model = trained.kept_model
-    if (weights := state.get("best_weights")) is not None:  # older states have no such field
+    if state["best_weights"] is not None:
         model = VisionTransformer(model.config)
-        model.load_state_dict(weights)
+        model.load_state_dict(state["best_weights"])
     return _Best(model, state["confusion"])
