@@ -56,17 +56,28 @@ def _accuracies(store: str) -> list[float]:
 
 
 def table(pairs: Sequence[tuple[Course, Course]]) -> str:
-    """The best accuracy after equal shares of the epochs: means over the seeds, and of the paired differences."""
+    """The best accuracy after equal shares of the epochs, and after all that each had."""
     lines = ["| of a pair's epochs | random | tpe | tpe more, in points |", "|---|---|---|---|"]
     for share in SHARES:
         ends = [round(share * min(len(one.accuracies), len(other.accuracies))) for one, other in pairs]
-        bests = [(one.best_after(end), other.best_after(end)) for (one, other), end in zip(pairs, ends, strict=True)]
-        means = [statistics.mean(each) for each in zip(*bests, strict=True)]
-        more = [100 * (other - one) for one, other in bests]
-        error = f" ± {statistics.stdev(more) / len(more) ** 0.5:.2f}" if len(more) > 1 else ""
-        epochs = f"{share:.0%} ({min(ends)} to {max(ends)})"
-        lines.append(f"| {epochs} | {means[0]:.2%} | {means[1]:.2%} | {statistics.mean(more):.2f}{error} |")
-    return "\n".join(lines)
+        lines.append(_row(f"{share:.0%} ({_range(ends)})", pairs, [(end, end) for end in ends]))
+    every = [(len(one.accuracies), len(other.accuracies)) for one, other in pairs]
+    drawn, chosen = zip(*every, strict=True)
+    name = f"all of each ({_range(drawn)}; {_range(chosen)}: {sum(chosen) / sum(drawn):.1f} times as many)"
+    return "\n".join([*lines, _row(name, pairs, every)])
+
+
+def _row(name: str, pairs: Sequence[tuple[Course, Course]], ends: Sequence[tuple[int, int]]) -> str:
+    """Means over the seeds, and of the paired differences with their standard error."""
+    bests = [(pair[0].best_after(end[0]), pair[1].best_after(end[1])) for pair, end in zip(pairs, ends, strict=True)]
+    means = [statistics.mean(each) for each in zip(*bests, strict=True)]
+    more = [100 * (other - one) for one, other in bests]
+    error = f" ± {statistics.stdev(more) / len(more) ** 0.5:.2f}" if len(more) > 1 else ""
+    return f"| {name} | {means[0]:.2%} | {means[1]:.2%} | {statistics.mean(more):.2f}{error} |"
+
+
+def _range(counts: Sequence[int]) -> str:
+    return f"{min(counts)} to {max(counts)}"
 
 
 def main() -> None:
