@@ -47,7 +47,7 @@ def disk_bytes(plan: SweepPlan) -> int:
 def _states_of_slots(plan: SweepPlan) -> list[int]:
     """Of what a slot may train at a time: a trial, or those that are trained as one."""
     states = {spec.index: state_bytes(spec) for spec in plan.specs}
-    fused = [sum(states.pop(index) for index in part if index in states) for part in plan.fused]
+    fused = [sum(states.pop(index, 0) for index in part) for part in plan.fused]
     return [*fused, *states.values()]
 
 

@@ -12,8 +12,8 @@ from pipeline.planning.estimate import SweepEstimate, TimeEstimate, sweep_estima
 from pipeline.planning.footprint import disk_bytes, mlflow_rows
 from pipeline.planning.sweep_plan import SweepPlan
 from pipeline.planning.timing import calibrate
-from pipeline.search.fused_groups import fused_groups, in_parts
-from pipeline.session.fusing import fusing_of
+from pipeline.search.fused_groups import in_parts
+from pipeline.session.fusing import fusing_of, groups_of
 from pipeline.session.sweep_session import SweepSession
 from pipeline.terminal.durations import duration_text
 
@@ -39,8 +39,7 @@ class Forecast:
 def sweep_plan(session: SweepSession) -> SweepPlan:
     """What the session's sweep consists of."""
     data, config, slots = session.dataset, session.config, session.allotment.concurrent
-    fusing = fusing_of(config)
-    groups = fused_groups(session.specs) if fusing else []
+    fusing, groups = fusing_of(config), groups_of(config, session.specs)
     parts = [part for group in groups if fusing for part in in_parts(group, slots, fusing.most)]
     return SweepPlan(
         tuple(session.specs), session.rungs, slots, len(data.train), len(data.validation), len(data.test),
@@ -89,7 +88,7 @@ def forecast_lines(session: SweepSession, planned: GraphPlan, forecast: Forecast
 def _fused_lines(session: SweepSession, gains: Mapping[int, float]) -> list[str]:
     """Which trials are trained as one, and which could be, but gain nothing by it."""
     lines = []
-    for group in fused_groups(session.specs) if fusing_of(session.config) else []:
+    for group in groups_of(session.config, session.specs):
         trials = ", ".join(str(spec.index) for spec in group)
         gain = gains.get(group[0].index)
         how = f"trained as one, {gain:.1f} times as fast" if gain else "not trained as one, which is hardly faster here"

@@ -10,9 +10,9 @@ import torch
 
 from pipeline.cluster.allotment import Allotment
 from pipeline.planning.cost import Calibration, TimedModel, specs_to_measure
-from pipeline.search.fused_groups import fused_groups, probed
+from pipeline.search.fused_groups import probed
 from pipeline.search.fused_trials import gain_of
-from pipeline.session.fusing import fusing_of
+from pipeline.session.fusing import fusing_of, groups_of
 from pipeline.session.sweep_session import SweepSession
 from tune_spaces.trial_spec import TrialSpec
 from vit.timing.step_times import StepTimes, measure_step
@@ -47,8 +47,7 @@ def calibrate(session: SweepSession) -> Calibration:
     """Times real steps of a few configurations where trials will run, as many side by side as there will be trials."""
     specs = specs_to_measure(session.specs)
     allotment, images = session.allotment, len(session.dataset.train)
-    fusing = fusing_of(session.config)
-    groups = fused_groups(session.specs) if fusing else []
+    fusing, groups = fusing_of(session.config), groups_of(session.config, session.specs)
     # Each time in a new process, whose start is a part of what is measured.
     task: Any = ray.remote(max_calls=1)(_measure).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
     begun = time.time()

@@ -132,7 +132,7 @@ class SearchDriver:
             observer.trial_started(spec)
 
     def fused(self, indices: Sequence[int]) -> None:
-        """Trials that have begun are trained as one."""
+        """Trials that have begun are trained as one; a single one by itself, since the memory did not hold more."""
         specs = [self._specs[index] for index in indices]
         for observer in self._observers:
             observer.trials_fused(specs)

@@ -128,7 +128,7 @@ class FusedTraining:
         def save(row: int) -> None:
             folder = self._folders[group.specs[row].index]
             if group.specs[row].index in diverged:
-                folder.save_diverged()
+                folder.write_derived_files()  # it goes on no more: what it had learnt before is kept
             else:
                 folder.save(group.fit[row])
 

@@ -81,7 +81,7 @@ class TrainingFolder:
         save_card(self._folder, ModelCard(self._spec.model, normalisation, self._class_names))
         if found.state is not None:  # the process before may have died before writing these
             self._unsaved_best = _best_of(found.state, trained)
-            self._write_derived_files()
+            self.write_derived_files()
 
     def add(self, epoch: Epoch, trained: Trained) -> dict[str, Any]:
         """Saves an epoch; gives its entry in the history.
@@ -120,11 +120,7 @@ class TrainingFolder:
             "best_weights": best.model.state_dict() if best and not is_last else None,
         }
         save_state(self._folder, state)
-        self._write_derived_files()
-
-    def save_diverged(self) -> None:
-        """Writes what came of a training that cannot go on."""
-        self._write_derived_files()
+        self.write_derived_files()
 
     def record_divergence(self, reason: str) -> None:
         """Writes down why it ended, for whoever follows the folder."""
@@ -132,7 +128,7 @@ class TrainingFolder:
         if self._writes:
             self.history.write(self._folder)
 
-    def _write_derived_files(self) -> None:
+    def write_derived_files(self) -> None:
         """Writes the best epoch's weights and confusion matrix, where they are not written yet, and the history."""
         if self._unsaved_best is not None:
             save_weights(self._folder, self._unsaved_best.model, self.history.best_epoch)
