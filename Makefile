@@ -26,9 +26,10 @@ report: $(INSTALLED)  ## write the page of the newest sweep, one HTML file, into
 gpu: $(INSTALLED)  ## measure what only a GPU can show, in 30 minutes
 	$(BIN)/python -m benchmarks.gpu
 
-# Three processes on two cores: many a test waits for something to die.
+# Three processes on two cores: many a test waits for something to die. A process that crashes is not replaced: with
+# `loadfile`, pytest-xdist may then wait forever for tests that it gave to nobody (its issue 1378).
 test: $(INSTALLED)  ## run all tests
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 check: $(INSTALLED)  ## ruff and mypy --strict
 	$(BIN)/ruff check .
