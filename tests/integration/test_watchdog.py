@@ -150,6 +150,8 @@ def test_a_training_that_finds_every_core_held_ends_when_it_is_asked_to(address:
             workers = WorkerGroupConfig(1, 1, cpus=1, gpus=0, folder=str(tmp_path), max_failures=0)
             (record,) = run_trainings([assignment], search.data, workers, asked.is_set)
         assert driver.poll() is None  # the cores are held to this moment
+    # A command would end here. This process goes on, and a thread that Ray is taken from could crash it minutes later.
+    wait_until(lambda: all(thread.name != "ray-train" for thread in threading.enumerate()), deadline=DEADLINE)
     assert (record.outcome, record.epochs) == ("interrupted", ())
 
 
