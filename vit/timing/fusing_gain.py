@@ -43,12 +43,12 @@ def fusing_gain(config: ViTConfig, recipes: Sequence[Recipe], runtime: Runtime) 
         if alone.run_epoch().train_seconds / STEPS >= BUSY_STEP_SECONDS:
             return 1.0
         fused = FusedFit(config, quiet, runtime, *images, range(len(quiet)))
+        fused.run_epoch()  # warm-up
         times = _rounds(lambda: (alone.run_epoch().train_seconds, _seconds(fused)))
     return min(seconds for seconds, _ in times) / min(seconds for _, seconds in times)
 
 
 def _rounds(run: Callable[[], tuple[float, float]]) -> list[tuple[float, float]]:
-    run()  # warm-up
     started = time.perf_counter()
     times = [run()]
     while len(times) < MOST_ROUNDS and time.perf_counter() - started < ENOUGH_SECONDS:

@@ -19,7 +19,7 @@ def test_it_is_measured_and_leaves_the_random_state_alone() -> None:
 
 
 def test_times_of_one_round_are_compared() -> None:
-    given = iter([(100.0, 100.0), (4.0, 2.0), (3.0, 3.0), (5.0, 1.0), (6.0, 2.0), (6.0, 2.0)])
+    given = iter([(4.0, 2.0), (3.0, 3.0), (5.0, 1.0), (6.0, 2.0), (6.0, 2.0)])
     assert module._rounds(lambda: next(given)) == [(4.0, 2.0), (3.0, 3.0), (5.0, 1.0), (6.0, 2.0), (6.0, 2.0)]
 
 
