@@ -132,10 +132,15 @@ class SearchDriver:
             observer.trial_started(spec)
 
     def fused(self, indices: Sequence[int]) -> None:
-        """Trials that have begun are trained as one; a single one by itself, since the memory did not hold more."""
+        """Trials that have begun are trained as one."""
         specs = [self._specs[index] for index in indices]
         for observer in self._observers:
             observer.trials_fused(specs)
+
+    def kept_apart(self, index: int) -> None:
+        """The memory did not hold a trial that has begun together with others."""
+        for observer in self._observers:
+            observer.trial_kept_apart(self._specs[index])
 
     def goes_on(self, index: int, report: dict[str, Any]) -> bool:
         """Decides whether a trial goes on after this report."""

@@ -172,7 +172,7 @@ class FusedSearch:
             return
         for spec in part.specs:
             if len(part.specs) > 1:
-                self._driver.fused([spec.index])
+                self._driver.kept_apart(spec.index)
             self._driver.put_back(spec.index)
 
     def _abandon_unbegun(self) -> None:

@@ -50,11 +50,10 @@ class Progress(Observer):
         self._running[spec.index] = None
 
     def trials_fused(self, specs: Sequence[TrialSpec]) -> None:
-        if len(specs) == 1:
-            line = f"no memory for several at once: trial {specs[0].index} is trained by itself"
-        else:
-            line = f"trained as one: trials {', '.join(str(spec.index) for spec in specs)}"
-        self._console.out(line, highlight=False)
+        self._console.out(f"trained as one: trials {', '.join(str(spec.index) for spec in specs)}", highlight=False)
+
+    def trial_kept_apart(self, spec: TrialSpec) -> None:
+        self._console.out(f"no memory for several at once: trial {spec.index} is trained by itself", highlight=False)
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         self._running[spec.index] = epoch

@@ -76,6 +76,9 @@ class TrialRuns(Observer):
         for spec in specs:
             self.tracker.log(self.key(spec), tags={FUSED_TAG: str(len(specs))})
 
+    def trial_kept_apart(self, spec: TrialSpec) -> None:
+        self.tracker.log(self.key(spec), tags={FUSED_TAG: "1"})
+
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         self.tracker.log(self.key(spec), epoch.metrics, step=epoch.number, at=epoch.at, once=True)
 

@@ -19,10 +19,10 @@ class Observer:
         """Ray Train's workers have come up for it, each with what it takes of its node; not told within a search."""
 
     def trials_fused(self, specs: Sequence[TrialSpec]) -> None:
-        """One process has come up for all of these, which have started, and trains them as one.
+        """One process has come up for all of these, which have started, and trains them as one."""
 
-        A single one is trained by itself, since the memory did not hold it together with others.
-        """
+    def trial_kept_apart(self, spec: TrialSpec) -> None:
+        """The memory did not hold it together with others: it is trained by itself."""
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         """It is in the trial's folder."""

@@ -53,9 +53,13 @@ class _Heard(Observer):
     def __init__(self) -> None:
         self.epochs: list[tuple[int, int]] = []
         self.fused: list[list[int]] = []
+        self.kept_apart: list[int] = []
 
     def trials_fused(self, specs: Sequence[TrialSpec]) -> None:
         self.fused.append([spec.index for spec in specs])
+
+    def trial_kept_apart(self, spec: TrialSpec) -> None:
+        self.kept_apart.append(spec.index)
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         self.epochs.append((spec.index, epoch.number))
@@ -184,7 +188,8 @@ def test_trials_that_no_memory_holds_together_are_halved_and_then_tried_alone(tm
     records = _search(tmp_path, Fusing(8), heard, specs=specs, rungs=Rungs(6, 3, 6))
     assert [record.outcome for record in records] == ["finished", *["failed"] * 4]
     assert all(str(record.error).startswith("out of memory: ") for record in records[1:])
-    assert heard.fused == [[1], [3], [2], [4]]  # none together, though it was tried with four and with two
+    # None together, though it was tried with four and with two.
+    assert (heard.fused, heard.kept_apart) == ([], [1, 3, 2, 4])
 
 
 def test_no_more_are_trained_as_one_than_the_user_says(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_it_is_told_which_trials_are_trained_as_one_and_which_the_memory_keeps_a
     file = io.StringIO()
     with Progress(Console(file=file, width=400), trials=3, rungs=RUNGS) as shown:
         shown.trials_fused([spec(1), spec(2)])
-        shown.trials_fused([spec(1)])
+        shown.trial_kept_apart(spec(1))
     assert file.getvalue().splitlines()[:2] == [
         "trained as one: trials 1, 2",
         "no memory for several at once: trial 1 is trained by itself",
