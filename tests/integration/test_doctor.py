@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -217,8 +216,7 @@ def test_groups_that_a_driver_left_are_found_and_removed(cluster: str, tmp_path:
 @pytest.mark.slow
 def test_one_ray_on_this_machine_is_no_finding(cluster: str) -> None:
     below = psutil.Process().children(recursive=True)  # others may have Rays here too
-    infos = [process.as_dict(["pid", "name", "status", "cmdline"]) for process in below]
-    own = [SimpleNamespace(info=info) for info in infos]
+    own = [each for each in psutil.process_iter(["pid", "name", "status", "cmdline"]) if each in below]
     servers = [each for each in own if each.info["name"] == "gcs_server"]
     assert len(servers) == 1
     assert list(check_rays(own)) == []

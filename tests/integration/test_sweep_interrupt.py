@@ -16,6 +16,7 @@ from tests.integration.commands import (
     run_here,
     runs_of,
     start,
+    title_of,
     trial_runs_of,
     wait_until,
 )
@@ -38,7 +39,7 @@ def test_a_second_sweep_is_refused_and_one_ctrl_c_ends_in_good_order(tmp_path: P
         assert process.poll() is None
         wait_until(lambda: _some_ended_and_one_is_half_way(tmp_path / "sweeps"), process)
         below = processes_below(process)
-        assert any("ray::" in " ".join(child.cmdline()) for child in below)
+        assert any("ray::" in title_of(child) for child in below)
         os.killpg(process.pid, signal.SIGINT)  # as the terminal does it: to every process of the command
         before = time.monotonic()
         stdout, stderr = process.communicate(timeout=DEADLINE)
