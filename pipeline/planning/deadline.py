@@ -64,6 +64,10 @@ class Deadline(Observer):
         """Whether there is time for a further trial and for all that follows the search."""
         return self._clock() + self._trial_seconds() + self._seconds_after_search() <= self._budget.deadline
 
+    def seconds_left(self) -> float:
+        """Of the search, without what follows it; 0 where no further trial has time."""
+        return self._budget.deadline - self._clock() - self._seconds_after_search() if self.leaves_time() else 0.0
+
     def _trial_seconds(self) -> float:
         return float(np.quantile(self._lengths, TRIAL_LENGTH_QUANTILE)) if self._lengths else 0.0
 

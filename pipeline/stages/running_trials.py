@@ -49,7 +49,8 @@ def run_trials(
     )
     limits = StartLimits(lambda: session.free_slots, deadline.leaves_time if deadline else lambda: True)
     try:
-        with Progress(session.console, len(specs), rungs) as progress:
+        budget_seconds = deadline.seconds_left if deadline else None
+        with Progress(session.console, len(specs), rungs, budget_seconds) as progress:
             observers = [runs, progress, session.watchdog, *([deadline] if deadline else [])]
             trials = run_search(search, observers, lambda: session.interrupt.requested, limits)
     finally:

@@ -17,9 +17,10 @@ from pipeline.trials.records import TrialRecord, TrialResult
 def search_configurations(session: SweepSession, prepare: Prepared) -> Searched:
     """Runs the trials; as many at once as there are slots, and within a budget only those for which there is time."""
     specs = session.specs
+    up_to = "" if session.config.budget is None else "up to "
     session.say(
-        f"search: {len(specs)} trials of space {session.space.name}, at most {session.rungs.max_epochs} epochs, rungs "
-        f"{session.rungs.epochs}, {session.allotment.concurrent} at once, {session.precision}"
+        f"search: {up_to}{len(specs)} trials of space {session.space.name}, at most {session.rungs.max_epochs} "
+        f"epochs, rungs {session.rungs.epochs}, {session.allotment.concurrent} at once, {session.precision}"
     )
     session.wait_for_baseline()
     data, deadline = training_data(session, prepare), _deadline(session)

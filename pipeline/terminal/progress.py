@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.live import Live
@@ -24,8 +24,12 @@ ROWS = 20
 class Progress(Observer):
     """Observes a search and shows it. Use as a context manager around the search."""
 
-    def __init__(self, console: Console, trials: int, rungs: Rungs) -> None:
+    def __init__(
+        self, console: Console, trials: int, rungs: Rungs, budget_seconds: Callable[[], float] | None = None
+    ) -> None:
+        """`budget_seconds` tells what a budget leaves the search, 0 where no further trial begins in it."""
         self._console, self._trials, self._rungs = console, trials, rungs
+        self._budget_seconds = budget_seconds
         self._ended_epochs: list[int] = []
         self._running: dict[int, EpochRecord | None] = {}
         self._outcomes: Counter[str] = Counter()
@@ -91,7 +95,7 @@ class Progress(Observer):
         rungs = " ".join(f"{epoch}:{self._reached[epoch]}" for epoch in (*self._rungs.epochs, self._rungs.max_epochs))
         best = f"best {self._best[0]:.2%} (trial {self._best[1]})" if self._best else "no epoch yet"
         parts = [
-            f"{ended}/{self._trials} trials ended" + (f" ({outcomes})" if outcomes else ""),
+            f"{ended}{self._of} trials ended" + (f" ({outcomes})" if outcomes else ""),
             f"{len(self._running)} running",
             f"rung:reached {rungs}",
             best,
@@ -99,18 +103,24 @@ class Progress(Observer):
         ]
         return " | ".join(parts)
 
+    @property
+    def _of(self) -> str:
+        return f"/{self._trials}" if self._budget_seconds is None else f" of up to {self._trials}"
+
     def _left(self) -> str:
         """From what a trial has come to so far, and at first from what ASHA should come to."""
-        if self._trials == len(self._ended_epochs):
+        most = float("inf") if self._budget_seconds is None else self._budget_seconds()
+        waiting = self._trials - len(self._ended_epochs) - len(self._running) if most > 0 else 0
+        if waiting == 0 and not self._running:
             return "done"
         if self._epochs == 0:
             return "expected time not known yet"
         expected = self._rungs.expected_epochs(self._trials) / self._trials
         if len(self._ended_epochs) >= TRIALS_THAT_TELL:
             expected = sum(self._ended_epochs) / len(self._ended_epochs)
-        waiting = self._trials - len(self._ended_epochs) - len(self._running)
         epochs_left = expected * (waiting + len(self._running) / 2)
-        return f"about {clock_text((time.monotonic() - self._started) * epochs_left / self._epochs)} left"
+        left = (time.monotonic() - self._started) * epochs_left / self._epochs
+        return f"about {clock_text(min(left, most) if waiting else left)} left"
 
     def _view(self) -> Table:
         table = Table(box=None, padding=(0, 2), title=Text(self._status(), style="bold"), title_justify="left")

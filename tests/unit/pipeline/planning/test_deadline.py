@@ -73,6 +73,15 @@ def test_the_finalists_of_the_moment_decide_what_is_still_to_come() -> None:
     assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 3 * (20 + 40) / 2
 
 
+def test_the_time_left_is_that_of_the_search_alone_and_none_where_no_trial_fits_in() -> None:
+    clock = Clock()
+    deadline = Deadline(BUDGET, FINAL_TRAININGS, clock)
+    run(deadline, clock, record(1, 0.5, epoch_seconds=4.0), seconds=30)
+    assert deadline.seconds_left() == 1000 - 30 - 40 - 200
+    clock.now = 1000 - 40 - 200 - 29  # a second less than that trial took
+    assert deadline.seconds_left() == 0
+
+
 def test_a_finalist_that_had_a_share_of_an_epochs_time_takes_what_was_planned() -> None:
     clock = Clock()
     deadline = Deadline(BUDGET, FINAL_TRAININGS, clock)

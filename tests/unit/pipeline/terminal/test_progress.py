@@ -7,6 +7,7 @@ import time
 import pytest
 from rich.console import Console
 
+from pipeline.terminal.durations import clock_text
 from pipeline.terminal.progress import Progress
 from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from pipeline.trials.rungs import Rungs
@@ -73,6 +74,24 @@ def test_before_the_first_epoch_and_at_the_end() -> None:
     with Progress(Console(file=file, width=400), trials=1, rungs=RUNGS) as shown:
         run_trial(shown, 0, [0.5], "interrupted")
     assert file.getvalue().endswith("elapsed, done\n")
+
+
+def test_within_a_budget_it_lasts_no_longer_than_that_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, budget = 1000.0, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    progress = Progress(Console(), trials=32, rungs=RUNGS, budget_seconds=lambda: budget)
+    run_trial(progress, 0, [0.5] * 9, "finished")
+    progress.trial_started(spec(1))
+    clock, budget = 1090.0, 60.0
+    assert progress._status().startswith("1 of up to 32 trials ended (1 finished) | 1 running")
+    assert progress._status().endswith("1:30 elapsed, about 1:00 left")
+    budget = 10_000.0  # for all of them
+    expected = RUNGS.expected_epochs(32) / 32 * 10  # seconds of a trial
+    assert progress._status().endswith(f"about {clock_text(expected * 30.5)} left")
+    budget = 0.0  # no further trial begins
+    assert progress._status().endswith(f"about {clock_text(expected / 2)} left")
+    progress.trial_ended(TrialRecord(spec(1), "asha", ()))
+    assert progress._status().endswith("elapsed, done")
 
 
 @pytest.mark.parametrize("error", ["RuntimeError: [enforce fail at alloc.cpp:9] :x:", "OSError: [/data] [bold]"])
