@@ -67,7 +67,7 @@ def _sentence(pair: Pair) -> str:
     return (
         f"{both}, {found.images:,} images: only {pair.first} is right on {found.only_first}, only {pair.second} on"
         f" {found.only_second}; {pair.second} has {100 * found.difference:+.2f} points [{low:+.2f}, {high:+.2f}];"
-        f" McNemar's exact test p = {found.p_value:.2g}"
+        f" McNemar's exact test {found.p_text}"
     )
 
 

@@ -38,6 +38,6 @@ def certainty_sentences(predictions: Mapping[str, Predictions]) -> list[str]:
         sentences.append(
             f"Against the published configuration's best training, on the same images: {points(found.difference)} "
             f"points, 95% interval {points(found.interval.low)} to {points(found.interval.high)} (McNemar's exact "
-            f"test: p = {found.p_value:.2g})."
+            f"test: {found.p_text})."
         )
     return sentences

@@ -82,7 +82,7 @@ def judge_accuracy(new: Score, old: Score, config: GateConfig) -> RuleResult:
     }
     found = (
         f"{standing}: {new.correct} against {old.correct} of {new.images} right, {_points(comparison.difference)}"
-        f" {_interval(comparison.interval)}, p {comparison.p_value:.2g} (McNemar: {comparison.only_second} against"
+        f" {_interval(comparison.interval)}, {comparison.p_text} (McNemar: {comparison.only_second} against"
         f" {comparison.only_first} that only one gets right)"
     )
     return RuleResult("accuracy", _outcome(standing == "better"), found, "better", numbers)

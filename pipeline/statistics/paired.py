@@ -28,6 +28,11 @@ class PairedComparison:
         """The second model's accuracy minus the first one's."""
         return (self.only_second - self.only_first) / self.images
 
+    @property
+    def p_text(self) -> str:
+        """`p = 0.031`; a value too small for a float is not zero."""
+        return f"p = {self.p_value:.2g}" if self.p_value else "p < 1e-300"
+
 
 def compare_paired(first_correct: NDArray[np.bool_], second_correct: NDArray[np.bool_]) -> PairedComparison:
     """Compares two models on the same images, each given as whether it is right about each image (N,).

@@ -33,6 +33,11 @@ def test_mcnemar_and_the_bootstrap_are_those_of_the_libraries(cells: tuple[int, 
         assert (found.interval.low, found.interval.high) == pytest.approx(tuple(theirs), abs=2.5 / sum(cells))
 
 
+def test_chance_is_never_told_to_be_nothing() -> None:
+    assert compare_paired(*_right(0, 6, 300, 53)).p_text == "p = 0.031"  # 2 / 2**6
+    assert compare_paired(*_right(0, 2000, 3000, 5000)).p_text == "p < 1e-300"  # 2 / 2**2000
+
+
 def test_models_that_never_disagree_do_not_differ() -> None:
     found = compare_paired(*_right(0, 0, 7, 3))
     assert (found.p_value, found.difference, found.interval.low, found.interval.high) == (1.0, 0.0, 0.0, 0.0)
