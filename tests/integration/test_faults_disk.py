@@ -82,7 +82,7 @@ def test_a_disk_that_fills_up_ends_the_sweep_which_goes_on_when_there_is_room(sm
     _fill(filler)  # what was freed meanwhile
     again = run_here("pipeline.sweep", tmp_path, *command)
     (sweep,) = storage.iterdir()
-    # Mostly at its first file, a probe; later where it found something to tidy up that a probe has room in.
+    # Mostly at its first file, a probe; it was once seen to find room for that, and none for a trial's weights.
     said = rf"error: no space left: {sweep}/\S+: make room, and run the same command again\n"
     assert re.fullmatch(said, again.stderr), again.stderr
     assert again.returncode == 1
