@@ -12,7 +12,7 @@ from shutil import which
 import psutil
 import pytest
 
-from tests.integration.commands import ROOT, free_port, wait_until
+from tests.integration.commands import DEADLINE, ROOT, free_port, wait_until
 
 SERVE, ADD_USER = ROOT / "mlflow/serve.sh", ROOT / "mlflow/add_user.sh"
 ADMIN = ("admin", "administrators-own-1")
@@ -96,7 +96,7 @@ class TeamServer:
         """A start that should be refused."""
         return subprocess.run(
             self._command(*options), env={**self._environment(), **environment}, capture_output=True, text=True,
-            timeout=60, check=False,
+            timeout=DEADLINE, check=False,
         )  # fmt: skip
 
     def printed(self) -> str:
@@ -107,8 +107,8 @@ class TeamServer:
         assert self._process is not None
         processes = self.processes()
         self._process.terminate()
-        status = self._process.wait(timeout=60)
-        wait_until(lambda: not any(lives(process) for process in processes), deadline=5)
+        status = self._process.wait(timeout=DEADLINE)
+        wait_until(lambda: not any(lives(process) for process in processes), deadline=60)
         self._process = None
         return status
 
@@ -155,7 +155,7 @@ class TeamServer:
         """Runs a program where the server is, as its user, with its `run/env` read."""
         return subprocess.run(
             [*self.as_user(), *command], env={**self.database_environment(), "PYTHONPATH": str(ROOT)}, cwd=self.folder,
-            capture_output=True, text=True, timeout=240, check=False,
+            capture_output=True, text=True, timeout=DEADLINE, check=False,
         )  # fmt: skip
 
     def add_user(
@@ -163,7 +163,7 @@ class TeamServer:
     ) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [str(ADD_USER), name, role], input=f"{password}\n", env={**self._environment(), **self.login(*admin)},
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=DEADLINE, check=False,
         )  # fmt: skip
 
     def login(self, name: str, password: str) -> dict[str, str]:

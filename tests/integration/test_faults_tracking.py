@@ -108,7 +108,7 @@ def test_records_wait_for_a_server_that_hangs_and_dies(
     assert "refused" in str(lost.value) or "Max retries" in str(lost.value)
 
     tracking_server.start()
-    tracker.flush(timeout=60)
+    tracker.flush(timeout=DEADLINE)
     sweep, first, second = sorted(runs_of(tracking_server.uri), key=lambda run: str(run.info.run_name))
     assert [run.info.run_name for run in (sweep, first, second)] == ["sweep", "trial-00", "trial-01"]
     assert [run.info.status for run in (sweep, first, second)] == ["RUNNING", "FINISHED", "KILLED"]

@@ -26,7 +26,7 @@ from pipeline.training.worker_group import SharedData
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from pipeline.trials.rungs import Rungs
-from tests.integration.commands import run_here, title_of
+from tests.integration.commands import DEADLINE, run_here, title_of
 from tests.integration.readme import commands_of
 from tune_spaces.trial_spec import TrialSpec
 from vit.data.dataset import DataConfig, load_dataset
@@ -140,7 +140,7 @@ def test_a_process_killed_in_an_epoch_loses_nothing_and_repeats_nothing(
     killer = _KillsMidEpoch()
     records = _search(tmp_path, Fusing(8), killer)
     assert killer.killer is not None
-    killer.killer.join(timeout=60)
+    killer.killer.join(timeout=DEADLINE)
     assert not killer.killer.is_alive()
     assert len(killer.fused) == 2  # by the process that took over, too
     assert _course(records) == _course(one_by_one)

@@ -19,7 +19,7 @@ pytestmark = [
 def test_every_part_runs_in_miniature(tmp_path: Path) -> None:
     flags = ("--device", "cpu", "--tiny", "--out", "results")
     # Two threads of a tiny model wait for each other most of the time where other tests run beside.
-    done = run_to_end("benchmarks.gpu", tmp_path, *flags, env={"OMP_NUM_THREADS": "1"}, timeout=280)
+    done = run_to_end("benchmarks.gpu", tmp_path, *flags, env={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads((tmp_path / "results" / "results.json").read_text())["rows"]
     assert [row for row in rows if row["status"] == "failed"] == []

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 
 from pipeline.promote.ledger_store import LedgerStore, LostRaceError
 from pipeline.tracking.test_set_reads import count_test_set_reads
-from tests.integration.commands import ROOT, TrackingServer, run_here, start, wait_until
+from tests.integration.commands import DEADLINE, ROOT, TrackingServer, run_here, start, wait_until
 from tests.unit.pipeline.promote.decisions import decision
 from tests.unit.pipeline.promote.registered_models import Versions, digits, new_model, save_named
 
@@ -176,7 +176,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(
         with start("pipeline.promote", tmp_path, *where(versions), *QUICK) as second:
             wait_until(lambda: under_way(2), second)
             psutil.Process(first.pid).resume()
-            said = [process.communicate(timeout=240) for process in (first, second)]
+            said = [process.communicate(timeout=DEADLINE) for process in (first, second)]
     statuses = sorted((process.returncode, *output) for process, output in zip((first, second), said, strict=True))
     (won, out, silence), (lost, _, line) = statuses
     assert (won, silence, lost) == (0, "", 1)

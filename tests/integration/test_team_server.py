@@ -17,7 +17,16 @@ from pipeline.registry.passport import DataFacts
 from pipeline.registry.registration import register
 from pipeline.registry.versions import TestFigures
 from pipeline.tracking.server import open_client
-from tests.integration.commands import ROOT, client_of, run_here, runs_of, start, trial_runs_of, wait_until
+from tests.integration.commands import (
+    DEADLINE,
+    ROOT,
+    client_of,
+    run_here,
+    runs_of,
+    start,
+    trial_runs_of,
+    wait_until,
+)
 from tests.integration.sweeps import SEARCH_STAGES, assert_curves, epochs_of, history_of, trial_path
 from tests.integration.team_server import TeamServer, team_server
 from tests.store_contents import contents
@@ -110,7 +119,6 @@ def killed_while_copying(server: TeamServer, command: str) -> None:
     assert process.returncode == -9
 
 
-@pytest.mark.timeout(600)
 def test_two_sweeps_at_once_lose_nothing_when_the_power_fails(server: TeamServer, tmp_path: Path) -> None:
     people = {ALICE: tmp_path / "alice", BERT: tmp_path / "bert"}
     # MLflow itself gives up soon, and the tracker asks again.
@@ -128,7 +136,7 @@ def test_two_sweeps_at_once_lose_nothing_when_the_power_fails(server: TeamServer
         server.kill()
         server.start()
         for process in (first, second):
-            stdout, stderr = process.communicate(timeout=280)
+            stdout, stderr = process.communicate(timeout=DEADLINE)
             assert process.returncode == 0, stdout + stderr
             assert "Traceback" not in stdout + stderr
     with pytest.MonkeyPatch.context() as patch:

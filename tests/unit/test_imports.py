@@ -21,7 +21,7 @@ except SystemExit as end:
 
 def _run(command: str, *arguments: str) -> tuple[int, set[str], str]:
     line = [sys.executable, "-c", PROGRAM, command, *arguments]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
     report = json.loads(done.stderr.splitlines()[-1])
     return report["status"], set(report["modules"]), done.stdout
 

@@ -155,6 +155,6 @@ def test_the_best_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_another_process_gives_or_fails_with() -> None:
-    assert in_children(operator.is_, "job", 2, timeout=120) == [False, False]
+    assert in_children(operator.is_, "job", 2, timeout=240) == [False, False]
     with pytest.raises(ChildError, match="TypeError"):
-        in_children(operator.getitem, "job", 1, timeout=120)
+        in_children(operator.getitem, "job", 1, timeout=240)

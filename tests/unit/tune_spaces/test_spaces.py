@@ -101,7 +101,7 @@ def test_another_process_draws_the_same_trials() -> None:
         "print(json.dumps({name: [trial.to_dict() for trial in trials] for name, trials in drawn.items()}))"
     )
     line = [sys.executable, "-c", program]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
     drawn = {
         name: [TrialSpec.from_dict(values) for values in trials] for name, trials in json.loads(done.stdout).items()
     }

@@ -103,7 +103,7 @@ def test_as_many_run_at_once_as_were_allotted(cluster: None) -> None:
 
     gate: Any = ray.remote(num_cpus=0)(Gate).remote(allotment.concurrent)
     trial: Any = ray.remote(num_cpus=allotment.cpus, num_gpus=allotment.gpus)(pass_gate)
-    ray.get([trial.remote(gate) for _ in range(allotment.concurrent)], timeout=60)
+    ray.get([trial.remote(gate) for _ in range(allotment.concurrent)], timeout=240)
 
 
 @pytest.mark.parametrize(

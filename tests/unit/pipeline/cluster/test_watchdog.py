@@ -14,7 +14,7 @@ from tests.unit.pipeline.terminal.test_progress import epoch, spec
 
 SOON = 0.05 / 60
 """Minutes."""
-DEADLINE = 30
+DEADLINE = 120
 NODE = Node("10.0.0.1", {"CPU": 4}, {"CPU": 1.5})
 
 

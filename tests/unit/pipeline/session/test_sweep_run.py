@@ -50,7 +50,7 @@ def started(folder: Path, allotment: Allotment, **options: Any) -> tuple[Run, st
     """The sweep's run after a command has begun, and the experiment's name."""
     with opened(folder, allotment, **options) as session:
         session.start_run()
-        session.tracker.close(timeout=30)
+        session.tracker.close(timeout=240)
         run = MlflowClient(session.tracker.uri).get_run(session.tracker.run_id(SWEEP_RUN))
         return run, session.tracker.experiment
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[4]
 
 def _run(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     line = [sys.executable, "-c", program, *arguments]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
 
 
 @pytest.mark.parametrize(

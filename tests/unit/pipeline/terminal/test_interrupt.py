@@ -69,7 +69,7 @@ def test_the_first_signal_asks_and_the_work_goes_on(number: signal.Signals) -> N
         assert running.hear() == "requested"
         running.go_on()
         assert running.hear() == "orderly end"
-        assert running.process.wait(timeout=30) == 0
+        assert running.process.wait(timeout=240) == 0
 
 
 @SIGNALS

@@ -18,4 +18,4 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tracker(database: Path) -> Iterator[Tracker]:
     tracker = Tracker(f"sqlite:///{database}", f"experiment-{next(experiment_numbers)}")
     yield tracker
-    tracker.close(timeout=30)
+    tracker.close(timeout=240)

@@ -160,7 +160,7 @@ def test_ctrl_c_leaves_the_side_process_alive(jobs: ModuleType, tmp_path: Path) 
             assert driver.stdout.readline() == "interrupted\n"
             go_on.write_text("")
             assert driver.stdout.readline() == "drawn\n"
-            assert driver.wait(timeout=30) == 0
+            assert driver.wait(timeout=240) == 0
         finally:
             if driver.poll() is None:
                 os.killpg(driver.pid, signal.SIGKILL)

@@ -79,7 +79,7 @@ class Driver:
         self.runs.trial_ended(record)
 
     def close(self) -> None:
-        self.tracker.close(timeout=30)
+        self.tracker.close(timeout=240)
         self.artifacts.close()
 
     def run(self, index: int = SPEC.index) -> Run:

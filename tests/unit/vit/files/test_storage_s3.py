@@ -38,7 +38,7 @@ def _no_credentials(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def write_in_another_process(folder: Folder, name: str, content: str) -> None:
-    subprocess.run([sys.executable, "-c", WRITE, folder.uri, name, content], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", WRITE, folder.uri, name, content], check=True, timeout=240)
 
 
 def list_as_any_library_may(folder: Folder) -> None:

@@ -194,7 +194,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
     env = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     line = [sys.executable, "-c", code]
     done = subprocess.run(
-        line, cwd=Path(__file__).parents[4], env=env, timeout=120, capture_output=True, text=True, check=False
+        line, cwd=Path(__file__).parents[4], env=env, timeout=240, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return {
