@@ -43,7 +43,7 @@ def _is_followed(module: str) -> bool:
     return any(f"{module}.".startswith(f"{each}.") for each in FOLLOWED) and module not in NOT_FOLLOWED
 
 
-@cache
+@cache  # what is edited while a command runs is not what it runs
 def _read(module: str) -> tuple[str, tuple[str, ...]]:
     """The module's digest, and the modules of this project that it imports."""
     tree = ast.parse(_file(module).read_text())

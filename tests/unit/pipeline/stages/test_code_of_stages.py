@@ -4,6 +4,7 @@ import ast
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from pipeline.stages import SHARED_CODE, sweep_graph
 from vit.data.dataset import DataConfig, Dataset, load_dataset
 
 ROOT = Path(__file__).parents[4]
+_READ = code_digest._read.__wrapped__
 FINALS = (
     "pipeline/stages/full_length_trainings.py", "pipeline/stages/prepare.py", "pipeline/results/confirmation.py",
     "pipeline/training/driver_loop.py", "pipeline/training/distributed_training.py",
@@ -138,14 +140,23 @@ def change(copy_of_the_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         path = copy_of_the_project / name
         before[path] = path.read_text()
         path.write_text(f"{before[path]}\nCHANGED = 1\n")
-        code_digest._read.cache_clear()
 
     monkeypatch.setattr(code_digest, "ROOT", copy_of_the_project)
-    code_digest._read.cache_clear()
+    monkeypatch.setattr(code_digest, "_read", _read_where_changed)
     yield append
     for path, text in before.items():
         path.write_text(text)
-    code_digest._read.cache_clear()
+
+
+def _read_where_changed(module: str) -> tuple[str, tuple[str, ...]]:
+    """As another process would read it; what is as it was in an earlier test is not parsed again."""
+    path = code_digest._file(module)
+    return _read_once(module, *(each.read_bytes() for each in sorted(path.parent.glob(f"{path.stem}.*"))))
+
+
+@cache
+def _read_once(module: str, *contents: bytes) -> tuple[str, tuple[str, ...]]:
+    return _READ(module)
 
 
 @pytest.fixture
@@ -198,7 +209,6 @@ def test_a_stray_file_beside_a_module_is_no_code(
     before = code_of("report")
     stray = copy_of_the_project / name
     stray.write_text("left by an editor")
-    code_digest._read.cache_clear()
     try:
         assert code_of("report") == before
     finally:
