@@ -27,7 +27,9 @@ gpu: $(INSTALLED)  ## measure what only a GPU can show, in 30 minutes
 	$(BIN)/python -m benchmarks.gpu
 
 # Three processes on two cores: many a test waits for something to die. A process that crashes is not replaced: with
-# `loadfile`, pytest-xdist may then wait forever for tests that it gave to nobody (its issue 1378).
+# `loadfile`, pytest-xdist may then wait forever for tests that it gave to nobody (its issue 1378). Threads that wait for
+# each other leave the core to other tests, else a training on two threads takes four times as long beside them.
+test: export OMP_WAIT_POLICY = passive
 test: $(INSTALLED)  ## run all tests
 	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
