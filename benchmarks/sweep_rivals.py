@@ -50,24 +50,26 @@ def fit_of(spec: TrialSpec) -> Fit:
     return Fit(spec.model, spec.recipe, Runtime(CPU), train, validation, normalisation, spec.seed)
 
 
-def specs(seed: int) -> list[TrialSpec]:
-    return draw_trials(SPACE, load_dataset(DataConfig("digits")).shape, TRIALS, EPOCHS, seed)
+def specs(seed: int, trials: int = TRIALS, epochs: int = EPOCHS) -> list[TrialSpec]:
+    return draw_trials(SPACE, load_dataset(DataConfig("digits")).shape, trials, epochs, seed)
 
 
-def by_optuna(seed: int) -> Found:
+def by_optuna(seed: int, trials: int = TRIALS, epochs: int = EPOCHS) -> Found:
     with tempfile.TemporaryDirectory() as folder:
-        context = multiprocessing.get_context("spawn")
+        context, drawn = multiprocessing.get_context("spawn"), specs(seed, trials, epochs)
         started = time.perf_counter()
-        workers = [context.Process(target=_optuna_worker, args=(folder, seed, rank)) for rank in range(2)]
+        # Half of the trials each: the drawn ones, so that all ways try the same.
+        workers = [context.Process(target=_optuna_worker, args=(folder, seed, drawn[rank::2])) for rank in range(2)]
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
         seconds = time.perf_counter() - started
-        study = _study(folder, seed)
-    epochs = sum(len(trial.intermediate_values) for trial in study.trials)
-    best = max((trial for trial in study.trials if trial.intermediate_values), key=_best_value)
-    return Found(seconds, epochs, _best_value(best), best.user_attrs["spec"])
+        ended = [trial for trial in _study(folder, seed).trials if trial.intermediate_values]
+    best = max(ended, key=_best_value)
+    return Found(
+        seconds, sum(len(trial.intermediate_values) for trial in ended), _best_value(best), best.user_attrs["spec"]
+    )
 
 
 def _study(folder: str, seed: int) -> Any:
@@ -84,15 +86,14 @@ def _study(folder: str, seed: int) -> Any:
     )
 
 
-def _optuna_worker(folder: str, seed: int, rank: int) -> None:
-    """Half of the trials: the drawn ones, so that all ways try the same."""
+def _optuna_worker(folder: str, seed: int, own: list[TrialSpec]) -> None:
     import optuna
 
     def objective(trial: Any) -> float:
         spec = next(remaining)
         trial.set_user_attr("spec", spec.to_dict())
         fit, best = fit_of(spec), 0.0
-        while fit.epochs_done < EPOCHS:
+        while fit.epochs_done < spec.recipe.epochs:
             try:
                 accuracy = fit.run_epoch().validation.accuracy
             except NonFiniteLossError as error:
@@ -103,7 +104,6 @@ def _optuna_worker(folder: str, seed: int, rank: int) -> None:
                 raise optuna.TrialPruned
         return best
 
-    own = specs(seed)[rank::2]
     remaining = iter(own)
     _study(folder, seed).optimize(objective, n_trials=len(own))
 
