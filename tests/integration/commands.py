@@ -124,7 +124,7 @@ def train_workers() -> list[psutil.Process]:
     return [process for process in below if re.match("ray::.*RayTrainWorker", title_of(process))]
 
 
-def assert_gone(processes: list[psutil.Process], within: float = 120) -> None:
+def assert_gone(processes: list[psutil.Process], within: float = 30) -> None:
     _, alive = psutil.wait_procs(processes, timeout=within)
     assert alive == [], alive
 

@@ -108,7 +108,7 @@ class TeamServer:
         processes = self.processes()
         self._process.terminate()
         status = self._process.wait(timeout=DEADLINE)
-        wait_until(lambda: not any(lives(process) for process in processes), deadline=60)
+        wait_until(lambda: not any(lives(process) for process in processes), deadline=5)
         self._process = None
         return status
 
