@@ -56,8 +56,9 @@ def specs(seed: int, trials: int = TRIALS, epochs: int = EPOCHS) -> list[TrialSp
 
 def by_optuna(seed: int, trials: int = TRIALS, epochs: int = EPOCHS) -> Found:
     with tempfile.TemporaryDirectory() as folder:
-        context, drawn = multiprocessing.get_context("spawn"), specs(seed, trials, epochs)
+        context = multiprocessing.get_context("spawn")
         started = time.perf_counter()
+        drawn = specs(seed, trials, epochs)
         # Half of the trials each: the drawn ones, so that all ways try the same.
         workers = [context.Process(target=_optuna_worker, args=(folder, seed, drawn[rank::2])) for rank in range(2)]
         for worker in workers:
@@ -66,10 +67,9 @@ def by_optuna(seed: int, trials: int = TRIALS, epochs: int = EPOCHS) -> Found:
             worker.join()
         seconds = time.perf_counter() - started
         ended = [trial for trial in _study(folder, seed).trials if trial.intermediate_values]
+    num_epochs = sum(len(trial.intermediate_values) for trial in ended)
     best = max(ended, key=_best_value)
-    return Found(
-        seconds, sum(len(trial.intermediate_values) for trial in ended), _best_value(best), best.user_attrs["spec"]
-    )
+    return Found(seconds, num_epochs, _best_value(best), best.user_attrs["spec"])
 
 
 def _study(folder: str, seed: int) -> Any:
