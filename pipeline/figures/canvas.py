@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 900, 550
 
 
 # Okabe and Ito's palette: told apart with every kind of colour vision. The markers say the same once more.
-BLUE, GREEN, ORANGE, RED, PINK = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
+BLUE, GREEN, ORANGE, RED, PINK, SKY = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#56B4E9"
 GREY, DARK = "#999999", "#333333"
 
 

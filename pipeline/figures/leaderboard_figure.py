@@ -8,12 +8,13 @@ from matplotlib.collections import PathCollection
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from pipeline.figures.canvas import BLUE, DARK, GREEN, ORANGE, PINK, RED, new_figure, plain, save, soften
+from pipeline.figures.canvas import BLUE, DARK, GREEN, ORANGE, PINK, RED, SKY, new_figure, plain, save, soften
 
 OUTCOME_STYLES = {
     "finished": (BLUE, "o"),
     "asha": (ORANGE, "v"),
     "diverged": (RED, "X"),
+    "budget": (SKY, "D"),
     "interrupted": (PINK, "s"),
     "failed": (DARK, "P"),
 }

@@ -20,6 +20,7 @@ ENDS = {
     "finished": "ran to the full length",
     "asha": "stopped by ASHA",
     "diverged": "diverged",
+    "budget": "stopped when the budget's time for the search was over",
     "interrupted": "interrupted",
     "failed": "failed",
 }

@@ -1,8 +1,8 @@
-"""Keeping a search within its time: no trial begins for which, by what was seen so far, there is no time left."""
+"""Keeping a search within its time: what begins and what goes on, by what was seen so far."""
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,21 +30,33 @@ class FullLengthTrainings:
 class Deadline(Observer):
     """Observes a search, and reckons what is still to come from the trials so far.
 
-    A trial that has begun is not cut short, so the last ones may take the sweep a little beyond its time.
+    Once a trial has no time for a further epoch, the search is over: nothing begins any more, and what runs ends with
+    the epoch that it is in.
     """
 
     def __init__(self, budget: Budget, final: FullLengthTrainings, clock: Callable[[], float] = time.time) -> None:
         """`clock` tells the time as the budget's deadline does."""
         self._budget, self._final, self._clock = budget, final, clock
         self._begun: dict[int, float] = {}
+        self._running: dict[int, TrialRecord] = {}
+        """With the epochs so far."""
+        self._paused_at: dict[int, float] = {}
+        """When a running trial's last epoch ended; at first, when it began."""
         self._ended: dict[int, TrialRecord] = {}
+        self._is_over = False
         self._lengths: list[float] = []
         """Of the trials so far, from their start to their end, in seconds."""
         self._fused: set[int] = set()
         """Trials that were trained as one with others, and had a share of an epoch's time."""
 
     def trial_started(self, spec: TrialSpec) -> None:
-        self._begun[spec.index] = self._clock()
+        self._begun[spec.index] = self._paused_at[spec.index] = self._clock()
+        self._running[spec.index] = TrialRecord(spec, "budget", ())
+
+    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+        self._paused_at[spec.index] = self._clock()
+        running = self._running[spec.index]
+        self._running[spec.index] = replace(running, epochs=(*running.epochs, epoch))
 
     def trials_fused(self, specs: Sequence[TrialSpec]) -> None:
         self._fused.update(spec.index for spec in specs)
@@ -56,17 +68,29 @@ class Deadline(Observer):
         self._note(record, record.seconds)
 
     def _note(self, record: TrialRecord, seconds: float) -> None:
+        self._running.pop(record.index, None)
         self._ended[record.index] = record
         if record.index != 0:  # it is never stopped, and tells nothing of the others
             self._lengths.append(seconds)
 
-    def leaves_time(self) -> bool:
+    def leaves_time_to_begin(self) -> bool:
         """Whether there is time for a further trial and for all that follows the search."""
-        return self._clock() + self._trial_seconds() + self._seconds_after_search() <= self._budget.deadline
+        return not self._is_over and self._clock() + self._trial_seconds() <= self._search_end()
+
+    def leaves_time_to_go_on(self, index: int) -> bool:
+        """Whether there is time for a further epoch of a trial, as long as the one that has ended this moment."""
+        now = self._clock()
+        epoch_seconds = now - self._paused_at[index]
+        self._is_over |= now + epoch_seconds > self._search_end()
+        return not self._is_over
 
     def seconds_left(self) -> float:
         """Of the search, without what follows it; 0 where no further trial has time."""
-        return self._budget.deadline - self._clock() - self._seconds_after_search() if self.leaves_time() else 0.0
+        return self._search_end() - self._clock() if self.leaves_time_to_begin() else 0.0
+
+    def _search_end(self) -> float:
+        """When the search has to be over, by what would follow it if all trials were to end now."""
+        return self._budget.deadline - self._seconds_after_search()
 
     def _trial_seconds(self) -> float:
         return float(np.quantile(self._lengths, TRIAL_LENGTH_QUANTILE)) if self._lengths else 0.0
@@ -75,7 +99,8 @@ class Deadline(Observer):
         budget, final = self._budget, self._final
         if len(self._ended) < budget.trials:  # nobody knows yet what the finalists will be like
             return budget.fixed_seconds + budget.finalists_seconds
-        finalists = choose_finalists(leaderboard(list(self._ended.values())), final.finalists)
+        trials = [*self._ended.values(), *self._running.values()]
+        finalists = choose_finalists(leaderboard(trials), final.finalists)
         work = final.seeds * sum(_full_length(trial) for trial in finalists)
         seconds = work / min(final.at_once, final.finalists * final.seeds)
         if any(trial.index in self._fused for trial in finalists):

@@ -17,6 +17,12 @@ from pipeline.trials.records import TrialResult
 from pipeline.trials.rungs import Decision
 
 DECISIONS_FILE = "decisions.csv"
+_STOPS = {
+    "asha": "was stopped by ASHA",
+    "diverged": "diverged",
+    "budget": "was stopped when the budget's time for the search was over",
+    "interrupted": "was interrupted",
+}
 
 
 def log_decisions(tracker: Tracker, key: str, trials: Sequence[TrialResult]) -> None:
@@ -69,8 +75,7 @@ def _ending(run: Run) -> str:
     tags = run.data.tags
     reason = f": {tags['pipeline.error']}" if "pipeline.error" in tags else ""
     if run.info.status == "KILLED":
-        names = {"asha": "was stopped by ASHA", "diverged": "diverged", "interrupted": "was interrupted"}
-        return names.get(tags.get("pipeline.stopped", ""), "was stopped") + reason
+        return _STOPS.get(tags.get("pipeline.stopped", ""), "was stopped") + reason
     names = {"FINISHED": "ran to its full length", "FAILED": "failed"}
     return names.get(run.info.status, "has not ended") + reason
 

@@ -38,9 +38,10 @@ class DistributedTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         training, epochs = self._training, self._spec.recipe.epochs
         if self._unreported:
-            return epoch_report(self._unreported.pop(0), epochs, training.history.refused)
+            return epoch_report(self._unreported.pop(0), epochs, training.history.refused, training.num_delivered)
+        pause = next((rung for rung in self._rungs.epochs if rung > training.num_delivered), epochs)
         try:
-            training.permit(next((rung for rung in self._rungs.epochs if rung > training.num_delivered), epochs))
+            training.permit(pause)
             entry = training.next_epoch(LONGEST_POLL_SECONDS)
             while entry is None and not training.is_over:
                 entry = training.next_epoch(LONGEST_POLL_SECONDS)
@@ -50,7 +51,7 @@ class DistributedTrial(tune.Trainable):
             return early_end_report(
                 "diverged", training.history.diverged or "the workers ended early", training.num_delivered
             )
-        return epoch_report(entry, epochs, training.history.refused)
+        return epoch_report(entry, epochs, training.history.refused, pause)
 
     def cleanup(self) -> None:
         self._workers.stop()

@@ -19,13 +19,15 @@ from tune_spaces.trial_spec import TrialSpec
 
 
 @dataclass(frozen=True)
-class StartLimits:
-    """What keeps trials from beginning, asked whenever one might."""
+class SearchLimits:
+    """What keeps trials from beginning and from going on, asked whenever one might."""
 
     free_slots: Callable[[], int]
     """How many trials may run at once; at least one."""
-    leaves_time: Callable[[], bool] = lambda: True
-    """Whether any more may begin at all; once it is false, the search ends with the trials that run."""
+    may_begin: Callable[[], bool] = lambda: True
+    """Whether there is time for a further trial."""
+    may_go_on: Callable[[int], bool] = lambda index: True
+    """Whether there is time for a further epoch of a trial."""
 
 
 Suggest = Callable[[int, Sequence[TrialRecord]], TrialSpec]
@@ -41,7 +43,7 @@ class SearchDriver:
         rungs: Rungs,
         ledger: Ledger,
         observers: Sequence[Observer],
-        limits: StartLimits,
+        limits: SearchLimits,
         interrupted: Callable[[], bool],
         suggest: Suggest | None = None,
     ) -> None:
@@ -86,7 +88,7 @@ class SearchDriver:
     @property
     def may_begin(self) -> bool:
         """Trials may still begin."""
-        return not self.stopping and self._limits.leaves_time()
+        return not self.stopping and self._limits.may_begin()
 
     @property
     def slots(self) -> int:
@@ -143,7 +145,7 @@ class SearchDriver:
             observer.trial_kept_apart(self._specs[index])
 
     def goes_on(self, index: int, report: dict[str, Any]) -> bool:
-        """Decides whether a trial goes on after this report."""
+        """Decides whether a trial goes on after this report; the published configuration does while anything may."""
         if report.get("done"):
             return False
         go_on = self._passes(index, report["epoch"], report[ACCURACY])
@@ -152,6 +154,8 @@ class SearchDriver:
             return False
         if not go_on:
             self._outcomes[index] = ("asha", None)
+        elif report["pauses"] and index != 0 and not self._limits.may_go_on(index):
+            self._outcomes[index], go_on = ("budget", None), False
         return go_on
 
     def _passes(self, index: int, epoch: int, accuracy: float) -> bool:

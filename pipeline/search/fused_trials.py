@@ -107,7 +107,7 @@ class FusedTrials:
         history = training.history(index)
         if isinstance(entry, NonFiniteLossError):
             return early_end_report("diverged", str(entry), len(history.epochs))
-        return epoch_report(entry, self._specs[index].recipe.epochs, history.refused)
+        return epoch_report(entry, self._specs[index].recipe.epochs, history.refused, len(history.epochs))
 
     def _broken_off(self, error: Exception) -> Reply:
         """Raises the error itself where another process may succeed."""

@@ -10,16 +10,18 @@ from vit.training.fit import NonFiniteLossError
 ACCURACY = "val/accuracy"
 
 
-def epoch_report(entry: dict[str, Any], epochs: int, refused: list[str]) -> dict[str, Any]:
+def epoch_report(entry: dict[str, Any], epochs: int, refused: list[str], trains_to: int) -> dict[str, Any]:
     """The report of an epoch.
 
     Args:
         entry: of the trial's history.
         epochs: the trial's full length.
         refused: checkpoints that could not be read, each with its path.
+        trains_to: the epoch to which the trial has been trained, or goes on without asking.
     """
-    done = entry["epoch"] >= epochs
-    return {**entry, ACCURACY: entry["metrics"][ACCURACY], "refused": refused, "done": done}
+    number = entry["epoch"]
+    pauses, done = number >= trains_to, number >= epochs
+    return {**entry, ACCURACY: entry["metrics"][ACCURACY], "refused": refused, "pauses": pauses, "done": done}
 
 
 def early_end_report(outcome: Outcome, reason: str, epochs: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.search.reports import ACCURACY
-from pipeline.trials.records import TrialRecord
+from pipeline.trials.records import RESUMABLE, TrialRecord
 from tune_spaces.space import Space, drawn_value, first_trials, trial_of
 from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import DataShape
@@ -52,7 +52,7 @@ class TpeSuggestions:
 
     def _add(self, searcher: Any, record: TrialRecord) -> None:
         """What a trial came to. One that was stopped counts by how far it got; one that diverged is the worst."""
-        if record.outcome in ("failed", "interrupted"):
+        if record.outcome == "failed" or record.outcome in RESUMABLE:
             return
         values = {name: drawn_value(record.spec, name) for name in self.space.domains(self.shape)}
         accuracies = [epoch.accuracy for epoch in record.epochs]

@@ -56,7 +56,8 @@ class Trial(tune.Trainable):
             # The driver may not have heard of an earlier process's epochs: it gets them all and skips what it knows.
             self._unreported = list(self._training.history.epochs)
         entry = self._unreported.pop(0) if self._unreported else self._training.run_epoch()
-        return epoch_report(entry, self._spec.recipe.epochs, self._training.history.refused)
+        history = self._training.history
+        return epoch_report(entry, self._spec.recipe.epochs, history.refused, len(history.epochs))
 
 
 def load_data(shared: SharedData, context: TrainingContext) -> LoadedData:

@@ -9,7 +9,7 @@ from ray import tune
 
 from pipeline.errors import PipelineError
 from pipeline.search.distributed_trial import DistributedTrial
-from pipeline.search.driver import SearchDriver, StartLimits
+from pipeline.search.driver import SearchDriver, SearchLimits
 from pipeline.search.fused_search import FusedSearch
 from pipeline.search.search import Search
 from pipeline.search.trial import Trial
@@ -25,7 +25,7 @@ logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITIC
 
 
 def run_search(
-    search: Search, observers: list[Observer], interrupted: Callable[[], bool], limits: StartLimits | None = None
+    search: Search, observers: list[Observer], interrupted: Callable[[], bool], limits: SearchLimits | None = None
 ) -> list[TrialRecord]:
     """Runs the trials to their ends and gives their records, by index.
 
@@ -38,7 +38,7 @@ def run_search(
         PipelineError: the disk is full; what was saved is still there.
     """
     ledger = Ledger(search.context.folder, search.specs, fixed=search.suggest is None)
-    limits = limits or StartLimits(lambda: search.allotment.concurrent)
+    limits = limits or SearchLimits(lambda: search.allotment.concurrent)
     driver = SearchDriver(search.specs, search.rungs, ledger, observers, limits, interrupted, search.suggest)
     driver.announce_restored()
     if len(driver.records) < len(search.specs):

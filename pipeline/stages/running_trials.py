@@ -1,8 +1,10 @@
 """Running trials for a stage: `search` and `audit` share it."""
 
+from dataclasses import replace
+
 from pipeline.errors import InterruptedCommandError
 from pipeline.planning.deadline import Deadline
-from pipeline.search.driver import StartLimits, Suggest
+from pipeline.search.driver import SearchLimits, Suggest
 from pipeline.search.search import Search
 from pipeline.search.tuner import run_search
 from pipeline.session.fusing import fusing_of
@@ -47,7 +49,9 @@ def run_trials(
         suggest,
         fusing_of(session.config),
     )
-    limits = StartLimits(lambda: session.free_slots, deadline.leaves_time if deadline else lambda: True)
+    limits = SearchLimits(lambda: session.free_slots)
+    if deadline is not None:
+        limits = replace(limits, may_begin=deadline.leaves_time_to_begin, may_go_on=deadline.leaves_time_to_go_on)
     try:
         budget_seconds = deadline.seconds_left if deadline else None
         with Progress(session.console, len(specs), rungs, budget_seconds) as progress:

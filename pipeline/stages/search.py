@@ -26,9 +26,16 @@ def search_configurations(session: SweepSession, prepare: Prepared) -> Searched:
     data, deadline = training_data(session, prepare), _deadline(session)
     folder, suggest = session.trials_folder, _suggestions(session)
     trials = run_trials(session, TrialRuns, folder, specs, session.rungs, data, deadline, suggest)
-    if len(trials) < len(specs):
-        session.say(f"search: the budget left no time for {len(specs) - len(trials)} of the trials")
+    _say_what_the_budget_left_out(session, trials)
     return _searched(session, leaderboard(trials))
+
+
+def _say_what_the_budget_left_out(session: SweepSession, trials: list[TrialRecord]) -> None:
+    stopped = [trial.index for trial in trials if trial.outcome == "budget"]
+    if stopped:
+        session.say(f"search: the budget's time is over; stopped before their end: {', '.join(map(str, stopped))}")
+    if len(trials) < len(session.specs):
+        session.say(f"search: the budget left no time for {len(session.specs) - len(trials)} of the trials")
 
 
 def _suggestions(session: SweepSession) -> Suggest | None:

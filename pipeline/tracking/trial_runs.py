@@ -13,7 +13,7 @@ from pipeline.tracking.tracker import Tracker
 from pipeline.tracking.weights import ARTIFACTS, lost_weights
 from pipeline.trials.folder import TrialHistory, trial_folder
 from pipeline.trials.observers import Observer
-from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
+from pipeline.trials.records import RESUMABLE, EpochRecord, Outcome, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
 from vit.files.checkpoint import remove_state
 from vit.model.vision_transformer import count_parameters
@@ -30,6 +30,7 @@ STATUS: dict[Outcome, Status] = {
     "finished": "FINISHED",
     "asha": "KILLED",
     "diverged": "KILLED",
+    "budget": "KILLED",
     "interrupted": "KILLED",
     "failed": "FAILED",
 }
@@ -87,7 +88,7 @@ class TrialRuns(Observer):
 
     def trial_ended(self, record: TrialRecord) -> None:
         key, folder = self.key(record.spec), trial_folder(self.trials_folder, record.index)
-        if record.outcome != "interrupted":
+        if record.outcome not in RESUMABLE:
             remove_state(folder)  # the trial is over: its best weights are what is kept
         lists = {
             MACHINES_TAG: TrialHistory.read(folder).machines,

@@ -100,7 +100,7 @@ class TrialLedger:
     decisions: list[dict[str, Any]] = field(default_factory=list)
     """ASHA's, each with the fields of `pipeline.trials.rungs.Decision`, in order."""
     outcome: str | None = None
-    """None while it is not over; an interrupted trial is not."""
+    """None while it is not over; a trial that a later command may go on with is not."""
     error: str | None = None
     weights_digest: str | None = None
     """Of the weights with which a training to its full length ended (`pipeline.tracking.weights`)."""

@@ -6,7 +6,7 @@ from typing import cast
 
 from pipeline.errors import PipelineError
 from pipeline.trials.folder import TrialHistory, TrialLedger, trial_folder
-from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
+from pipeline.trials.records import RESUMABLE, EpochRecord, Outcome, TrialRecord
 from pipeline.trials.rungs import Decision
 from tune_spaces.trial_spec import TrialSpec
 from vit.files.storage import CONCURRENT_READS
@@ -74,8 +74,8 @@ class Ledger:
         self._write(index)
 
     def end(self, record: TrialRecord) -> None:
-        """An interrupted trial is not over: the next driver goes on with it."""
-        if record.outcome == "interrupted":
+        """A trial that ended before its time is not over: the next driver goes on with it."""
+        if record.outcome in RESUMABLE:
             return
         ledger = self._trials[record.index]
         ledger.outcome, ledger.error, ledger.weights_digest = record.outcome, record.error, record.weights_digest

@@ -31,7 +31,7 @@ class Observer:
         """A process took the trial over and could not read this; it uses the checkpoint before."""
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """For good, unless it was interrupted."""
+        """For good, unless a later command may go on with it."""
 
     def trial_restored(self, record: TrialRecord) -> None:
         """It had ended before this command began."""

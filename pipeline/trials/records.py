@@ -7,8 +7,10 @@ from pipeline.trials.rungs import Decision
 from tune_spaces.trial_spec import TrialSpec
 from vit.model.vision_transformer import count_parameters
 
-Outcome = Literal["finished", "asha", "diverged", "interrupted", "failed"]
-"""How a trial ended; all but the interrupted have ended for good."""
+Outcome = Literal["finished", "asha", "diverged", "budget", "interrupted", "failed"]
+"""How a trial ended; by the budget: it still ran when the search's share of the time was over."""
+RESUMABLE: tuple[Outcome, ...] = ("budget", "interrupted")
+"""Outcomes after which a later command goes on with the trial; all others are for good."""
 UNSOUND: tuple[Outcome, ...] = ("diverged", "failed")
 """Outcomes that training again would most likely repeat."""
 

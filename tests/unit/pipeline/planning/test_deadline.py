@@ -1,4 +1,4 @@
-"""When a search begins no more trials, by hand-made times."""
+"""When a search begins no more trials, and when it stops those that run, by hand-made times."""
 
 import pytest
 
@@ -37,12 +37,20 @@ def run(deadline: Deadline, clock: Clock, trial: TrialRecord, seconds: float) ->
     deadline.trial_ended(trial)
 
 
+def epoch_of(deadline: Deadline, clock: Clock, trial: TrialRecord, seconds: float) -> bool:
+    """Trains a trial's next epoch, as long as told; says whether it goes on, which is asked before the epoch counts."""
+    clock.now += seconds
+    goes_on = deadline.leaves_time_to_go_on(trial.index)
+    deadline.epoch_done(trial.spec, trial.epochs[0])
+    return goes_on
+
+
 def latest_beginning(deadline: Deadline, clock: Clock) -> float:
     """The last whole second at which a trial may begin."""
     may, may_not = 0, 1001
     while may_not - may > 1:
         clock.now = (may + may_not) // 2
-        may, may_not = (int(clock.now), may_not) if deadline.leaves_time() else (may, int(clock.now))
+        may, may_not = (int(clock.now), may_not) if deadline.leaves_time_to_begin() else (may, int(clock.now))
     return may
 
 
@@ -119,8 +127,51 @@ def test_more_places_than_trainings_help_no_further() -> None:
     assert latest_beginning(deadline, clock) == 1000 - 20 - 100
 
 
+def test_a_trial_goes_on_while_there_is_time_for_another_epoch_like_its_last() -> None:
+    clock = Clock()
+    deadline = Deadline(BUDGET, FINAL_TRAININGS, clock)
+    trial = record(1, 0.5, epoch_seconds=1.0)
+    clock.now = 460
+    deadline.trial_started(trial.spec)
+    # Until 1000 - 40 - 200 the search has time: after 660 s for an epoch of 100 s, after 711 s for none of 51 s.
+    assert epoch_of(deadline, clock, trial, 100)
+    assert epoch_of(deadline, clock, trial, 100)
+    assert clock.now == 660
+    assert not epoch_of(deadline, clock, trial, 51)
+
+
+def test_once_a_trial_has_to_stop_the_search_is_over_for_all() -> None:
+    clock = Clock()
+    deadline = Deadline(BUDGET, FINAL_TRAININGS, clock)
+    slow, fast = (record(index, 0.5, epoch_seconds=1.0) for index in (1, 2))
+    deadline.trial_started(slow.spec)
+    clock.now = 400
+    deadline.trial_started(fast.spec)
+    assert not epoch_of(deadline, clock, slow, 100)  # 500 s an epoch, and 260 s are left
+    assert not epoch_of(deadline, clock, fast, 1)
+    deadline.trial_ended(slow)
+    deadline.trial_ended(fast)
+    assert not deadline.leaves_time_to_begin()
+    assert deadline.seconds_left() == 0
+
+
+def test_a_running_trial_counts_as_the_finalist_that_it_would_be() -> None:
+    clock = Clock()
+    deadline = Deadline(UNPLANNED, FullLengthTrainings(1, 1, 1), clock)
+    run(deadline, clock, record(1, 0.5, epoch_seconds=2.0), seconds=10)
+    assert latest_beginning(deadline, clock) == 1000 - 10 - 20
+    better = record(2, 0.6, epoch_seconds=30.0)
+    deadline.trial_started(better.spec)
+    assert latest_beginning(deadline, clock) == 1000 - 10 - 20  # it has done no epoch yet
+    clock.now = 10
+    assert epoch_of(deadline, clock, better, 30)
+    assert latest_beginning(deadline, clock) == 1000 - 10 - 300
+    clock.now = 1000 - 300 - 30  # beside 300 s of its own, a further 30 s no longer fit in after 30 s more
+    assert not epoch_of(deadline, clock, better, 30)
+
+
 @pytest.mark.parametrize("late", [0.0, 1e6])
 def test_a_search_that_is_late_begins_nothing(late: float) -> None:
     clock = Clock()
     clock.now = 1000 + late
-    assert not Deadline(BUDGET, FINAL_TRAININGS, clock).leaves_time()
+    assert not Deadline(BUDGET, FINAL_TRAININGS, clock).leaves_time_to_begin()

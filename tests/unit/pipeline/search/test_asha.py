@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
-from pipeline.search.driver import SearchDriver, StartLimits
+from pipeline.search.driver import SearchDriver, SearchLimits
 from pipeline.search.tune_adapters import AshaScheduler
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.rungs import Decision, Rungs
@@ -39,11 +39,11 @@ class Search:
     """The real scheduler, fed by hand, over a real ledger; another one over the same folder takes over."""
 
     def __init__(self, trials: int, folder: str | None = None) -> None:
-        self.interrupted = False
+        self.interrupted, self.has_time = False, True
         self.folder = folder or f"memory://{uuid4()}/trials"
         specs = [TrialSpec(index, ViTConfig(), Recipe(), seed=index) for index in range(trials)]
         self.ledger = Ledger(self.folder, specs)
-        limits = StartLimits(lambda: 1)
+        limits = SearchLimits(lambda: 1, may_go_on=lambda index: self.has_time)
         self.driver = SearchDriver(specs, LADDER, self.ledger, [], limits, lambda: self.interrupted)
         self.scheduler = AshaScheduler(self.driver)
         self.trials = [FakeTrial(index) for index in range(trials)]
@@ -51,7 +51,7 @@ class Search:
             self.ledger.started(spec)
 
     def report(self, index: int, epoch: int, accuracy: float, **more: Any) -> str:
-        result = {"epoch": epoch, "val/accuracy": accuracy, **more}
+        result = {"epoch": epoch, "val/accuracy": accuracy, "pauses": True, **more}
         return self.scheduler.on_trial_result(None, self.trials[index], result)
 
     def report_end(self, index: int, epoch: int, outcome: str) -> None:
@@ -123,6 +123,18 @@ def test_an_interrupt_stops_every_trial_at_its_next_epoch() -> None:
     for index in range(3):
         assert search.report(index, 2, 0.9) == STOP
         assert search.reason(index) == "interrupted"
+
+
+def test_without_time_every_trial_but_the_published_one_stops_at_its_next_epoch() -> None:
+    search = Search(4)
+    assert search.report(1, 1, 0.5) == CONTINUE
+    search.has_time = False
+    assert search.report(1, 2, 0.5, pauses=False) == CONTINUE  # it has been trained further already
+    assert search.report(1, 3, 0.5) == STOP
+    assert search.report(2, 1, 0.4) == STOP
+    assert search.report(3, 9, 0.9, done=True) == STOP
+    assert [search.reason(index) for index in (1, 2, 3)] == ["budget", "asha", None]
+    assert search.report(0, 1, 0.1) == CONTINUE
 
 
 def test_a_trial_that_ends_by_itself_is_not_called_interrupted() -> None:

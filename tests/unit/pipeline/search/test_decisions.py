@@ -94,6 +94,13 @@ def explained(tracker: Tracker, trial: int) -> list[str]:
                 "  epoch 3: diverged before, and stands there as the worst: rank 1 of 1 so far",
             ],
         ),
+        (
+            record(4, "budget", PASSED),
+            [
+                "trial 4 of sweep-x was stopped when the budget's time for the search was over",
+                "  epoch 1: validation 61.23%, rank 2 of 7 so far, cut-off 50.00%: went on",
+            ],
+        ),
         (record(10, "interrupted"), ["trial 10 of sweep-x was interrupted"]),
         (
             record(0, "finished", Decision(1, 0.1, 0.5, rank=4, of=4, go_on=True), PASSED),

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from pipeline.search.driver import SearchDriver, StartLimits
+from pipeline.search.driver import SearchDriver, SearchLimits
 from pipeline.search.tune_adapters import TrialEvents
 from pipeline.trials.folder import TrialLedger, trial_folder
 from pipeline.trials.ledger import Ledger
@@ -39,7 +39,7 @@ class Search:
 
     def __init__(self, folder: Path) -> None:
         self.observer, self._folder = NotingObserver(), str(folder)
-        ledger, limits = Ledger(self._folder, [SPEC]), StartLimits(lambda: 1)
+        ledger, limits = Ledger(self._folder, [SPEC]), SearchLimits(lambda: 1)
         self.driver = SearchDriver([SPEC], Rungs.of(2, 1, 2), ledger, [self.observer], limits, lambda: False)
         self.events = TrialEvents(self.driver)
 
@@ -67,6 +67,20 @@ def test_an_end_that_cannot_be_written_down_is_none(tmp_path: Path, monkeypatch:
     assert search.driver.disk_full == "no space left: /data/trial.json: make room, and run the same command again"
     assert search.driver.has_no_more_trials
     assert search.ledger is not None and search.ledger.outcome is None
+
+
+def test_what_the_budget_stops_counts_and_may_be_taken_up_again(tmp_path: Path) -> None:
+    search = Search(tmp_path)
+    search.tell("start")
+    search.driver._outcomes[0] = ("budget", None)
+    search.tell("result", result=EPOCH)
+    search.tell("complete")
+    (record,) = search.driver.records
+    assert (record.outcome, [epoch.number for epoch in record.epochs]) == ("budget", [1])
+    assert search.ledger is not None and search.ledger.outcome is None
+    again = Search(tmp_path)
+    assert not again.driver.has_no_more_trials
+    assert again.driver.next_trial() == SPEC
 
 
 def test_a_trial_whose_process_never_came_up_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ray import tune
 
-from pipeline.search.driver import SearchDriver, StartLimits
+from pipeline.search.driver import SearchDriver, SearchLimits
 from pipeline.search.reports import epoch_report
 from pipeline.search.suggestions import TpeSuggestions
 from pipeline.trials.folder import TrialHistory, trial_folder
@@ -40,7 +40,7 @@ def run(folder: Path, trials: int, seed: int = 0, until: int | None = None) -> l
     suggest = TpeSuggestions(SPACE, SHAPE, EPOCHS, seed)
     planned = draw_trials(SPACE, SHAPE, trials, EPOCHS, seed)
     ledger = Ledger(str(folder), planned, fixed=False)
-    driver = SearchDriver(planned, Rungs(1, 3, 1), ledger, [], StartLimits(lambda: 1), lambda: False, suggest)
+    driver = SearchDriver(planned, Rungs(1, 3, 1), ledger, [], SearchLimits(lambda: 1), lambda: False, suggest)
     while not driver.has_no_more_trials:
         spec = driver.next_trial()
         driver.begin(spec.index)
@@ -50,7 +50,7 @@ def run(folder: Path, trials: int, seed: int = 0, until: int | None = None) -> l
         history = TrialHistory()
         history.add(1, 0, metrics)
         history.write(trial_folder(str(folder), spec.index))
-        driver.note_report(spec.index, epoch_report(history.epochs[0], EPOCHS, []))
+        driver.note_report(spec.index, epoch_report(history.epochs[0], EPOCHS, [], 1))
         driver.end(spec.index)
         driver.give_back_slot(spec.index)
     return [record.spec for record in driver.records]

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 from ray.tune.search import Searcher
 
-from pipeline.search.driver import SearchDriver, StartLimits
+from pipeline.search.driver import SearchDriver, SearchLimits
 from pipeline.search.tune_adapters import InOrderSearcher
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.rungs import Rungs
@@ -20,7 +20,7 @@ class Search:
 
     def __init__(self) -> None:
         self.slots, self.leaves_time, self.interrupted = 4, True, False
-        limits = StartLimits(lambda: self.slots, lambda: self.leaves_time)
+        limits = SearchLimits(lambda: self.slots, lambda: self.leaves_time)
         ledger = Ledger(f"memory://{uuid4()}/trials", SPECS)
         driver = SearchDriver(SPECS, Rungs(1, 3, 9), ledger, [], limits, lambda: self.interrupted)
         self._searcher = InOrderSearcher(driver)

@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.trials.folder import HISTORY_FILE, TrialHistory, trial_folder
 from pipeline.trials.ledger import Ledger
-from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
+from pipeline.trials.records import RESUMABLE, EpochRecord, Outcome, TrialRecord
 from pipeline.trials.rungs import Decision
 from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
@@ -59,7 +59,7 @@ def test_a_new_folder_holds_nothing(base: str) -> None:
 
 
 def test_ended_trials_come_back_as_they_were(base: str) -> None:
-    outcomes = [outcome for outcome in get_args(Outcome) if outcome != "interrupted"]
+    outcomes = [outcome for outcome in get_args(Outcome) if outcome not in RESUMABLE]
     trials = specs(len(outcomes))
     ledger = Ledger(base, trials)
     recorded = {}

@@ -1,0 +1,122 @@
+"""A search whose time is over: what runs ends with its epoch, counts, is in MLflow whole, and goes on another time."""
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from safetensors import safe_open
+
+from pipeline.cluster.allotment import Allotment
+from pipeline.search.driver import SearchLimits
+from pipeline.search.fused_groups import Fusing
+from pipeline.search.search import Search
+from pipeline.search.tuner import run_search
+from pipeline.tracking.artifacts import ArtifactMaker
+from pipeline.tracking.events import DatasetReference
+from pipeline.tracking.tracker import Tracker
+from pipeline.tracking.trial_runs import SWEEP_RUN, TrialRuns, trial_key
+from pipeline.tracking.weights import ARTIFACTS
+from pipeline.training.training import TrainingContext, TrainingData
+from pipeline.training.worker_group import SharedData
+from pipeline.trials.records import TrialRecord
+from pipeline.trials.rungs import Rungs
+from tune_spaces.trial_spec import TrialSpec
+from vit.data.dataset import DataConfig, load_dataset
+from vit.data.normalisation import measure_normalisation
+from vit.files.storage import WEIGHTS_FILE
+from vit.model.config import ViTConfig
+from vit.training.recipes import Recipe
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
+
+EPOCHS = 4
+MODEL = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=2)
+RECIPE = Recipe(epochs=EPOCHS, batch_size=32, flip=False)
+# The first learns next to nothing, and the others are equal, so that ASHA stops none of them.
+SPECS = [
+    TrialSpec(0, replace(MODEL, global_pool="avg"), replace(RECIPE, learning_rate=1e-6), seed=7),
+    *(TrialSpec(index, MODEL, RECIPE, seed=7) for index in (1, 2)),
+]
+
+
+@pytest.mark.parametrize(
+    ("workers", "fusing", "stopped_after"),
+    # Of trials that are trained as one, a process reports short epochs together, up to the next rung.
+    [(1, None, 2), (2, None, 3), (1, Fusing(2), 3)],
+    ids=["one process", "two workers, which pause at the rungs", "fused"],
+)
+def test_without_time_trials_stop_and_another_time_they_go_on(
+    tmp_path: Path, workers: int, fusing: Fusing | None, stopped_after: int
+) -> None:
+    asked: dict[int, int] = {}
+
+    def only_the_first_epoch_has_time(index: int) -> bool:
+        asked[index] = asked.get(index, 0) + 1
+        return asked[index] == 1
+
+    limits = SearchLimits(lambda: 1, may_go_on=only_the_first_epoch_has_time)
+    rungs = Rungs(1, 3, EPOCHS)
+    first, runs = _search(tmp_path, workers, fusing, limits, rungs)
+    assert [record.outcome for record in first] == ["finished", "budget", "budget"]
+    assert [len(record.epochs) for record in first] == [EPOCHS, stopped_after, stopped_after]
+    for record, run in zip(first[1:], runs[1:], strict=True):
+        assert (run.info.status, run.data.tags["pipeline.stopped"]) == ("KILLED", "budget")
+        assert run.data.metrics["best/val_accuracy"] == record.best.accuracy  # type: ignore[union-attr]
+        assert _weights_epoch(tmp_path, run) == record.best.number  # type: ignore[union-attr]
+
+    again, runs_again = _search(tmp_path, workers, fusing, SearchLimits(lambda: 1), rungs)
+    assert [record.outcome for record in again] == ["finished"] * 3
+    assert [run.info.run_id for run in runs_again] == [run.info.run_id for run in runs]
+    whole, _ = _search(tmp_path / "uncut", workers, None, SearchLimits(lambda: 1), rungs)
+    assert _courses(again) == _courses(whole)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    for record, run in zip(again, runs_again, strict=True):
+        assert run.info.status == "FINISHED"
+        assert "pipeline.stopped" not in run.data.tags
+        history = client.get_metric_history(run.info.run_id, "val/loss")
+        assert [(each.step, each.value) for each in history] == [(epoch.number, epoch.loss) for epoch in record.epochs]
+
+
+def _courses(records: list[TrialRecord]) -> list[list[tuple[int, float]]]:
+    """How the trials went, but for rounding."""
+    return [[(epoch.number, round(epoch.accuracy, 6)) for epoch in record.epochs] for record in records]
+
+
+def _weights_epoch(folder: Path, run: Run) -> int:
+    """The epoch of the weights that are kept in a run."""
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    path = client.download_artifacts(run.info.run_id, f"{ARTIFACTS}/{WEIGHTS_FILE}", str(folder))
+    with safe_open(path, "pt") as file:
+        return int(file.metadata()["epoch"])
+
+
+def _search(
+    folder: Path, workers: int, fusing: Fusing | None, limits: SearchLimits, rungs: Rungs
+) -> tuple[list[TrialRecord], list[Run]]:
+    """On few digits, in one slot; goes on with what an earlier one left in the folder."""
+    folder.mkdir(exist_ok=True)
+    dataset = load_dataset(DataConfig("digits", train_limit=200))
+    normalisation = measure_normalisation(dataset.train.images)
+    data = TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names)
+    search = Search(
+        SPECS,
+        SharedData.put(data),
+        TrainingContext(f"{folder}/trials", "fp32", compile=False),
+        rungs,
+        Allotment(1, 0, 1, workers=workers),
+        f"{folder}/tune",
+        f"{folder}/ray-train",
+        fusing=fusing,
+    )
+    tracker, artifacts = Tracker(f"sqlite:///{folder}/mlflow.db", "vit-x", owner="x"), ArtifactMaker()
+    with contextlib.closing(artifacts), contextlib.closing(tracker):
+        tracker.start_run(SWEEP_RUN, "sweep")
+        reference = DatasetReference("x", "sha256:0", "nowhere")
+        runs = TrialRuns(tracker, artifacts, f"{folder}/trials", reference, dataset.class_names)
+        records = run_search(search, [runs], lambda: False, limits)
+        artifacts.finish()
+        logged = [tracker.client.get_run(tracker.run_id(trial_key(spec.index))) for spec in SPECS]
+    return records, logged
