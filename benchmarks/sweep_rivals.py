@@ -112,33 +112,36 @@ def _best_value(trial: Any) -> float:
     return float(max(trial.intermediate_values.values()))
 
 
-def by_nesting(seed: int, trials: int) -> Found:
+def by_nesting(seed: int, trials: int, epochs: int = EPOCHS) -> Found:
     """In a process of its own, which starts a Ray and ends it."""
     with tempfile.TemporaryDirectory() as folder:
         context = multiprocessing.get_context("spawn")
         started = time.perf_counter()
-        worker = context.Process(target=_nested, args=(folder, seed, trials))
+        worker = context.Process(target=_nested, args=(folder, specs(seed, trials, epochs)))
         worker.start()
         worker.join()
         seconds = time.perf_counter() - started
         result = json.loads((Path(folder) / "result.json").read_text())
-    return Found(seconds, result["epochs"], result["validation"], specs(seed)[result["trial"]].to_dict())
+    winner = specs(seed, trials, epochs)[result["trial"]]
+    return Found(seconds, result["epochs"], result["validation"], winner.to_dict())
 
 
-def _nested(folder: str, seed: int, trials: int) -> None:
+def _nested(folder: str, drawn: list[TrialSpec]) -> None:
     import ray
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
     ray.init(address="local", num_cpus=4, log_to_driver=False)  # two trials, each with a worker, and their drivers
-    drawn = [spec.to_dict() for spec in specs(seed)[:trials]]
+    length = drawn[0].recipe.epochs
     tuner = tune.Tuner(
         tune.with_resources(_nested_trial, {"CPU": 0.5}),
-        param_space={"spec": tune.grid_search(drawn), "folder": folder},
+        param_space={"spec": tune.grid_search([spec.to_dict() for spec in drawn]), "folder": folder},
         tune_config=tune.TuneConfig(
             metric="accuracy",
             mode="max",
-            scheduler=ASHAScheduler(time_attr="epoch", max_t=EPOCHS, grace_period=GRACE, reduction_factor=FACTOR),
+            scheduler=ASHAScheduler(
+                time_attr="epoch", max_t=length, grace_period=min(GRACE, length), reduction_factor=FACTOR
+            ),
             max_concurrent_trials=2,
         ),
         run_config=tune.RunConfig(name="tune", storage_path=folder, verbose=0),
@@ -176,7 +179,8 @@ def _nested_trial(config: dict[str, Any]) -> None:
 def _nested_loop(config: dict[str, Any]) -> None:
     from ray import train
 
-    fit = fit_of(TrialSpec.from_dict(config["spec"]))
-    while fit.epochs_done < EPOCHS:
+    spec = TrialSpec.from_dict(config["spec"])
+    fit = fit_of(spec)
+    while fit.epochs_done < spec.recipe.epochs:
         accuracy = fit.run_epoch().validation.accuracy
         train.report({"accuracy": accuracy, "epoch": fit.epochs_done})
