@@ -20,12 +20,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipeline.terminal import exits
+from tests.deadline import DEADLINE
 from tests.tracking_uri import tracking_uri_undone
 
 ROOT = Path(__file__).parents[2]
-
-DEADLINE = 600
-"""Seconds after which something hangs: more than anything takes on the slowest machine, with tests beside it."""
 
 
 def run_to_end(

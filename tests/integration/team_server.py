@@ -12,7 +12,8 @@ from shutil import which
 import psutil
 import pytest
 
-from tests.integration.commands import DEADLINE, ROOT, free_port, wait_until
+from tests.deadline import DEADLINE
+from tests.integration.commands import ROOT, free_port, wait_until
 
 SERVE, ADD_USER = ROOT / "mlflow/serve.sh", ROOT / "mlflow/add_user.sh"
 ADMIN = ("admin", "administrators-own-1")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+from tests.deadline import DEADLINE
 from tests.integration.commands import (
-    DEADLINE,
     assert_gone,
     processes_below,
     run_here,

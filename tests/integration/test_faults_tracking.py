@@ -12,8 +12,8 @@ from mlflow.entities import Run
 
 from pipeline.tracking.events import TrackingError
 from pipeline.tracking.tracker import Tracker
+from tests.deadline import DEADLINE
 from tests.integration.commands import (
-    DEADLINE,
     TrackingServer,
     client_of,
     processes_below,

@@ -26,7 +26,8 @@ from pipeline.training.worker_group import SharedData
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from pipeline.trials.rungs import Rungs
-from tests.integration.commands import DEADLINE, run_here, title_of
+from tests.deadline import DEADLINE
+from tests.integration.commands import run_here, title_of
 from tests.integration.readme import commands_of
 from tune_spaces.trial_spec import TrialSpec
 from vit.data.dataset import DataConfig, load_dataset

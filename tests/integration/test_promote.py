@@ -18,7 +18,8 @@ from mlflow import MlflowClient
 
 from pipeline.promote.ledger_store import LedgerStore, LostRaceError
 from pipeline.tracking.test_set_reads import count_test_set_reads
-from tests.integration.commands import DEADLINE, ROOT, TrackingServer, run_here, start, wait_until
+from tests.deadline import DEADLINE
+from tests.integration.commands import ROOT, TrackingServer, run_here, start, wait_until
 from tests.unit.pipeline.promote.decisions import decision
 from tests.unit.pipeline.promote.registered_models import Versions, digits, new_model, save_named
 

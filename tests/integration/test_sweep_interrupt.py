@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deadline import DEADLINE
 from tests.integration.commands import (
-    DEADLINE,
     assert_gone,
     processes_below,
     run_here,

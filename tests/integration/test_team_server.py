@@ -17,8 +17,8 @@ from pipeline.registry.passport import DataFacts
 from pipeline.registry.registration import register
 from pipeline.registry.versions import TestFigures
 from pipeline.tracking.server import open_client
+from tests.deadline import DEADLINE
 from tests.integration.commands import (
-    DEADLINE,
     ROOT,
     client_of,
     run_here,

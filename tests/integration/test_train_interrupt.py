@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.commands import DEADLINE, assert_gone, processes_below, runs_of, start, wait_until
+from tests.deadline import DEADLINE
+from tests.integration.commands import assert_gone, processes_below, runs_of, start, wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -24,7 +24,8 @@ from pipeline.training.driver_loop import run_trainings
 from pipeline.training.training import TrainingContext, TrainingData
 from pipeline.training.worker_group import SharedData, WorkerGroupConfig
 from pipeline.trials.rungs import Rungs
-from tests.integration.commands import DEADLINE, wait_until
+from tests.deadline import DEADLINE
+from tests.integration.commands import wait_until
 from tune_spaces.trial_spec import TrialSpec
 from vit.data.dataset import DataConfig, load_dataset
 from vit.data.normalisation import measure_normalisation

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deadline import DEADLINE
+
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "torchvision", "ray", "mlflow", "sklearn", "pandas", "matplotlib", "altair", "scipy")
 PROGRAM = """
@@ -21,7 +23,7 @@ except SystemExit as end:
 
 def _run(command: str, *arguments: str) -> tuple[int, set[str], str]:
     line = [sys.executable, "-c", PROGRAM, command, *arguments]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=True)
     report = json.loads(done.stderr.splitlines()[-1])
     return report["status"], set(report["modules"]), done.stdout
 

@@ -21,6 +21,7 @@ from benchmarks.gpu.search import Halving, drawn_recipes, rungs
 from benchmarks.gpu.setting import FULL, TINY, Item, NotAvailableError, Setting
 from benchmarks.gpu.table import Figure, Measured, Row, Table
 from benchmarks.gpu.timing import timed_epochs
+from tests.deadline import DEADLINE
 from tests.unit.vit.training.toy import CONFIG, NORMALISATION, PLAIN, RUNTIME, toy_split
 from vit.fused.fit import FusedFit, fusing_key
 from vit.model.config import ViTConfig
@@ -51,7 +52,7 @@ runpy.run_module("benchmarks.gpu", run_name="__main__", alter_sys=True)
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True,
-        timeout=240, check=False,
+        timeout=DEADLINE, check=False,
     )  # fmt: skip
 
 
@@ -155,6 +156,6 @@ def test_the_best_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_another_process_gives_or_fails_with() -> None:
-    assert in_children(operator.is_, "job", 2, timeout=240) == [False, False]
+    assert in_children(operator.is_, "job", 2, timeout=DEADLINE) == [False, False]
     with pytest.raises(ChildError, match="TypeError"):
-        in_children(operator.getitem, "job", 1, timeout=240)
+        in_children(operator.getitem, "job", 1, timeout=DEADLINE)

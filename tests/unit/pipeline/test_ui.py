@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.deadline import DEADLINE
+
 ROOT = Path(__file__).parents[3]
 
 
 def _command(*arguments: str) -> "subprocess.CompletedProcess[str]":
     line = [sys.executable, "-m", "pipeline.ui", *arguments]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False)
 
 
 def _assert_refused(done: "subprocess.CompletedProcess[str]", message: str) -> None:

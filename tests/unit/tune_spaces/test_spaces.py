@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ray import tune
 
+from tests.deadline import DEADLINE
 from tune_spaces.catalogue import SPACES, space_for
 from tune_spaces.space import Space, draw_trials, patch_sizes
 from tune_spaces.trial_spec import TrialSpec
@@ -101,7 +102,7 @@ def test_another_process_draws_the_same_trials() -> None:
         "print(json.dumps({name: [trial.to_dict() for trial in trials] for name, trials in drawn.items()}))"
     )
     line = [sys.executable, "-c", program]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=True)
     drawn = {
         name: [TrialSpec.from_dict(values) for values in trials] for name, trials in json.loads(done.stdout).items()
     }

@@ -13,6 +13,7 @@ from pipeline.cluster.allotment import Allotment, _slots, allot
 from pipeline.cluster.connection import connected
 from pipeline.config import TrialResources
 from pipeline.errors import UsageError
+from tests.deadline import DEADLINE
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_as_many_run_at_once_as_were_allotted(cluster: None) -> None:
 
     gate: Any = ray.remote(num_cpus=0)(Gate).remote(allotment.concurrent)
     trial: Any = ray.remote(num_cpus=allotment.cpus, num_gpus=allotment.gpus)(pass_gate)
-    ray.get([trial.remote(gate) for _ in range(allotment.concurrent)], timeout=240)
+    ray.get([trial.remote(gate) for _ in range(allotment.concurrent)], timeout=DEADLINE)
 
 
 @pytest.mark.parametrize(

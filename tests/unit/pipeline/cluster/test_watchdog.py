@@ -10,11 +10,11 @@ from pipeline.cluster.resource_holders import Claim, Node, ResourceTable
 from pipeline.cluster.stall_report import MOST_LINES
 from pipeline.cluster.watchdog import Watchdog
 from pipeline.trials.records import EpochRecord, TrialRecord
+from tests.deadline import DEADLINE
 from tests.unit.pipeline.terminal.test_progress import epoch, spec
 
 SOON = 0.05 / 60
 """Minutes."""
-DEADLINE = 120
 NODE = Node("10.0.0.1", {"CPU": 4}, {"CPU": 1.5})
 
 

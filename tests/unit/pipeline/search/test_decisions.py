@@ -16,6 +16,7 @@ from pipeline.tracking.tracker import Tracker
 from pipeline.tracking.trial_runs import SWEEP_RUN, TrialRuns
 from pipeline.trials.records import Outcome, TrialRecord, TrialResult
 from pipeline.trials.rungs import Decision
+from tests.deadline import DEADLINE
 from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
@@ -37,7 +38,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 def tracker(database: str) -> Iterator[Tracker]:
     tracker = Tracker(database, f"vit-{next(_numbers)}")
     yield tracker
-    tracker.close(timeout=240)
+    tracker.close(timeout=DEADLINE)
 
 
 def start_sweep(tracker: Tracker, name: str, at: int | None = None) -> TrialRuns:
@@ -136,7 +137,7 @@ def test_the_newest_sweep_tells(tracker: Tracker) -> None:
     older = Tracker(tracker.uri, tracker.experiment)
     tell(start_sweep(older, "older", at=1_000), record(1, "failed"))
     tell(start_sweep(older, "older", at=1_000), record(2, "failed"))
-    older.close(timeout=240)
+    older.close(timeout=DEADLINE)
     assert explained(tracker, 1) == ["trial 1 of newer was stopped by ASHA"]
     with pytest.raises(UsageError, match="newer, of 32 trials"):
         explained(tracker, 2)
@@ -147,7 +148,7 @@ def test_a_sweep_whose_search_had_finished_before_tells_of_that_ones_trials(trac
     tell(start_sweep(searching, "searching", at=1_000), record(5, "asha"))
     searching.start_run("stage/search", "search", SWEEP_RUN, {"pipeline.kind": "stage", "pipeline.stage": "search"})
     searched = searching.run_id("stage/search")
-    searching.close(timeout=240)
+    searching.close(timeout=DEADLINE)
     start_sweep(tracker, "confirming", at=2_000)
     tracker.log(SWEEP_RUN, tags={"pipeline.cached.search": searched})
     assert explained(tracker, 5) == ["trial 5 of confirming was stopped by ASHA"]

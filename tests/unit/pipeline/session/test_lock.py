@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.session.lock import lock_holder, lock_path, locked
+from tests.deadline import DEADLINE
 
 ROOT = Path(__file__).parents[4]
 HOLDER = """
@@ -63,7 +64,7 @@ def test_nobody_reads_a_password_from_the_lock(tmp_path: Path) -> None:
 def test_the_lock_is_free_after_the_holder_is_killed(tmp_path: Path) -> None:
     with held_by_another(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
-        assert process.wait(timeout=240) == -signal.SIGKILL
+        assert process.wait(timeout=DEADLINE) == -signal.SIGKILL
         with locked(str(tmp_path)):
             pass
 

@@ -19,6 +19,7 @@ from pipeline.session.lifecycle import open_session, running_command
 from pipeline.session.memory import SessionMemory
 from pipeline.session.session import Session
 from pipeline.terminal.interrupt import Interrupt
+from tests.deadline import DEADLINE
 from vit.data.dataset import DataConfig, Dataset
 from vit.files.storage import Folder
 
@@ -167,7 +168,7 @@ def test_commands_over_one_storage_find_their_folders(tmp_path: Path) -> None:
         with open_bare(tmp_path, **options) as session:
             if finishes:
                 session.memory.remember("finished", True)
-            session.tracker.close(timeout=240)
+            session.tracker.close(timeout=DEADLINE)
             return session.name, session.memory.owner
 
     first, owner = opened(True)
@@ -201,7 +202,7 @@ def test_a_command_that_is_refused_leaves_the_folder_to_go_on_in(tmp_path: Path)
 def test_a_broken_memory_is_an_error_in_a_line(tmp_path: Path) -> None:
     with open_bare(tmp_path) as session:
         session.memory.remember("finished", False)
-        session.tracker.close(timeout=240)
+        session.tracker.close(timeout=DEADLINE)
         path = Path(session.folder, SESSION_FILE)
     path.write_text("")  # as a power cut may leave it
     with pytest.raises(PipelineError, match=f"^{path} is broken .*: remove it and give the same command again"):

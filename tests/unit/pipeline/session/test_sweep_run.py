@@ -23,6 +23,7 @@ from pipeline.session.lifecycle import open_session, running_command
 from pipeline.session.sweep_session import SweepSession
 from pipeline.tracking.trial_runs import SWEEP_RUN
 from pipeline.trials.records import TrialResult
+from tests.deadline import DEADLINE
 from vit.data.dataset import DataConfig
 
 SECRET = "postgresql://u:pa/ss@host/db"
@@ -50,7 +51,7 @@ def started(folder: Path, allotment: Allotment, **options: Any) -> tuple[Run, st
     """The sweep's run after a command has begun, and the experiment's name."""
     with opened(folder, allotment, **options) as session:
         session.start_run()
-        session.tracker.close(timeout=240)
+        session.tracker.close(timeout=DEADLINE)
         run = MlflowClient(session.tracker.uri).get_run(session.tracker.run_id(SWEEP_RUN))
         return run, session.tracker.experiment
 

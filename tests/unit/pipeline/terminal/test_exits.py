@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import disk_full
+from tests.deadline import DEADLINE
 
 ROOT = Path(__file__).parents[4]
 
 
 def _run(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     line = [sys.executable, "-c", program, *arguments]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False)
 
 
 @pytest.mark.parametrize(

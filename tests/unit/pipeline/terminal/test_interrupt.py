@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deadline import DEADLINE
+
 ROOT = Path(__file__).parents[4]
 HEAD = """
 import signal, sys
@@ -69,7 +71,7 @@ def test_the_first_signal_asks_and_the_work_goes_on(number: signal.Signals) -> N
         assert running.hear() == "requested"
         running.go_on()
         assert running.hear() == "orderly end"
-        assert running.process.wait(timeout=240) == 0
+        assert running.process.wait(timeout=DEADLINE) == 0
 
 
 @SIGNALS

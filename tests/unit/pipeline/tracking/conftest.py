@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.tracking.tracker import Tracker
+from tests.deadline import DEADLINE
 from tests.unit.pipeline.tracking.tracked import experiment_numbers
 
 
@@ -18,4 +19,4 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tracker(database: Path) -> Iterator[Tracker]:
     tracker = Tracker(f"sqlite:///{database}", f"experiment-{next(experiment_numbers)}")
     yield tracker
-    tracker.close(timeout=240)
+    tracker.close(timeout=DEADLINE)

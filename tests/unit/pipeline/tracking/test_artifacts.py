@@ -18,6 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.tracking.artifacts import ArtifactMaker, make_test_artifacts, make_trial_artifacts
 from pipeline.trials.folder import CONFUSION_FILE, TrialHistory, write_confusion
 from pipeline.trials.predictions import Predictions
+from tests.deadline import DEADLINE
 from vit.files.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
 
 ROOT = Path(__file__).parents[4]
@@ -160,7 +161,7 @@ def test_ctrl_c_leaves_the_side_process_alive(jobs: ModuleType, tmp_path: Path) 
             assert driver.stdout.readline() == "interrupted\n"
             go_on.write_text("")
             assert driver.stdout.readline() == "drawn\n"
-            assert driver.wait(timeout=240) == 0
+            assert driver.wait(timeout=DEADLINE) == 0
         finally:
             if driver.poll() is None:
                 os.killpg(driver.pid, signal.SIGKILL)

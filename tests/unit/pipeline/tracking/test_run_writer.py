@@ -12,6 +12,7 @@ from mlflow.entities import Run
 
 from pipeline.tracking.events import DatasetReference, EarlierRun, Status
 from pipeline.tracking.tracker import Tracker
+from tests.deadline import DEADLINE
 from tests.unit.pipeline.tracking.tracked import experiment_numbers, runs_of
 
 # --- whoever takes over ---
@@ -28,7 +29,7 @@ def owner(database: Path) -> Iterator[Callable[[str], Tracker]]:
 
     yield open_tracker
     for tracker in opened:
-        tracker.close(timeout=240)
+        tracker.close(timeout=DEADLINE)
 
 
 DATA = DatasetReference("digits", "sha256:" + "0" * 64, "scikit-learn")
@@ -144,7 +145,7 @@ def test_params_that_changed_are_left_as_they_were(
     second = owner("one")
     with caplog.at_level(logging.WARNING, logger="pipeline.tracking"):
         begin(second, depth=3, trials=4, heads=2)
-        second.flush(timeout=240)
+        second.flush(timeout=DEADLINE)
     assert runs_of(second)["trial-01"].data.params == {"depth": "3", "trials": "2", "heads": "2"}
     assert caplog.messages == []
 
@@ -192,7 +193,7 @@ def test_a_run_whose_making_went_unanswered_is_made_once(
     monkeypatch.setattr(tracker.client, "search_runs", search_at_last)
     begin(tracker, depth=3)
     tracker.log("trial/1", {"val/loss": 1.0})
-    tracker.flush(timeout=240)
+    tracker.flush(timeout=DEADLINE)
     assert len(made) == 2
     assert {name: run.info.run_id for name, run in runs_of(tracker).items()} == {
         "sweep": made[0].info.run_id,

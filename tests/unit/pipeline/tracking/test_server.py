@@ -17,6 +17,7 @@ import pytest
 from pipeline.errors import PipelineError, UsageError
 from pipeline.tracking.server import open_client, refuse_missing_database, refuse_unreachable
 from pipeline.tracking.tracker import Tracker
+from tests.deadline import DEADLINE
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_processes_that_open_a_new_database_at_once_all_succeed(tmp_path: Path) 
     code += "from pipeline.tracking.tracker import Tracker; Tracker(sys.argv[1], 'vit-x').close()"
     command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/mlflow.db"]
     started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    ended = [(process.communicate(timeout=240)[1], process.returncode) for process in started]
+    ended = [(process.communicate(timeout=DEADLINE)[1], process.returncode) for process in started]
     assert [status for _, status in ended] == [0, 0], ended
 
 

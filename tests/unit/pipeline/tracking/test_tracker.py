@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 
 from pipeline.tracking.events import DatasetReference, TrackingError
 from pipeline.tracking.tracker import Tracker
+from tests.deadline import DEADLINE
 from tests.unit.pipeline.tracking.tracked import runs_of
 
 
@@ -168,7 +169,7 @@ def test_a_class_may_be_called_anything(tracker: Tracker) -> None:
     tracker.start_run("t", "trial")
     tracker.log("t", {f"val/class_accuracy/{name}": 0.5 for name in names} | {"val/loss": 1.0}, step=1)
     tracker.end_run("t", "FINISHED")
-    tracker.flush(timeout=240)
+    tracker.flush(timeout=DEADLINE)
     run = runs_of(tracker)["trial"]
     assert run.info.status == "FINISHED"
     assert sorted(name.removeprefix("val/class_accuracy") for name in run.data.metrics) == sorted(
@@ -179,7 +180,7 @@ def test_a_class_may_be_called_anything(tracker: Tracker) -> None:
 def test_more_classes_than_one_call_takes(tracker: Tracker) -> None:
     tracker.start_run("t", "trial")
     tracker.log("t", {f"val/class_accuracy/{index}": index / 1500 for index in range(1500)}, step=1)
-    tracker.flush(timeout=240)
+    tracker.flush(timeout=DEADLINE)
     assert len(runs_of(tracker)["trial"].data.metrics) == 1500
 
 
@@ -188,7 +189,7 @@ def test_a_record_that_is_refused_holds_up_no_other(tracker: Tracker, caplog: py
     tracker.log("nobody", {"val/loss": 1.0})
     tracker.log("t", {"val/loss": 2.0})
     with caplog.at_level(logging.WARNING, logger="pipeline.tracking"):
-        tracker.flush(timeout=240)
+        tracker.flush(timeout=DEADLINE)
     assert runs_of(tracker)["trial"].data.metrics == {"val/loss": 2.0}
     assert [
         message.startswith(f"a record of {key} is lost") for key, message in zip("tn", caplog.messages, strict=True)
@@ -209,7 +210,7 @@ def test_a_locked_database_holds_up_the_writer_and_not_the_training(tracker: Tra
         with pytest.raises(TrackingError, match=f"101 records could not be written to {tracker.uri}: "):
             tracker.flush(timeout=0.5)
         holder.execute("ROLLBACK")
-    tracker.flush(timeout=240)
+    tracker.flush(timeout=DEADLINE)
     assert steps_of(tracker, "t", "val/loss") == [(epoch, float(epoch)) for epoch in range(1, 101)]
     run = runs_of(tracker)["trial"]
     assert run.info.status == "FINISHED"

@@ -24,6 +24,7 @@ from pipeline.tracking.weights import ARTIFACTS, lost_weights
 from pipeline.trials.folder import TrialHistory, trial_folder, write_confusion
 from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from pipeline.trials.rungs import Decision
+from tests.deadline import DEADLINE
 from tune_spaces.trial_spec import TrialSpec
 from vit.files.checkpoint import save_state
 from vit.files.storage import CONFIG_FILE, PREVIOUS_STATE_FILE, STATE_FILE, WEIGHTS_FILE, Folder
@@ -79,7 +80,7 @@ class Driver:
         self.runs.trial_ended(record)
 
     def close(self) -> None:
-        self.tracker.close(timeout=240)
+        self.tracker.close(timeout=DEADLINE)
         self.artifacts.close()
 
     def run(self, index: int = SPEC.index) -> Run:

@@ -12,6 +12,7 @@ import torch
 from s3fs import S3FileSystem
 
 from tests.conftest import S3_CREDENTIALS
+from tests.deadline import DEADLINE
 from vit.data.normalisation import Normalisation
 from vit.files.checkpoint import CheckpointError, ModelCard, load_model, load_state, save_card, save_state, save_weights
 from vit.files.storage import Folder
@@ -38,7 +39,7 @@ def _no_credentials(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def write_in_another_process(folder: Folder, name: str, content: str) -> None:
-    subprocess.run([sys.executable, "-c", WRITE, folder.uri, name, content], check=True, timeout=240)
+    subprocess.run([sys.executable, "-c", WRITE, folder.uri, name, content], check=True, timeout=DEADLINE)
 
 
 def list_as_any_library_may(folder: Folder) -> None:

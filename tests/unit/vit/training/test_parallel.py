@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from tests.deadline import DEADLINE
 from vit.data.normalisation import Normalisation
 from vit.files.checkpoint import load_state, save_state
 from vit.files.storage import Folder
@@ -194,7 +195,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
     env = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     line = [sys.executable, "-c", code]
     done = subprocess.run(
-        line, cwd=Path(__file__).parents[4], env=env, timeout=240, capture_output=True, text=True, check=False
+        line, cwd=Path(__file__).parents[4], env=env, timeout=DEADLINE, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return {
