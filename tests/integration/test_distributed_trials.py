@@ -9,20 +9,15 @@ import pytest
 import ray
 
 from pipeline.cluster.allotment import Allotment
-from pipeline.search.search import Search
 from pipeline.search.tuner import run_search
-from pipeline.training.training import TrainingContext, TrainingData
-from pipeline.training.worker_group import SharedData
 from pipeline.trials.folder import TrialHistory, trial_folder
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from pipeline.trials.rungs import Rungs
 from tests.integration.commands import train_workers, wait_until
+from tests.integration.digit_search import TINY, digit_search
 from tune_spaces.trial_spec import TrialSpec
-from vit.data.dataset import DataConfig, load_dataset
-from vit.data.normalisation import measure_normalisation
-from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 
 pytestmark = pytest.mark.slow
@@ -30,10 +25,9 @@ pytestmark = pytest.mark.slow
 RUNGS = Rungs(1, 2, 3)
 HOPELESS = (2, 3, 5, 6)
 KILLED_AT = 4
-MODEL = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=1, num_heads=2)
 RECIPE = Recipe(epochs=RUNGS.max_epochs, batch_size=32, flip=False)
 SPECS = [
-    TrialSpec(index, MODEL, replace(RECIPE, learning_rate=1e-9 if index in HOPELESS else 3e-3), seed=1)
+    TrialSpec(index, TINY, replace(RECIPE, learning_rate=1e-9 if index in HOPELESS else 3e-3), seed=1)
     for index in range(8)
 ]
 
@@ -66,7 +60,9 @@ class _Workers(Observer):
 def test_eight_trials_of_two_workers(tmp_path: Path) -> None:
     """Undisturbed, the same four workers train one after another; those that die are replaced."""
     workers = _Workers()
-    records = _search(tmp_path, [workers])
+    two_at_once = Allotment(cpus=1, gpus=0, concurrent=2, workers=2)
+    search = digit_search(SPECS, tmp_path, RUNGS, two_at_once, max_failures=1)
+    records = run_search(search, [workers], lambda: False)
     assert (len(workers.before_the_kill), len(workers.killed)) == (4, 1)
     assert [record.index for record in records] == list(range(8))
     outcomes = {record.index: record.outcome for record in records}
@@ -89,19 +85,3 @@ def _stopped_at(ledger: Ledger, record: TrialRecord) -> int:
     decision = ledger.decisions(record.index)[-1]
     assert not decision.go_on
     return decision.epoch
-
-
-def _search(folder: Path, observers: list[Observer]) -> list[TrialRecord]:
-    dataset = load_dataset(DataConfig("digits", train_limit=400))
-    normalisation = measure_normalisation(dataset.train.images)
-    search = Search(
-        SPECS,
-        SharedData.put(TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names)),
-        TrainingContext(str(folder / "trials"), "fp32", compile=False),
-        RUNGS,
-        Allotment(cpus=1, gpus=0, concurrent=2, workers=2),
-        f"{folder}/tune",
-        f"{folder}/ray-train",
-        max_failures=1,
-    )
-    return run_search(search, observers, lambda: False)

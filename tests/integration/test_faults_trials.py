@@ -1,6 +1,5 @@
 """Trials that diverge, are too large, or lose their process: the others go on, and each run says what became of it."""
 
-import contextlib
 import re
 import signal
 from dataclasses import replace
@@ -10,23 +9,14 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.cluster.allotment import Allotment
-from pipeline.search.search import Search
 from pipeline.search.tuner import run_search
-from pipeline.tracking.artifacts import ArtifactMaker
-from pipeline.tracking.events import DatasetReference
-from pipeline.tracking.tracker import Tracker
-from pipeline.tracking.trial_runs import SWEEP_RUN, TrialRuns, trial_key
-from pipeline.training.training import TrainingContext, TrainingData
-from pipeline.training.worker_group import SharedData
+from pipeline.tracking.trial_runs import trial_key
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from pipeline.trials.rungs import Rungs
 from tests.integration.commands import title_of
+from tests.integration.digit_search import TINY, digit_search, recorded_runs
 from tune_spaces.trial_spec import TrialSpec
-from vit.data.dataset import DataConfig, load_dataset
-from vit.data.normalisation import measure_normalisation
-from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
@@ -52,22 +42,15 @@ class _KillsTheProcess(Observer):
 
 
 def test_trials_that_diverge_find_no_memory_or_lose_their_process(tmp_path: Path) -> None:
-    model = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=2)
     recipe = Recipe(epochs=EPOCHS, batch_size=32, flip=False)
-    diverging = TrialSpec(0, model, replace(recipe, learning_rate=1e30), seed=0)
-    too_large = TrialSpec(1, replace(model, embed_dim=2**22), recipe, seed=0)  # 200 TB for one weight
+    diverging = TrialSpec(0, TINY, replace(recipe, learning_rate=1e30), seed=0)
+    too_large = TrialSpec(1, replace(TINY, embed_dim=2**22), recipe, seed=0)  # 200 TB for one weight
     # Equal but for the number, so that what the kill does to the one is seen by the other.
-    killed, whole = (TrialSpec(index, model, recipe, seed=7) for index in (2, 3))
-    tracker, artifacts = Tracker(f"sqlite:///{tmp_path}/mlflow.db", "vit-x"), ArtifactMaker()
+    killed, whole = (TrialSpec(index, TINY, recipe, seed=7) for index in (2, 3))
     killer = _KillsTheProcess(trial=2, epoch=2)
-    with contextlib.closing(artifacts):
-        tracker.start_run(SWEEP_RUN, "sweep")
-        dataset = DatasetReference("x", "sha256:0", "nowhere")
-        digits = tuple(str(digit) for digit in range(10))
-        runs = TrialRuns(tracker, artifacts, f"{tmp_path}/trials", dataset, digits)
-        records = _search([diverging, too_large, killed, whole], tmp_path, [runs, killer])
-        artifacts.finish()
-        tracker.close()
+    search = digit_search([diverging, too_large, killed, whole], tmp_path)
+    with recorded_runs(tmp_path) as runs:
+        records = run_search(search, [runs, killer], lambda: False)
     assert len(killer.killed) == 1
     assert [record.outcome for record in records] == ["diverged", "failed", "finished", "finished"]
     assert records[0].error == "the training loss is not finite in epoch 1"
@@ -78,7 +61,7 @@ def test_trials_that_diverge_find_no_memory_or_lose_their_process(tmp_path: Path
     assert epochs[2] == epochs[3]
 
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    first, second, *others = (client.get_run(tracker.run_id(trial_key(index))) for index in range(4))
+    first, second, *others = (client.get_run(runs.tracker.run_id(trial_key(index))) for index in range(4))
     assert (first.info.status, first.data.tags["pipeline.stopped"]) == ("KILLED", "diverged")
     assert first.data.tags["pipeline.error"] == records[0].error
     assert (second.info.status, second.data.tags["pipeline.error"]) == ("FAILED", records[1].error)
@@ -91,12 +74,11 @@ def test_trials_that_diverge_find_no_memory_or_lose_their_process(tmp_path: Path
 @pytest.mark.parametrize("rungs", [Rungs(1, 3, 3), Rungs(2, 3, 6)], ids=["in the rung's epoch", "before the rung"])
 def test_a_trial_that_diverges_stands_on_its_rung_as_the_worst(tmp_path: Path, rungs: Rungs) -> None:
     """Through Ray Tune, which asks no scheduler about a report that ends a trial."""
-    model = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=1, num_heads=2)
     recipe = Recipe(epochs=rungs.max_epochs, batch_size=32, flip=False)
     diverging = replace(recipe, learning_rate=1e30)
     recipes = [recipe, diverging, diverging, diverging, recipe]
-    specs = [TrialSpec(index, model, each, seed=7) for index, each in enumerate(recipes)]
-    records = _search(specs, tmp_path, [], rungs)
+    specs = [TrialSpec(index, TINY, each, seed=7) for index, each in enumerate(recipes)]
+    records = run_search(digit_search(specs, tmp_path, rungs), [], lambda: False)
     assert [record.outcome for record in records] == ["finished", "diverged", "diverged", "diverged", "finished"]
     assert [[decision.of for decision in record.decisions] for record in records] == [[1], [2], [3], [4], [5]]
     assert [record.decisions[0].accuracy for record in records[1:4]] == [0.0] * 3
@@ -120,22 +102,3 @@ class _NotingObserver(Observer):
 
     def trial_restored(self, record: TrialRecord) -> None:
         self.news.append(f"restored {record.outcome}")
-
-
-def _search(
-    specs: list[TrialSpec], folder: Path, observers: list[Observer], rungs: Rungs | None = None
-) -> list[TrialRecord]:
-    """One trial at a time, none stopped early unless there are rungs, on few digits."""
-    dataset = load_dataset(DataConfig("digits", train_limit=200))
-    normalisation = measure_normalisation(dataset.train.images)
-    length = specs[-1].recipe.epochs
-    search = Search(
-        specs,
-        SharedData.put(TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names)),
-        TrainingContext(f"{folder}/trials", "fp32", compile=False),
-        rungs or Rungs(length, 3, length),
-        Allotment(1, 0, 1),
-        f"{folder}/tune",
-        f"{folder}/ray-train",
-    )
-    return run_search(search, observers, lambda: False)

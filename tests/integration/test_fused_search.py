@@ -1,6 +1,5 @@
 """Trials trained as one: what is decided and recorded of them is what it would be one by one, whatever happens."""
 
-import contextlib
 import re
 import signal
 import threading
@@ -13,37 +12,27 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.cluster.allotment import Allotment
 from pipeline.search.fused_groups import Fusing
-from pipeline.search.search import Search
 from pipeline.search.tuner import run_search
-from pipeline.tracking.artifacts import ArtifactMaker
-from pipeline.tracking.events import DatasetReference
-from pipeline.tracking.tracker import Tracker
-from pipeline.tracking.trial_runs import FUSED_TAG, SWEEP_RUN, TrialRuns, trial_key
-from pipeline.training.training import TrainingContext, TrainingData
-from pipeline.training.worker_group import SharedData
+from pipeline.tracking.trial_runs import FUSED_TAG, trial_key
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from pipeline.trials.rungs import Rungs
 from tests.deadline import DEADLINE
 from tests.integration.commands import run_here, title_of
+from tests.integration.digit_search import TINY, digit_search, recorded_runs
 from tests.integration.readme import commands_of
 from tune_spaces.trial_spec import TrialSpec
-from vit.data.dataset import DataConfig, load_dataset
-from vit.data.normalisation import measure_normalisation
-from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
-MODEL = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=2)
 RECIPE = Recipe(epochs=6, batch_size=32, flip=False, rotation=5.0)
 RATES = (1e-3, 3e-3, 3e-4, 1e-4, 5e-3, 2e-3)
 SPECS = [
     # The first, like the published configuration, has a shape of its own.
-    TrialSpec(0, replace(MODEL, global_pool="avg"), RECIPE, seed=0),
-    *(TrialSpec(index, MODEL, replace(RECIPE, learning_rate=rate), seed=index) for index, rate in enumerate(RATES, 1)),
+    TrialSpec(0, replace(TINY, global_pool="avg"), RECIPE, seed=0),
+    *(TrialSpec(index, TINY, replace(RECIPE, learning_rate=rate), seed=index) for index, rate in enumerate(RATES, 1)),
 ]
 RUNGS = Rungs(1, 2, 6)
 
@@ -98,22 +87,7 @@ def _search(
     rungs: Rungs = RUNGS,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> list[TrialRecord]:
-    """On few digits, in one slot."""
-    dataset = load_dataset(DataConfig("digits", train_limit=200))
-    data = TrainingData(
-        dataset.train, dataset.validation, measure_normalisation(dataset.train.images), dataset.class_names
-    )
-    search = Search(
-        list(specs),
-        SharedData.put(data),
-        TrainingContext(f"{folder}/trials", "fp32", compile=False),
-        rungs,
-        Allotment(1, 0, 1),
-        f"{folder}/tune",
-        f"{folder}/ray-train",
-        fusing=fusing,
-    )
-    return run_search(search, list(observers), interrupted)
+    return run_search(digit_search(specs, folder, rungs, fusing=fusing), list(observers), interrupted)
 
 
 def _course(records: list[TrialRecord]) -> list[object]:
@@ -161,19 +135,12 @@ def test_the_user_may_stop_it_and_go_on_one_by_one(tmp_path: Path, one_by_one: l
 def test_a_trial_that_diverges_leaves_the_others_to_their_ends_and_to_mlflow(tmp_path: Path) -> None:
     diverging = replace(SPECS[2], recipe=replace(RECIPE, learning_rate=1e30))
     specs = [SPECS[0], SPECS[1], diverging, SPECS[3]]
-    tracker, artifacts = Tracker(f"sqlite:///{tmp_path}/mlflow.db", "vit-x"), ArtifactMaker()
-    with contextlib.closing(artifacts):
-        tracker.start_run(SWEEP_RUN, "sweep")
-        digits = tuple(str(digit) for digit in range(10))
-        dataset = DatasetReference("x", "sha256:0", "nowhere")
-        runs = TrialRuns(tracker, artifacts, f"{tmp_path}/trials", dataset, digits)
+    with recorded_runs(tmp_path) as runs:
         records = _search(tmp_path, Fusing(3), runs, specs=specs, rungs=Rungs(6, 3, 6))
-        artifacts.finish()
-        tracker.close()
     assert [record.outcome for record in records] == ["finished", "finished", "diverged", "finished"]
     assert records[2].error == "the training loss is not finite in epoch 1"
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    logged = [client.get_run(tracker.run_id(trial_key(index))) for index in range(4)]
+    logged = [client.get_run(runs.tracker.run_id(trial_key(index))) for index in range(4)]
     assert [run.data.tags.get(FUSED_TAG) for run in logged] == [None, "3", "3", "3"]
     for record, run in zip(records, logged, strict=True):
         history = client.get_metric_history(run.info.run_id, "val/loss")
@@ -184,7 +151,7 @@ def test_a_trial_that_diverges_leaves_the_others_to_their_ends_and_to_mlflow(tmp
 
 def test_trials_that_no_memory_holds_together_are_halved_and_then_tried_alone(tmp_path: Path) -> None:
     heard = _Heard()
-    too_large = replace(MODEL, embed_dim=2**22)  # 200 TB for one weight
+    too_large = replace(TINY, embed_dim=2**22)  # 200 TB for one weight
     specs = [SPECS[0], *(replace(spec, model=too_large) for spec in SPECS[1:5])]
     records = _search(tmp_path, Fusing(8), heard, specs=specs, rungs=Rungs(6, 3, 6))
     assert [record.outcome for record in records] == ["finished", *["failed"] * 4]

@@ -1,6 +1,5 @@
 """A search whose time is over: what runs ends with its epoch, counts, is in MLflow whole, and goes on another time."""
 
-import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,33 +11,24 @@ from safetensors import safe_open
 from pipeline.cluster.allotment import Allotment
 from pipeline.search.driver import SearchLimits
 from pipeline.search.fused_groups import Fusing
-from pipeline.search.search import Search
 from pipeline.search.tuner import run_search
-from pipeline.tracking.artifacts import ArtifactMaker
-from pipeline.tracking.events import DatasetReference
-from pipeline.tracking.tracker import Tracker
-from pipeline.tracking.trial_runs import SWEEP_RUN, TrialRuns, trial_key
+from pipeline.tracking.trial_runs import trial_key
 from pipeline.tracking.weights import ARTIFACTS
-from pipeline.training.training import TrainingContext, TrainingData
-from pipeline.training.worker_group import SharedData
 from pipeline.trials.records import TrialRecord
 from pipeline.trials.rungs import Rungs
+from tests.integration.digit_search import TINY, digit_search, recorded_runs
 from tune_spaces.trial_spec import TrialSpec
-from vit.data.dataset import DataConfig, load_dataset
-from vit.data.normalisation import measure_normalisation
 from vit.files.storage import WEIGHTS_FILE
-from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 EPOCHS = 4
-MODEL = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=2)
 RECIPE = Recipe(epochs=EPOCHS, batch_size=32, flip=False)
 # The first learns next to nothing, and the others are equal, so that ASHA stops none of them.
 SPECS = [
-    TrialSpec(0, replace(MODEL, global_pool="avg"), replace(RECIPE, learning_rate=1e-6), seed=7),
-    *(TrialSpec(index, MODEL, RECIPE, seed=7) for index in (1, 2)),
+    TrialSpec(0, replace(TINY, global_pool="avg"), replace(RECIPE, learning_rate=1e-6), seed=7),
+    *(TrialSpec(index, TINY, RECIPE, seed=7) for index in (1, 2)),
 ]
 
 
@@ -96,27 +86,10 @@ def _weights_epoch(folder: Path, run: Run) -> int:
 def _search(
     folder: Path, workers: int, fusing: Fusing | None, limits: SearchLimits, rungs: Rungs
 ) -> tuple[list[TrialRecord], list[Run]]:
-    """On few digits, in one slot; goes on with what an earlier one left in the folder."""
+    """Goes on with what an earlier one left in the folder."""
     folder.mkdir(exist_ok=True)
-    dataset = load_dataset(DataConfig("digits", train_limit=200))
-    normalisation = measure_normalisation(dataset.train.images)
-    data = TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names)
-    search = Search(
-        SPECS,
-        SharedData.put(data),
-        TrainingContext(f"{folder}/trials", "fp32", compile=False),
-        rungs,
-        Allotment(1, 0, 1, workers=workers),
-        f"{folder}/tune",
-        f"{folder}/ray-train",
-        fusing=fusing,
-    )
-    tracker, artifacts = Tracker(f"sqlite:///{folder}/mlflow.db", "vit-x", owner="x"), ArtifactMaker()
-    with contextlib.closing(artifacts), contextlib.closing(tracker):
-        tracker.start_run(SWEEP_RUN, "sweep")
-        reference = DatasetReference("x", "sha256:0", "nowhere")
-        runs = TrialRuns(tracker, artifacts, f"{folder}/trials", reference, dataset.class_names)
+    search = digit_search(SPECS, folder, rungs, Allotment(1, 0, 1, workers), fusing=fusing)
+    with recorded_runs(folder, owner="x") as runs:
         records = run_search(search, [runs], lambda: False, limits)
-        artifacts.finish()
-        logged = [tracker.client.get_run(tracker.run_id(trial_key(spec.index))) for spec in SPECS]
-    return records, logged
+    tracker = runs.tracker
+    return records, [tracker.client.get_run(tracker.run_id(trial_key(spec.index))) for spec in SPECS]

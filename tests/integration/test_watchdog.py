@@ -15,25 +15,20 @@ import pytest
 import ray
 from ray.util import placement_group, remove_placement_group
 
-from pipeline.cluster.allotment import Allotment
 from pipeline.cluster.watchdog import Watchdog
-from pipeline.search.search import Search
 from pipeline.search.tuner import run_search
 from pipeline.training.distributed_training import Assignment
 from pipeline.training.driver_loop import run_trainings
-from pipeline.training.training import TrainingContext, TrainingData
-from pipeline.training.worker_group import SharedData, WorkerGroupConfig
-from pipeline.trials.rungs import Rungs
+from pipeline.training.worker_group import WorkerGroupConfig
 from tests.deadline import DEADLINE
 from tests.integration.commands import wait_until
+from tests.integration.digit_search import TINY, digit_search
 from tune_spaces.trial_spec import TrialSpec
-from vit.data.dataset import DataConfig, load_dataset
-from vit.data.normalisation import measure_normalisation
-from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 
 pytestmark = pytest.mark.slow
 
+SPEC = TrialSpec(0, TINY, Recipe(epochs=1, flip=False), seed=0)
 SECOND = 1 / 60
 """In minutes."""
 HOLDER = """
@@ -129,7 +124,7 @@ def test_a_search_that_finds_every_core_held_by_somebody_else(address: str, tmp_
 
         with at_last(release), Watchdog(SECOND, say) as watchdog:
             started = time.monotonic()
-            (record,) = run_search(_search(tmp_path), [watchdog], lambda: False)
+            (record,) = run_search(digit_search([SPEC], tmp_path), [watchdog], lambda: False)
     assert record.outcome == "finished"
     assert said and said[0][0] - started < 20
     telling = [text.splitlines() for _, text in said if "placement group" in text]
@@ -143,7 +138,7 @@ def test_a_search_that_finds_every_core_held_by_somebody_else(address: str, tmp_
 
 
 def test_a_training_that_finds_every_core_held_ends_when_it_is_asked_to(address: str, tmp_path: Path) -> None:
-    asked, search = threading.Event(), _search(tmp_path)
+    asked, search = threading.Event(), digit_search([SPEC], tmp_path)
     with everything_held(address) as (driver, _):
         assert driver.stdin is not None
         with at_last(driver.stdin.close), Watchdog(SECOND, lambda text: asked.set()) as watchdog:
@@ -154,19 +149,3 @@ def test_a_training_that_finds_every_core_held_ends_when_it_is_asked_to(address:
     # A command would end here. This process goes on, and a thread that Ray is taken from could crash it minutes later.
     wait_until(lambda: all(thread.name != "ray-train" for thread in threading.enumerate()), deadline=DEADLINE)
     assert (record.outcome, record.epochs) == ("interrupted", ())
-
-
-def _search(folder: Path) -> Search:
-    """One trial of one epoch on few digits."""
-    dataset = load_dataset(DataConfig("digits", train_limit=200))
-    model = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=1, num_heads=2)
-    normalisation = measure_normalisation(dataset.train.images)
-    return Search(
-        [TrialSpec(0, model, Recipe(epochs=1, flip=False), seed=0)],
-        SharedData.put(TrainingData(dataset.train, dataset.validation, normalisation, dataset.class_names)),
-        TrainingContext(f"{folder}/trials", "fp32", compile=False),
-        Rungs(1, 3, 1),
-        Allotment(1, 0, 1),
-        f"{folder}/tune",
-        f"{folder}/ray-train",
-    )
