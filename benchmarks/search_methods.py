@@ -42,10 +42,11 @@ class Course:
 def search(method: str, seed: int, flags: Sequence[str]) -> Course:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pipeline.sweep", "--search", method, "--seed", str(seed), *flags]
-        places = ["--tracking-uri", f"sqlite:///{folder}/mlflow.db", "--storage", f"{folder}/sweeps"]
+        store = f"sqlite:///{folder}/mlflow.db"
+        places = ["--tracking-uri", store, "--storage", f"{folder}/sweeps"]
         started = time.perf_counter()
         subprocess.run([*command, *places, "--until", "search"], check=True, stdout=subprocess.DEVNULL)
-        return Course(time.perf_counter() - started, _accuracies(f"sqlite:///{folder}/mlflow.db"))
+        return Course(time.perf_counter() - started, _accuracies(store))
 
 
 def _accuracies(store: str) -> list[float]:

@@ -52,7 +52,7 @@ class TpeSuggestions:
 
     def _add(self, searcher: Any, record: TrialRecord) -> None:
         """What a trial came to. One that was stopped counts by how far it got; one that diverged is the worst."""
-        if record.outcome == "failed" or record.outcome in RESUMABLE:
+        if record.outcome in ("failed", *RESUMABLE):
             return
         values = {name: drawn_value(record.spec, name) for name in self.space.domains(self.shape)}
         accuracies = [epoch.accuracy for epoch in record.epochs]

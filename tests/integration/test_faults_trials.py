@@ -7,14 +7,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from mlflow import MlflowClient
 
 from pipeline.search.tuner import run_search
 from pipeline.tracking.trial_runs import trial_key
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from pipeline.trials.rungs import Rungs
-from tests.integration.commands import title_of
+from tests.integration.commands import client_of, title_of
 from tests.integration.digit_search import TINY, digit_search, recorded_runs
 from tune_spaces.trial_spec import TrialSpec
 from vit.training.recipes import Recipe
@@ -60,7 +59,7 @@ def test_trials_that_diverge_find_no_memory_or_lose_their_process(tmp_path: Path
     assert [number for number, _, _ in epochs[2]] == list(range(1, EPOCHS + 1))
     assert epochs[2] == epochs[3]
 
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = client_of(tmp_path)
     first, second, *others = (client.get_run(runs.tracker.run_id(trial_key(index))) for index in range(4))
     assert (first.info.status, first.data.tags["pipeline.stopped"]) == ("KILLED", "diverged")
     assert first.data.tags["pipeline.error"] == records[0].error

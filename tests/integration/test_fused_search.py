@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from mlflow import MlflowClient
 
 from pipeline.search.fused_groups import Fusing
 from pipeline.search.tuner import run_search
@@ -19,7 +18,7 @@ from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from pipeline.trials.rungs import Rungs
 from tests.deadline import DEADLINE
-from tests.integration.commands import run_here, title_of
+from tests.integration.commands import client_of, run_here, title_of
 from tests.integration.digit_search import TINY, digit_search, recorded_runs
 from tests.integration.readme import commands_of
 from tune_spaces.trial_spec import TrialSpec
@@ -139,7 +138,7 @@ def test_a_trial_that_diverges_leaves_the_others_to_their_ends_and_to_mlflow(tmp
         records = _search(tmp_path, Fusing(3), runs, specs=specs, rungs=Rungs(6, 3, 6))
     assert [record.outcome for record in records] == ["finished", "finished", "diverged", "finished"]
     assert records[2].error == "the training loss is not finite in epoch 1"
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = client_of(tmp_path)
     logged = [client.get_run(runs.tracker.run_id(trial_key(index))) for index in range(4)]
     assert [run.data.tags.get(FUSED_TAG) for run in logged] == [None, "3", "3", "3"]
     for record, run in zip(records, logged, strict=True):

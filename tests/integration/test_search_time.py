@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors import safe_open
 
@@ -16,6 +15,7 @@ from pipeline.tracking.trial_runs import trial_key
 from pipeline.tracking.weights import ARTIFACTS
 from pipeline.trials.records import TrialRecord
 from pipeline.trials.rungs import Rungs
+from tests.integration.commands import client_of
 from tests.integration.digit_search import TINY, digit_search, recorded_runs
 from tune_spaces.trial_spec import TrialSpec
 from vit.files.storage import WEIGHTS_FILE
@@ -68,7 +68,7 @@ def test_without_time_trials_stop_and_another_time_they_go_on(
     assert [run.info.run_id for run in runs_again] == [run.info.run_id for run in runs]
     assert [len(record.epochs) for record in again] == [EPOCHS] * 3
     assert _losses(again) == pytest.approx(_losses(uncut), rel=1e-3)  # however many trained it, to rounding
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = client_of(tmp_path)
     for record, run in zip(again, runs_again, strict=True):
         assert run.info.status == "FINISHED"
         assert "pipeline.stopped" not in run.data.tags
@@ -82,8 +82,7 @@ def _losses(records: list[TrialRecord]) -> list[float]:
 
 def _weights_epoch(folder: Path, run: Run) -> int:
     """The epoch of the weights that are kept in a run."""
-    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    path = client.download_artifacts(run.info.run_id, f"{ARTIFACTS}/{WEIGHTS_FILE}", str(folder))
+    path = client_of(folder).download_artifacts(run.info.run_id, f"{ARTIFACTS}/{WEIGHTS_FILE}", str(folder))
     with safe_open(path, "pt") as file:
         return int(file.metadata()["epoch"])
 
