@@ -63,7 +63,7 @@ def table(pairs: Sequence[tuple[Course, Course]]) -> str:
     """The best accuracy after equal shares of the epochs, and after all that each had."""
     lines = ["| of a pair's epochs | random | tpe | tpe more, in points |", "|---|---|---|---|"]
     for share in SHARES:
-        ends = [round(share * min(len(one.accuracies), len(other.accuracies))) for one, other in pairs]
+        ends = [max(1, round(share * min(len(one.accuracies), len(other.accuracies)))) for one, other in pairs]
         lines.append(_row(f"{share:.0%} ({_range(ends)})", pairs, [(end, end) for end in ends]))
     every = [(len(one.accuracies), len(other.accuracies)) for one, other in pairs]
     drawn, chosen = zip(*every, strict=True)
