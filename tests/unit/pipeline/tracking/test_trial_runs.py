@@ -22,7 +22,7 @@ from pipeline.tracking.tracker import Tracker
 from pipeline.tracking.trial_runs import SWEEP_RUN, AuditRuns, FinalistRuns, TrainRuns, TrialRuns, trial_key
 from pipeline.tracking.weights import ARTIFACTS, lost_weights
 from pipeline.trials.folder import TrialHistory, trial_folder, write_confusion
-from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
+from pipeline.trials.records import RESUMABLE, EpochRecord, Outcome, TrialRecord
 from pipeline.trials.rungs import Decision
 from tests.deadline import DEADLINE
 from tune_spaces.trial_spec import TrialSpec
@@ -210,7 +210,7 @@ def test_what_a_trial_could_go_on_from_goes_when_it_is_over(
     for _ in range(2):
         save_state(folder, {})
     start().tell(record(outcome))
-    assert [folder.exists(name) for name in (STATE_FILE, PREVIOUS_STATE_FILE)] == [outcome == "interrupted"] * 2
+    assert [folder.exists(name) for name in (STATE_FILE, PREVIOUS_STATE_FILE)] == [outcome in RESUMABLE] * 2
 
 
 @pytest.mark.parametrize("outcome", ENDINGS)
