@@ -18,6 +18,8 @@ class RunningTrial:
     since: float
     """When it started, or its last epoch was reported."""
     last: EpochRecord | None = None
+    trained: float = 0.0
+    """Seconds that it was over that epoch since this command began; 0 for one of an earlier command."""
 
 
 def stall_lines(quiet: float, table: ResourceTable) -> list[str]:

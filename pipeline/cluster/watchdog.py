@@ -11,12 +11,18 @@ from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
 
+EPOCHS_IN_SILENCE = 2
+"""A trial may take so many times as long over an epoch as over its last one."""
 SECONDS_FOR_RAY = 30.0
 """How long Ray may take to answer; while its control store is away, it does not."""
 
 
 class Watchdog(Observer):
     """Observes the trials; reports when no news has come for `minutes`, and again each time that they pass.
+
+    Where a trial's epochs take longer than that, silence is nothing to report: then it waits for twice the longest
+    time that one under way has taken over its last epoch. What earlier commands have trained does not count: a trial
+    that goes on has to start first.
 
     Use as a context manager around the training; it says nothing once that is left.
     """
@@ -32,7 +38,8 @@ class Watchdog(Observer):
         self._period = minutes * 60
         self._say, self._read, self._clock, self._patience = say, read, clock, patience
         self._news = clock()
-        self._due = self._news + self._period
+        self._reported = self._news
+        """When the last report was, or the news since."""
         self._running: dict[tuple[int, int], RunningTrial] = {}
         self._lock = threading.Lock()
         """Over the three above."""
@@ -59,7 +66,11 @@ class Watchdog(Observer):
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         with self._lock:
             self._progressed()
-            self._running[spec.index, spec.seed] = RunningTrial(spec.recipe.epochs, self._news, epoch)
+            before = self._running.get((spec.index, spec.seed))
+            since = self._news if before is None else before.since
+            # Not all of it, where it had to wait in between.
+            trained = min(self._news - since, epoch.metrics.get("epoch_seconds", 0.0))
+            self._running[spec.index, spec.seed] = RunningTrial(spec.recipe.epochs, self._news, epoch, trained)
 
     def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
         self.progressed()
@@ -78,8 +89,12 @@ class Watchdog(Observer):
             self._progressed()
 
     def _progressed(self) -> None:
-        self._news = self._clock()
-        self._due = self._news + self._period
+        self._news = self._reported = self._clock()
+
+    def _silence(self) -> float:
+        """For how many seconds no news is nothing to report."""
+        longest = max((trial.trained for trial in self._running.values()), default=0.0)
+        return max(self._period, EPOCHS_IN_SILENCE * longest)
 
     def _watch(self) -> None:
         while not self._over.wait(min(self.look(), threading.TIMEOUT_MAX)):
@@ -88,14 +103,14 @@ class Watchdog(Observer):
     def look(self) -> float:
         """Reports where a report is due; gives the seconds until one may be."""
         with self._lock:
-            now = self._clock()
-            if now < self._due:
-                return self._due - now
-            self._due = now + self._period
+            now, silence = self._clock(), self._silence()
+            if now < self._reported + silence:
+                return self._reported + silence - now
+            self._reported = now
             news, trials = self._news, trial_lines(self._running, now)
         lines = [*stall_lines(now - news, self._read_resource_table()), *(f"  {line}" for line in trials)]
         with self._lock:
-            stale, wait = self._news != news, max(0.0, self._due - self._clock())
+            stale, wait = self._news != news, max(0.0, self._reported + self._silence() - self._clock())
         with self._saying:
             if not stale and not self._over.is_set():  # Ray may have taken its time
                 self._say("\n".join(lines))

@@ -81,6 +81,35 @@ def test_it_repeats_itself_each_period_until_there_is_news() -> None:
     assert case.after(1)[0].startswith("nothing has progressed for 10 minutes:")
 
 
+def test_where_epochs_take_longer_than_its_time_it_waits_for_twice_the_longest() -> None:
+    case = Case()
+    for index in (0, 1):
+        case.watchdog.trial_started(spec(index))
+    for index, minutes in ((1, 7), (0, 5)):
+        case.clock.now += minutes * 60
+        case.watchdog.epoch_done(spec(index), EpochRecord(1, {"epoch_seconds": 12.0 * 60}))
+    assert case.after(23.9) == []
+    assert len(case.after(0.1)) == 1
+    assert case.after(23.9) == []
+    assert len(case.after(0.1)) == 1
+    case.watchdog.trial_ended(TrialRecord(spec(0), "asha", ()))
+    assert case.after(13.9) == []
+    assert len(case.after(0.1)) == 1
+    case.watchdog.trial_ended(TrialRecord(spec(1), "finished", ()))
+    assert len(case.after(10)) == 1
+
+
+@pytest.mark.parametrize(("waited", "trained"), [(0, 12), (180, 4)])
+def test_an_epoch_of_an_earlier_command_and_a_wait_before_one_do_not_make_it_wait(
+    waited: float, trained: float
+) -> None:
+    case = Case()
+    case.watchdog.trial_started(spec(0))
+    case.clock.now += waited * 60
+    case.watchdog.epoch_done(spec(0), EpochRecord(1, {"epoch_seconds": trained * 60}))
+    assert len(case.after(10)) == 1
+
+
 def test_it_sleeps_until_a_report_may_be_due() -> None:
     case = Case()
     assert case.watchdog.look() == 600
