@@ -17,6 +17,7 @@ from pipeline.training.driver_loop import run_trainings
 from pipeline.training.evaluation import evaluate_on_test, record_test
 from pipeline.training.training import TrainingContext, TrainingData
 from pipeline.training.worker_group import SharedData, WorkerGroupConfig
+from pipeline.trials.folder import TrialHistory, trial_folder
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
@@ -83,7 +84,8 @@ def _train(session: TrainSession) -> TrialRecord:
     # Not in this thread: who wants to stop at once would have to wait until the workers have ended in good order.
     jobs = Jobs[list[TrialRecord]]()
     with session.interrupt.deferred(), Watchdog(config.stall_minutes, session.say) as watchdog:
-        assignment = Assignment(spec, context, [session.runs, _PrintsEpochs(session), watchdog])
+        done_before = len(TrialHistory.read(trial_folder(session.trials_folder, spec.index)).epochs)
+        assignment = Assignment(spec, context, [session.runs, _PrintsEpochs(session, done_before), watchdog])
         jobs.start("training", lambda: run_trainings([assignment], shared, group, lambda: session.interrupt.requested))
         _, ended = jobs.next_end()
     if isinstance(ended, BaseException):
@@ -93,16 +95,17 @@ def _train(session: TrainSession) -> TrialRecord:
 
 
 class _PrintsEpochs(Observer):
-    """A line for each epoch."""
+    """A line for each epoch, and one for all that earlier commands have done."""
 
-    def __init__(self, session: TrainSession) -> None:
-        self._session = session
+    def __init__(self, session: TrainSession, done_before: int) -> None:
+        self._session, self._done_before = session, done_before
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
-        self._session.say(
-            f"epoch {epoch.number}/{spec.recipe.epochs}: loss {epoch.metrics['train/loss']:.4f}, "
-            f"validation {epoch.accuracy:.2%}, {epoch.metrics['images_per_second']:.0f} images/s"
-        )
+        if epoch.number < self._done_before:
+            return
+        line = f"epoch {epoch.number}/{spec.recipe.epochs}: loss {epoch.metrics['train/loss']:.4f}, "
+        line += f"validation {epoch.accuracy:.2%}, {epoch.metrics['images_per_second']:.0f} images/s"
+        self._session.say(f"goes on after {line}" if epoch.number == self._done_before else line)
 
     def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
         self._session.say(f"warning: the training goes on from an earlier checkpoint: {reason}")

@@ -153,12 +153,15 @@ def test_whatever_dies_the_numbers_are_those_of_one_undisturbed_process(
         driver.kill()
     assert_gone(children)
     wait_until(lambda: not train_workers())  # those on the cluster end with the driver that they worked for
-    assert _epochs_done(tmp_path) < EPOCHS
+    before = _epochs_done(tmp_path)
+    assert before < EPOCHS
     done = run_here(module, tmp_path, *flags, "--stall-minutes", "0.002")  # less than it takes to start a worker
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(
         r"^nothing has progressed for .*(\n  .*)*\n  trial 0 (started|ended epoch) ", done.stdout, re.MULTILINE
     )
+    told = [("goes on after ", str(before)), *(("", str(number)) for number in range(before + 1, EPOCHS + 1))]
+    assert re.findall(r"^(goes on after )?epoch (\d+)/", done.stdout, re.MULTILINE) == told
     result = json.loads((tmp_path / "result.json").read_text())
     history = _history(tmp_path)
     _assert_equal(history.epochs, reference.epochs)
