@@ -20,14 +20,14 @@ class ImageSource:
     """A file of one image, or a row group of a Parquet file."""
 
     path: str
-    """Absolute: Ray's workers have a working directory of their own."""
+    """Absolute: Ray's workers have a working directory of their own. Escaped where the name is not UTF-8."""
     images: int = 1
     row_group: int | None = None
     """None for a file of one image."""
     first_row: int = 0
     """Of the row group, in its file."""
     broken: str = ""
-    """Why a Parquet file has no rows that could be read: it counts as one image that cannot."""
+    """Why nothing of the file can be read: a Parquet file then counts as one image, too."""
 
 
 def find_images(inputs: Iterable[str]) -> list[ImageSource]:
@@ -38,7 +38,7 @@ def find_images(inputs: Iterable[str]) -> list[ImageSource]:
             suffix; or patterns with `*`, `?`, `[]` and `**`.
 
     Raises:
-        UsageError: nothing is found where an input points, or nothing but Parquet files that cannot be used.
+        UsageError: nothing is found where an input points, or nothing but files that cannot be used.
     """
     files = dict.fromkeys(file for each in inputs for file in _files(each))
     sources = [source for file in files for source in _sources(file)]
@@ -81,6 +81,9 @@ def _raise(error: OSError) -> None:
 
 
 def _sources(file: str) -> list[ImageSource]:
+    shown = os.fsencode(file).decode("utf-8", "backslashreplace")
+    if shown != file:  # the file system's bytes, which no table of strings takes
+        return [ImageSource(shown, broken="has a name that is not UTF-8")]
     if not file.lower().endswith(_PARQUET):
         return [ImageSource(file)]
     try:

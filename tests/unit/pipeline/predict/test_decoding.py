@@ -1,5 +1,6 @@
 """Every image of the sources arrives in its place, those that cannot be read as errors."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,12 @@ def test_a_file_that_goes_away_is_an_error_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "1.png").unlink()
     (batch,) = decode_sources(to_table(sources), SHAPE)
     assert batch["error"].tolist() == ["cannot be read: No such file or directory"]
+
+
+def test_a_name_that_is_not_utf_8_is_an_error_of_its_own_under_a_name_that_can_be_written(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", colour(10))
+    (tmp_path / os.fsdecode(b"\xe9.png")).write_bytes(encoded(colour(20)))
+    assert _decoded(tmp_path) == [("a.png", -1, 10, ""), ("\\xe9.png", -1, 0, "has a name that")]
 
 
 def test_rows_that_a_damaged_file_has_lost_are_counted_all_the_same(tmp_path: Path) -> None:

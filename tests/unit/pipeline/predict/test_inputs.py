@@ -1,5 +1,6 @@
 """Which images the user's words mean."""
 
+import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -51,6 +52,18 @@ def test_a_parquet_file_that_cannot_be_used_counts_as_one_image_beside_others(tm
     assert (first.images, first.broken[:38], second.broken) == (1, "is not a Parquet file that can be read", "")
     with pytest.raises(UsageError, match=r"a\.parquet is not a Parquet file that can be read"):
         find_images([str(broken)])
+
+
+def test_a_file_whose_name_is_not_utf_8_counts_as_one_image_that_cannot_be_read(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", colour(1))
+    for name in (b"\xe9.png", b"\xe9.parquet"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"")
+    first, *others = find_images([str(tmp_path)])
+    assert (first.path, first.broken) == (str(tmp_path / "a.png"), "")
+    reason = "has a name that is not UTF-8"
+    assert [(each.path, each.broken) for each in others] == [
+        (f"{tmp_path}/\\xe9.parquet", reason), (f"{tmp_path}/\\xe9.png", reason),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
