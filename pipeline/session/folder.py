@@ -62,6 +62,11 @@ def read_session_file(folder: Folder) -> dict[str, Any] | None:
     return values
 
 
+def holds_trainings(folder: Folder) -> bool:
+    """Whether a command has trained in it, also where its memory was lost."""
+    return any(folder.exists(name) for name in (TRIALS_FOLDER, AUDIT_FOLDER, FINALISTS_FOLDER))
+
+
 def _numbered(folder: str, number: int) -> str:
     return folder if number == 1 else f"{folder}-{number}"
 

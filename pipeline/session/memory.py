@@ -5,7 +5,7 @@ import threading
 import uuid
 from typing import Any
 
-from pipeline.session.folder import SESSION_FILE, read_session_file
+from pipeline.session.folder import SESSION_FILE, holds_trainings, read_session_file
 from vit.files.storage import Folder
 
 
@@ -45,7 +45,7 @@ class SessionMemory:
         self._folder.write(SESSION_FILE, json.dumps(self._values).encode(), durable=True)
 
     def forget(self) -> None:
-        """Removes the folder if nothing was computed in it: for commands that only ask."""
-        if "finished" not in self._values:
+        """Removes the folder if nothing was begun in it, by no earlier command either: for commands that only ask."""
+        if "finished" not in self._values and not holds_trainings(self._folder):
             parent, _, name = self._folder.uri.rpartition("/")
             Folder(parent).remove_folder(name)

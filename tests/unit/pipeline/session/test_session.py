@@ -199,6 +199,20 @@ def test_a_command_that_is_refused_leaves_the_folder_to_go_on_in(tmp_path: Path)
     assert [path.name for path in (tmp_path / "sweeps").iterdir()] == [first]
 
 
+@pytest.mark.parametrize("kept", ["trials", "finalists", "audit"])
+def test_where_something_was_trained_nothing_is_removed_though_the_memory_is_lost(base: str, kept: str) -> None:
+    """As where a broken `session.json` was removed, which is the advice, and then `--plan` asks."""
+    folder = Folder(base)
+    folder.write(f"{kept}/00000/trial.json", b"trained for hours")
+    SessionMemory(base, forced=None).forget()
+    assert folder.exists(f"{kept}/00000/trial.json")
+
+
+def test_where_nothing_was_trained_nothing_stays(base: str) -> None:
+    SessionMemory(base, forced=None).forget()
+    assert not Folder(base).exists(SESSION_FILE)
+
+
 def test_a_broken_memory_is_an_error_in_a_line(tmp_path: Path) -> None:
     with open_bare(tmp_path) as session:
         session.memory.remember("finished", False)
