@@ -55,7 +55,7 @@ def main() -> None:
     for flag, file in (("--out", flags.out), ("--json", flags.json)):
         refuse_unwritable_file(flag, file)
     refuse_unfit(flags.out)
-    sources = find_images(flags.images)
+    sources = find_images(flags.images, flags.out)
     prepare_mlflow()
     if not Path(flags.model).exists():
         uri = resolve_tracking_uri(flags.tracking_uri)

@@ -30,17 +30,18 @@ class ImageSource:
     """Why nothing of the file can be read: a Parquet file then counts as one image, too."""
 
 
-def find_images(inputs: Iterable[str]) -> list[ImageSource]:
+def find_images(inputs: Iterable[str], out: Path | None = None) -> list[ImageSource]:
     """All images of the inputs, each once, in the order of the inputs and by name.
 
     Args:
         inputs: folders, which are searched at all depths for image files and Parquet files; files, whatever their
             suffix; or patterns with `*`, `?`, `[]` and `**`.
+        out: where the result goes: no folder and no pattern means it, since an earlier command may have written it.
 
     Raises:
         UsageError: nothing is found where an input points, or nothing but files that cannot be used.
     """
-    files = dict.fromkeys(file for each in inputs for file in _files(each))
+    files = dict.fromkeys(file for each in inputs for file in _files(each, out))
     sources = [source for file in files for source in _sources(file)]
     if not sources:
         raise UsageError(f"the Parquet files have no rows: {', '.join(files)}")
@@ -49,7 +50,7 @@ def find_images(inputs: Iterable[str]) -> list[ImageSource]:
     return sources
 
 
-def _files(given: str) -> list[str]:
+def _files(given: str, out: Path | None) -> list[str]:
     path = os.path.abspath(os.path.expanduser(given))
     try:
         if os.path.isdir(path):
@@ -62,9 +63,16 @@ def _files(given: str) -> list[str]:
             rule = "names no file, no folder, and no pattern that a file fits"
     except OSError as error:
         raise UsageError(f"{error.filename or given} cannot be read: {error.strerror}") from error
+    if out is not None:
+        found = [file for file in found if not _is_same(file, out)]
     if not found:
         raise UsageError(f"{given} {rule}")
     return found
+
+
+def _is_same(file: str, out: Path) -> bool:
+    # The name first: links are slow to follow, and there may be a million files.
+    return os.path.basename(file) == out.name and os.path.realpath(file) == os.path.realpath(out)
 
 
 def _files_below(folder: str) -> Iterator[str]:

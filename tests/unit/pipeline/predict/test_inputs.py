@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import UsageError
+from pipeline.predict.__main__ import main
 from pipeline.predict.inputs import ImageSource, find_images
 from tests.unit.vit.data.sample_data import colour, encoded, save, write_shard
 
@@ -64,6 +65,31 @@ def test_a_file_whose_name_is_not_utf_8_counts_as_one_image_that_cannot_be_read(
     assert [(each.path, each.broken) for each in others] == [
         (f"{tmp_path}/\\xe9.parquet", reason), (f"{tmp_path}/\\xe9.png", reason),
     ]  # fmt: skip
+
+
+def test_what_an_earlier_command_wrote_is_no_image_unless_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "photos" / "a.png", colour(1))
+    write_shard(tmp_path / "photos" / "deep" / "out.parquet", [encoded(colour(2))], [0])
+    out = write_shard(tmp_path / "photos" / "out.parquet", [encoded(colour(3))], [0])
+    (tmp_path / "link").symlink_to("photos")
+    for given in ("photos", "photos/**", "link"):
+        found = find_images([given], Path("photos/out.parquet"))
+        assert [Path(source.path).parent.name for source in found] == [given.removesuffix("/**"), "deep"]
+    assert _names(find_images([str(out)], out)) == ["out.parquet"]
+    with pytest.raises(UsageError, match=r"^photos/\*\.parquet names no file"):
+        find_images(["photos/*.parquet"], out)
+
+
+def test_a_folder_with_nothing_but_the_result_of_the_same_command_has_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = write_shard(tmp_path / "out.parquet", [encoded(colour(1))], [0])
+    monkeypatch.setattr("sys.argv", ["predict", "--model", "models:/none@champion", str(tmp_path), "--out", str(out)])
+    with pytest.raises(UsageError, match="is a folder that holds no image"):
+        main()
 
 
 @pytest.mark.parametrize(
