@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.compare.comparison import Comparison, Figure, Pair
 from pipeline.compare.evidence import Evidence
@@ -72,19 +73,20 @@ def _sentence(pair: Pair) -> str:
 
 
 def print_sections(console: Console, all_sections: Sequence[Section]) -> None:
+    """Names stand there as texts: a class may be called `[bold]`."""
     for section in all_sections:
         console.print()
         if section.columns:
             table = Table(title=section.title, box=None, title_justify="left")
             for index, column in enumerate(section.columns):
-                table.add_column(column, justify="right" if index else "left", overflow="fold")
+                table.add_column(Text(column), justify="right" if index else "left", overflow="fold")
             for row in section.rows:
-                table.add_row(*row)
+                table.add_row(*map(Text, row))
             console.print(table)
         else:
             console.print(section.title, style="italic", highlight=False)
             for line in section.lines:
-                console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+                console.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def to_markdown(all_sections: Sequence[Section]) -> str:
