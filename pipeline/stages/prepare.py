@@ -11,9 +11,10 @@ from vit.data.normalisation import measure_normalisation
 def prepare_data(session: SweepSession) -> Prepared:
     data = session.dataset
     size = f"{data.img_size}x{data.img_size}x{data.in_chans}"
+    mirrored = "; training may mirror them (never with --no-mirror)" if data.mirror_safe else ""
     session.say(
         f"prepare: {data.name} from {data.source}: {len(data.train)} train, {len(data.validation)} validation, "
-        f"{len(data.test)} test images of {size}, {data.num_classes} classes"
+        f"{len(data.test)} test images of {size}, {data.num_classes} classes{mirrored}"
     )
     duplicates = duplicates_across_splits(data)
     if duplicates.test:

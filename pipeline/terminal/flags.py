@@ -35,6 +35,10 @@ def add_shared_flags(parser: Parser) -> None:
     what.add_argument("--dataset", default=data.dataset, help="digits, cifar10, auto, or a folder of images or Parquet")
     what.add_argument("--img-size", type=int, help="resize all images to this many pixels a side")
     what.add_argument("--train-limit", type=int, help="train on this many images only")
+    what.add_argument(
+        "--no-mirror", action="store_true",
+        help="never mirror these images: a mirror image is of another class, as with digits, letters and signs",
+    )  # fmt: skip
     how = parser.add_argument_group("training")
     how.add_argument("--seed", type=int, default=defaults.seed, help="same seed, same results")
     how.add_argument(
@@ -81,5 +85,5 @@ def shared_values(flags: Namespace) -> dict[str, Any]:
         "seed", "precision", "tta", "export", "compile", "max_failures", "stall_minutes", "address", "tracking_uri",
         "tracking_timeout", "storage",
     )  # fmt: skip
-    data = DataConfig(flags.dataset, flags.img_size, flags.train_limit)
+    data = DataConfig(flags.dataset, flags.img_size, flags.train_limit, mirror=not flags.no_mirror)
     return {"data": data, **{name: getattr(flags, name) for name in names}}

@@ -52,4 +52,4 @@ class DataShape:
     in_chans: int
     num_classes: int
     mirror_safe: bool
-    """Whether a mirrored image keeps its label; digits and letters do not, and are never flipped."""
+    """Whether a mirrored image keeps its label; where it does not, no recipe and no trial flips it."""

@@ -32,7 +32,7 @@ class Dataset:
     test_digest: str
     """`sha256:<hex>` of the test split and the class names: equal where two results may be compared."""
     mirror_safe: bool
-    """Whether a mirrored image keeps its label: not so for digits."""
+    """Whether a mirrored image keeps its label: not so for digits, nor for what `DataConfig.mirror` says it of."""
     source: str
     """Where the images came from, for the records."""
 
@@ -65,6 +65,8 @@ class DataConfig:
     """Resize every image to this height and width; None keeps the size that all share."""
     train_limit: int | None = None
     """Train on this many images only; validation shrinks with it."""
+    mirror: bool = True
+    """False: a mirror image is of another class, as with digits, letters and signs; nothing in a folder tells so."""
 
     def __post_init__(self) -> None:
         if not self.dataset:
@@ -102,7 +104,7 @@ def cut_dataset(splits: Splits, config: DataConfig) -> Dataset:
         splits.class_names,
         digest=_digest(splits.class_names, train, validation, splits.test),
         test_digest=_digest(splits.class_names, splits.test),
-        mirror_safe=splits.mirror_safe,
+        mirror_safe=splits.mirror_safe and config.mirror,
         source=splits.source,
     )
 

@@ -28,6 +28,8 @@ def has_layout(folder: Path) -> bool:
 def read_folder(folder: Path, img_size: int | None) -> Splits:
     """The data set in `folder`, named after it; images resized to `img_size` if that is given.
 
+    A mirrored image is taken to keep its label, which no file tells.
+
     Raises DataError, naming the file or folder, for a layout that is not understood, a part that is missing or
     empty, fewer than two classes, and anything that cannot be read.
     """

@@ -11,10 +11,12 @@ import pytest
 from ray import tune
 
 from tests.deadline import DEADLINE
+from tests.unit.vit.data.sample_data import pet_folder
 from tune_spaces.catalogue import SPACES, space_for
 from tune_spaces.space import Space, draw_trials, patch_sizes
 from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import DataShape
+from vit.data.dataset import DataConfig, load_dataset
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import count_parameters
 from vit.training.recipes import Recipe, fast30, fast30_conv
@@ -50,6 +52,13 @@ def test_every_draw_is_a_valid_trial(space: Space, size: int) -> None:
         assert trial.recipe.crop_padding < size
         assert 0 <= trial.seed < 2**31
     assert len({trial.seed for trial in trials}) == 200
+
+
+@spaces
+def test_no_trial_mirrors_a_folder_that_must_not_be_mirrored(space: Space, tmp_path: Path) -> None:
+    data = load_dataset(DataConfig(str(pet_folder(tmp_path)), img_size=32, mirror=False))
+    trials = draw_trials(space, data.shape, 100, EPOCHS, seed=0)
+    assert not any(trial.recipe.flip or trial.recipe.flip_alternates for trial in trials)
 
 
 shape_spaces = pytest.mark.parametrize("space", [SPACES["small"], SPACES["natural"]], ids=["small", "natural"])

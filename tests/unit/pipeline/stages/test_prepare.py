@@ -1,5 +1,6 @@
-"""What `prepare` warns of: images that stand in more than one split."""
+"""What `prepare` tells of the images: whether they may be mirrored, and which stand in more than one split."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,3 +43,14 @@ def test_copies_are_counted_and_warned_of(
     prepared = prepare_data(session)
     assert (prepared.duplicates, prepared.validation_duplicates) == counts
     assert session.said[1:] == [f"warning: {line}" for line in warnings]
+
+
+@pytest.mark.parametrize(
+    ("mirror_safe", "end"),
+    [(True, "2 classes; training may mirror them (never with --no-mirror)"), (False, "2 classes")],
+)
+def test_it_says_whether_the_images_may_be_mirrored(mirror_safe: bool, end: str) -> None:
+    session = session_over(arrays(1, 2), arrays(3), arrays(4))
+    session.dataset = replace(session.dataset, mirror_safe=mirror_safe)
+    prepare_data(session)
+    assert session.said[0].endswith(end)

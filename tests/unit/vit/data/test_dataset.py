@@ -92,6 +92,14 @@ def test_digits_have_the_sizes_of_the_rules() -> None:
     assert len(rows(data.train) | rows(data.validation) | rows(data.test)) == 1797
 
 
+def test_the_same_images_are_mirrored_or_not_as_the_configuration_says(tmp_path: Path) -> None:
+    folder = str(write_folder(tmp_path, {"b": 4, "d": 4}, {"b": 1}))
+    default, never = load_dataset(DataConfig(folder)), load_dataset(DataConfig(folder, mirror=False))
+    assert (default.shape.mirror_safe, never.shape.mirror_safe) == (True, False)
+    assert (default.digest, default.test_digest) == (never.digest, never.test_digest)
+    assert not load_dataset(DataConfig("digits", mirror=True)).mirror_safe
+
+
 def test_validation_is_stratified(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, {"a": 10, "b": 20, "c": 3}, {"a": 1})
     data = load_dataset(DataConfig(str(folder)))
