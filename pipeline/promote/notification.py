@@ -1,6 +1,8 @@
 """Telling others of a new champion: a web hook, or a command. It never undoes what it tells of."""
 
+import http.client
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -16,7 +18,10 @@ _SECONDS = 10.0
 
 
 def check_target(target: str) -> None:
-    """Raises UsageError where `--notify` is neither a URL nor a command."""
+    """Raises UsageError where `--notify` is neither a URL that can be asked nor a command."""
+    if _is_url(target):
+        _check_url(target)
+        return
     try:
         words = shlex.split(target)
     except ValueError as error:
@@ -25,10 +30,20 @@ def check_target(target: str) -> None:
         raise UsageError("--notify is empty, but must be an http(s) URL or a command")
 
 
+def _check_url(url: str) -> None:
+    named = f"--notify is a URL of {_shown(url)}, but"
+    if not re.fullmatch("[!-~]+", url):
+        raise UsageError(f"{named} must be of ASCII characters without spaces: write others as %20 and the like")
+    if _host_of(url) is None:
+        raise UsageError(f"{named} must have a host, and a port from 1 to 65535 or none")
+    if "@" in urllib.parse.urlsplit(url).netloc:
+        raise UsageError(f"{named} must have no login, which would not be sent")
+
+
 def notify(target: str, decision: dict[str, Any]) -> None:
     """POSTs the decision as JSON to a URL, trying twice, or runs a command with it on stdin; no shell is involved.
 
-    Where it fails, a warning says so.
+    `check_target` has let the target through. Where it fails all the same, a warning says so.
     """
     content = json.dumps(decision).encode()
     try:
@@ -36,7 +51,7 @@ def notify(target: str, decision: dict[str, Any]) -> None:
             _post(target, content)
         else:
             subprocess.run(shlex.split(target), input=content, timeout=_SECONDS, check=True, stdout=subprocess.DEVNULL)
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+    except (OSError, http.client.HTTPException, ValueError, subprocess.SubprocessError) as error:
         reason = " ".join(str(error).split()).replace(target, _shown(target))
         print(f"warning: the champion is changed, but --notify {_shown(target)} failed: {reason}", file=sys.stderr)
 
@@ -49,8 +64,16 @@ def _shown(target: str) -> str:
     """Without path and query, which are the secret of many a web hook."""
     if not _is_url(target):
         return target
-    parts = urllib.parse.urlsplit(target)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return f"{target.partition('://')[0].lower()}://{_host_of(target) or '***'}"
+
+
+def _host_of(url: str) -> str | None:
+    """With the port; None where there is no host that could be asked."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return parts.netloc.rpartition("@")[2] if parts.hostname and parts.port != 0 else None
+    except ValueError:  # brackets without an address in them, or a port that is no number
+        return None
 
 
 def _post(url: str, content: bytes) -> None:
@@ -61,7 +84,7 @@ def _post(url: str, content: bytes) -> None:
         if error.code < 500:  # it would say the same again
             raise
         _send(request)
-    except OSError:
+    except (OSError, http.client.HTTPException):
         _send(request)
 
 

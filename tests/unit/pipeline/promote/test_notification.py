@@ -15,6 +15,8 @@ from pipeline.errors import UsageError
 from pipeline.promote.notification import check_target, notify
 from tests.integration.commands import free_port
 
+NO_HTTP = -1
+"""In the place of a status: an answer that is none."""
 DECISION = {"event": "promoted", "model": "vit-x", "version": 2, "why": "naïve"}
 
 
@@ -37,8 +39,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.received.append((self.path, self.headers["Content-Type"], content))
-        self.send_response(self.server.statuses.pop(0) if self.server.statuses else 200)
-        self.end_headers()
+        status = self.server.statuses.pop(0) if self.server.statuses else 200
+        if status == NO_HTTP:
+            self.wfile.write(b"no HTTP\r\n")
+        else:
+            self.send_response(status)
+            self.end_headers()
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""
@@ -59,13 +65,14 @@ def test_a_url_gets_the_decision(hook: Hook, capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_server_that_stumbles_is_asked_once_more(hook: Hook, capfd: pytest.CaptureFixture[str]) -> None:
-    hook.statuses = [503]
+@pytest.mark.parametrize("status", [503, NO_HTTP])
+def test_a_server_that_stumbles_is_asked_once_more(hook: Hook, capfd: pytest.CaptureFixture[str], status: int) -> None:
+    hook.statuses = [status]
     notify(hook.url, DECISION)
     assert (len(hook.received), capfd.readouterr().err) == (2, "")
 
 
-@pytest.mark.parametrize(("statuses", "requests"), [([500, 502, 200], 2), ([404], 1)])
+@pytest.mark.parametrize(("statuses", "requests"), [([500, 502, 200], 2), ([404], 1), ([NO_HTTP] * 2, 2)])
 def test_one_that_fails_is_a_warning_without_the_secret(
     hook: Hook, capfd: pytest.CaptureFixture[str], statuses: list[int], requests: int
 ) -> None:
@@ -107,3 +114,28 @@ def test_what_is_neither_is_refused_before_anything_happens() -> None:
         with pytest.raises(UsageError, match="--notify is"):
             check_target(target)
     check_target("mail -s 'new champion' me")
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://[x/secret", "http://***, but must have a host, and a port from 1 to 65535 or none"),
+        ("http:///secret", "http://***, but must have a host, and a port from 1 to 65535 or none"),
+        ("http://host:x/secret", "http://***, but must have a host, and a port from 1 to 65535 or none"),
+        ("http://host:0/secret", "http://***, but must have a host, and a port from 1 to 65535 or none"),
+        ("https://host:99999/secret", "https://***, but must have a host, and a port from 1 to 65535 or none"),
+        ("HTTP://host:80/a secret", "http://host:80, but must be of ASCII characters without spaces: write others as"),
+        ("http://host/secr\xe9t", "http://host, but must be of ASCII characters without spaces: write others as"),
+        ("http://me:secret@host/x", "http://host, but must have no login, which would not be sent"),
+    ],
+)
+def test_a_url_that_cannot_be_asked_is_refused_without_its_secret(url: str, reason: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        check_target(url)
+    assert str(refused.value).startswith(f"--notify is a URL of {reason}")
+    assert "secret" not in str(refused.value)
+
+
+def test_any_other_url_is_let_through() -> None:
+    for url in ("https://host/hooks/T0?key=it's#x", "http://[::1]:5000/x", "http://host.example:65535"):
+        check_target(url)
