@@ -102,7 +102,6 @@ def print_plan(config: SweepConfig, file: Path | None) -> dict[str, Any]:
             session.say(line)
         if file is not None:
             session.say(f"the stages are drawn in {write_graph(file, plan.boxes)}")
-        session.memory.forget()
     return forecast_values(plan, forecast)
 
 
@@ -110,7 +109,6 @@ def print_graph(config: SweepConfig, file: Path) -> dict[str, Any]:
     """Draws the stages."""
     with open_session(SweepSession, config, plain_or_live()) as session:
         boxes = [Box(stage.name, stage.inputs) for stage in sweep_graph(session)]
-        session.memory.forget()
         session.say(f"the stages are drawn in {write_graph(file, boxes)}")
     return {"stages": [asdict(box) for box in boxes]}
 

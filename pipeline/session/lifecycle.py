@@ -48,11 +48,10 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
         session = kind(config, console, dataset, folder)
         try:
             yield session
-        except UsageError:
-            session.memory.forget()  # or the next command would go on in a folder where nothing was begun
-            raise
         finally:
             session.artifacts.close()
+            with suppress(OSError):  # or the next command would go on in a folder where nothing was begun
+                session.memory.forget()
 
 
 def folder_of(kind: type[Session[Any]], config: Any, dataset: Dataset) -> str:
@@ -73,9 +72,9 @@ def running_command(session: Session[Any], dashboard: bool = False) -> Iterator[
         session.ray_seconds = time.perf_counter() - started
         with session.interrupt.handled():
             try:
+                session.start_run()  # what is refused here leaves no folder
                 session.memory.remember("finished", False)
                 session.memory.remember("forced", session.config.forced)
-                session.start_run()
                 yield
                 session.end_run()
                 session.tracker.close()

@@ -45,7 +45,7 @@ class SessionMemory:
         self._folder.write(SESSION_FILE, json.dumps(self._values).encode(), durable=True)
 
     def forget(self) -> None:
-        """Removes the folder if nothing was begun in it, by no earlier command either: for commands that only ask."""
+        """Removes the folder if nothing was begun in it, by no earlier command either."""
         if "finished" not in self._values and not holds_trainings(self._folder):
             parent, _, name = self._folder.uri.rpartition("/")
             Folder(parent).remove_folder(name)

@@ -155,19 +155,18 @@ class Bare(Session[SweepConfig]):
         """Nothing to end."""
 
 
-def open_bare(folder: Path, **options: Any) -> AbstractContextManager[Bare]:
+def open_bare(folder: Path, kind: type[Bare] = Bare, **options: Any) -> AbstractContextManager[Bare]:
     config = SweepConfig(
         data=DataConfig("digits", train_limit=20), storage=str(folder / "sweeps"),
         tracking_uri=f"sqlite:///{folder}/mlflow.db", **options,
     )  # fmt: skip
-    return open_session(Bare, config, Console())
+    return open_session(kind, config, Console())
 
 
 def test_commands_over_one_storage_find_their_folders(tmp_path: Path) -> None:
     def opened(finishes: bool, **options: Any) -> tuple[str, str]:
         with open_bare(tmp_path, **options) as session:
-            if finishes:
-                session.memory.remember("finished", True)
+            session.memory.remember("finished", finishes)
             session.tracker.close(timeout=DEADLINE)
             return session.name, session.memory.owner
 
@@ -182,6 +181,29 @@ def test_commands_over_one_storage_find_their_folders(tmp_path: Path) -> None:
     assert opened(True) == third
     assert opened(False, trials=33)[0].rpartition("-")[0] == first.rpartition("-")[0]
     assert opened(False, trials=33)[0] != first
+
+
+def test_a_command_that_begins_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    """As one whose stages have all finished on another machine, or `pipeline.reproduce --dry-run`."""
+    with open_bare(tmp_path) as session:
+        assert Path(session.folder, SESSION_FILE).exists()
+    assert list((tmp_path / "sweeps").iterdir()) == []
+
+
+def test_a_command_without_room_leaves_the_folder_to_go_on_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "connected", lambda *cluster: nullcontext())
+
+    class NoRoom(Bare):
+        def start_run(self) -> None:
+            raise UsageError("--cpus-per-trial is 4096, but this node has 2")
+
+    with open_bare(tmp_path) as session:
+        session.memory.remember("finished", False)
+    with pytest.raises(UsageError), open_bare(tmp_path, NoRoom, cache=False) as refused, running_command(refused):
+        pass
+    assert [path.name for path in (tmp_path / "sweeps").iterdir()] == [session.name]
 
 
 def test_a_command_that_is_refused_leaves_the_folder_to_go_on_in(tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def started(folder: Path, allotment: Allotment, **options: Any) -> tuple[Run, str]:
     """The sweep's run after a command has begun, and the experiment's name."""
     with opened(folder, allotment, **options) as session:
-        session.start_run()
-        session.tracker.close(timeout=DEADLINE)
+        with running_command(session):
+            session.tracker.close(timeout=DEADLINE)
         run = MlflowClient(session.tracker.uri).get_run(session.tracker.run_id(SWEEP_RUN))
         return run, session.tracker.experiment
 
