@@ -190,9 +190,7 @@ def test_a_command_that_begins_nothing_leaves_no_folder(tmp_path: Path) -> None:
     assert list((tmp_path / "sweeps").iterdir()) == []
 
 
-def test_a_command_without_room_leaves_the_folder_to_go_on_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_without_room_leaves_the_folder_to_go_on_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "connected", lambda *cluster: nullcontext())
 
     class NoRoom(Bare):
