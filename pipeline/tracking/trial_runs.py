@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from pipeline.tracking.artifacts import ArtifactMaker, copy_weights, make_trial_artifacts
 from pipeline.tracking.events import LONGEST_TAG, DatasetReference, Status
@@ -13,7 +14,7 @@ from pipeline.tracking.tracker import Tracker
 from pipeline.tracking.weights import ARTIFACTS, lost_weights
 from pipeline.trials.folder import TrialHistory, trial_folder
 from pipeline.trials.observers import Observer
-from pipeline.trials.records import RESUMABLE, EpochRecord, Outcome, TrialRecord
+from pipeline.trials.records import FULL_LENGTH_RESUMABLE, RESUMABLE, EpochRecord, Outcome, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
 from vit.files.checkpoint import remove_state
 from vit.model.vision_transformer import count_parameters
@@ -44,6 +45,8 @@ def trial_key(index: int) -> str:
 class TrialRuns(Observer):
     """Observes a search and writes each trial's run."""
 
+    resumable: ClassVar[tuple[Outcome, ...]] = RESUMABLE
+    """Outcomes after which a later command needs the trial's state."""
     tracker: Tracker
     artifacts: ArtifactMaker
     trials_folder: str
@@ -88,7 +91,7 @@ class TrialRuns(Observer):
 
     def trial_ended(self, record: TrialRecord) -> None:
         key, folder = self.key(record.spec), trial_folder(self.trials_folder, record.index)
-        if record.outcome not in RESUMABLE:
+        if record.outcome not in self.resumable:
             remove_state(folder)  # the trial is over: its best weights are what is kept
         lists = {
             MACHINES_TAG: TrialHistory.read(folder).machines,
@@ -144,6 +147,7 @@ def _ending_tags(record: TrialRecord) -> dict[str, str]:
 class TrainRuns(TrialRuns):
     """The run of a training by itself, without a sweep."""
 
+    resumable = FULL_LENGTH_RESUMABLE
     name: str
     session_tags: dict[str, str]
 
@@ -162,6 +166,7 @@ class TrainRuns(TrialRuns):
 class FinalistRuns(TrialRuns):
     """Runs of chosen configurations to their full length, with one of several seeds."""
 
+    resumable = FULL_LENGTH_RESUMABLE
     seed: int
     """Which of them, from 0."""
 

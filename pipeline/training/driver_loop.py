@@ -9,7 +9,7 @@ from pipeline.training.instruction import POLL_SECONDS
 from pipeline.training.worker_group import SharedData, WorkerGroup, WorkerGroupConfig
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.observers import Observer
-from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
+from pipeline.trials.records import FULL_LENGTH_RESUMABLE, EpochRecord, Outcome, TrialRecord
 
 
 def run_trainings(
@@ -81,7 +81,7 @@ def _follow(assignment: Assignment, workers: WorkerGroup, interrupted: Callable[
     if outcome == "interrupted":
         workers.stop(leaving=True)  # whatever ends it, its epochs are whole before they are reported
     record = TrialRecord(spec, outcome, tuple(epochs), error, weights_digest=digest)
-    if outcome != "failed":
+    if outcome not in FULL_LENGTH_RESUMABLE:
         ledger.end(record)
     for observer in observers:
         observer.trial_ended(record)

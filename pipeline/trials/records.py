@@ -11,6 +11,8 @@ Outcome = Literal["finished", "asha", "diverged", "budget", "interrupted", "fail
 """How a trial ended; by the budget: it still ran when the search's share of the time was over."""
 RESUMABLE: tuple[Outcome, ...] = ("budget", "interrupted")
 """Outcomes after which a later command goes on with the trial; all others are for good."""
+FULL_LENGTH_RESUMABLE: tuple[Outcome, ...] = (*RESUMABLE, "failed")
+"""The same of a training that no search judges: where it failed, the next command tries again from its last epoch."""
 UNSOUND: tuple[Outcome, ...] = ("diverged", "failed")
 """Outcomes that training again would most likely repeat."""
 

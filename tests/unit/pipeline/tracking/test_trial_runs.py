@@ -213,6 +213,23 @@ def test_what_a_trial_could_go_on_from_goes_when_it_is_over(
     assert [folder.exists(name) for name in (STATE_FILE, PREVIOUS_STATE_FILE)] == [outcome in RESUMABLE] * 2
 
 
+@pytest.mark.parametrize("kind", ["train", "finalist", "audit"])
+def test_what_the_next_command_tries_again_keeps_its_state(
+    start: Callable[[], Driver], tmp_path: Path, kind: str
+) -> None:
+    """What failed at full length is; what failed in a search, of which an audit is one, is over."""
+    driver = start()
+    of = (driver.tracker, driver.artifacts, str(tmp_path), DATA, ("a", "b"))
+    kinds = {"train": TrainRuns(*of, "train-x", {}), "finalist": FinalistRuns(*of, seed=0), "audit": AuditRuns(*of)}
+    folder = trial_folder(str(tmp_path), SPEC.index)
+    save_state(folder, {})
+    kinds[kind].trial_started(SPEC)
+    kinds[kind].trial_ended(record("failed"))
+    assert folder.exists(STATE_FILE) == (kind != "audit")
+    kinds[kind].trial_ended(record("finished"))
+    assert not folder.exists(STATE_FILE)
+
+
 @pytest.mark.parametrize("outcome", ENDINGS)
 def test_a_run_that_is_whole_is_not_recorded_again(start: Callable[[], Driver], outcome: Outcome) -> None:
     first, trial = start(), record(outcome)
