@@ -1,13 +1,16 @@
 """The gain is a ratio of real steps, and asking for it changes nothing."""
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 
-from tests.unit.vit.training.toy import CONFIG, EVERYTHING, RUNTIME
+from tests.unit.vit.training.toy import CONFIG, CPU, EVERYTHING, PLAIN, RUNTIME
 from vit.timing import fusing_gain as module
 from vit.timing.fusing_gain import fusing_gain
+from vit.training.runtime import Runtime
 
 
 def test_it_is_measured_and_leaves_the_random_state_alone() -> None:
@@ -16,6 +19,23 @@ def test_it_is_measured_and_leaves_the_random_state_alone() -> None:
     diverging = replace(EVERYTHING, learning_rate=1e30)  # as a search may draw it: the measurement survives it
     assert fusing_gain(CONFIG, [EVERYTHING, diverging], RUNTIME) > 0
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_nothing_is_compiled_while_the_clock_runs(
+    compiled_graphs: list[torch.fx.GraphModule], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before: list[int] = []
+    real = module._rounds
+
+    def rounds(run: Callable[[], tuple[float, float]]) -> list[tuple[float, float]]:
+        before.append(len(compiled_graphs))
+        return real(run)
+
+    monkeypatch.setattr(module, "_rounds", rounds)
+    monkeypatch.setattr(module, "BUSY_STEP_SECONDS", math.inf)  # measured however busy the machine is
+    fusing_gain(replace(CONFIG, depth=1), [PLAIN, PLAIN], Runtime(CPU, compile=True))
+    assert before == [len(compiled_graphs)]
+    assert before[0] > 0
 
 
 def test_times_of_one_round_are_compared() -> None:

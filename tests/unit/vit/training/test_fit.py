@@ -369,20 +369,12 @@ def test_the_compiled_model_learns_the_same() -> None:
     assert compiled.model.state_dict().keys() == plain.model.state_dict().keys()
 
 
-def test_the_ninth_model_of_a_process_is_compiled_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ninth_model_of_a_process_is_compiled_too(compiled_graphs: list[torch.fx.GraphModule]) -> None:
     """Dynamo keeps eight variants of a function, and all models share theirs."""
-    compiled: list[int] = []
-
-    def count(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
-        compiled.append(1)
-        return graph.forward
-
-    real = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda model: real(model, backend=count))
-    graphs = []
+    counts = []
     for depth in range(1, 11):
-        compiled.clear()
+        compiled_graphs.clear()
         toy_fit(config=replace(CONFIG, depth=depth), runtime=Runtime(CPU, compile=True)).run_epoch()
-        graphs.append(len(compiled))
-    assert graphs == [graphs[0]] * 10
-    assert graphs[0] > 0
+        counts.append(len(compiled_graphs))
+    assert counts == [counts[0]] * 10
+    assert counts[0] > 0
