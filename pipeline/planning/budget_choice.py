@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from rich.console import Console
 
@@ -16,7 +17,7 @@ from pipeline.planning.forecast import sweep_plan
 from pipeline.planning.sweep_plan import SweepPlan
 from pipeline.planning.timing import calibrate
 from pipeline.session.folder import absolute_storage
-from pipeline.session.lifecycle import open_session
+from pipeline.session.lifecycle import folder_of, open_session
 from pipeline.session.sweep_session import SweepSession, rungs_of
 from pipeline.terminal.durations import duration_text, parse_duration
 from vit.data.dataset import limited_validation
@@ -24,6 +25,8 @@ from vit.files.storage import Folder
 
 IMAGES_PER_CLASS = 10
 """Training images that each class keeps at least."""
+DECIDE_TIME = ("trials", "finalists", "seeds", "audit", "workers_per_trial", "resources", "fuse", "address")
+"""Fields of a sweep's configuration by which its time may change, and the name of its folder does not."""
 
 
 def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Console) -> SweepConfig:
@@ -42,8 +45,7 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
     seconds = parse_duration(budget)
     with open_session(SweepSession, config, console) as session:
         kept = Folder(absolute_storage(config.storage)) / "budgets"
-        question = {**asdict(config), "budget": seconds, "digest": session.dataset.digest, "name": session.name}
-        name = f"{fingerprint(question)}.json"
+        name = f"{fingerprint(_question(session, seconds))}.json"
         known = kept.exists(name)
         choice = BudgetChoice.read(kept, name) if known else _choose(session, seconds, started)
         choice.write(kept, name)
@@ -58,6 +60,16 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
         fixed_seconds=choice.fixed_seconds,
     )  # fmt: skip
     return replace(resized, budget=kept_to)
+
+
+def _question(session: SweepSession, seconds: float) -> dict[str, Any]:
+    """All that a choice may depend on: what changes nothing of a sweep's size and time has it trained no second time.
+
+    The folder is the first of its name, whichever of them the command uses.
+    """
+    config = asdict(session.config)
+    first = folder_of(SweepSession, session.config, session.dataset).rpartition("/")[2]
+    return {"sweep": first, "budget": seconds, **{name: config[name] for name in DECIDE_TIME}}
 
 
 @dataclass(frozen=True)

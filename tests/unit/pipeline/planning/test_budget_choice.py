@@ -1,0 +1,108 @@
+"""What a budget has chosen stays: real folders and stores, and by hand what would fit now."""
+
+import shutil
+from collections.abc import Callable
+from io import StringIO
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import pipeline.config
+from pipeline.config import SweepConfig, TrialResources
+from pipeline.planning import budget_choice
+from pipeline.planning.budget import SweepSize
+from pipeline.planning.budget_choice import BudgetChoice, fit_to_budget
+from pipeline.session.lifecycle import open_session
+from pipeline.session.sweep_session import SweepSession
+from vit.data.dataset import DataConfig
+
+Fit = Callable[..., str]
+FIRST = "budget 30m: 5 trials, 2 epochs, 50 images"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a tracking store, one for all, since making one takes seconds."""
+    return tmp_path_factory.mktemp("store") / "mlflow.db"
+
+
+@pytest.fixture
+def config_of(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SweepConfig]:
+    monkeypatch.setattr(pipeline.config, "_ONNX_PACKAGES", ())  # the extra need not be installed
+    data = DataConfig("digits", train_limit=50)
+    always: dict[str, Any] = {"data": data, "storage": str(tmp_path), "tracking_uri": f"sqlite:///{store}"}
+    return lambda **options: SweepConfig(**{**always, **options})
+
+
+@pytest.fixture
+def fit(config_of: Callable[..., SweepConfig], monkeypatch: pytest.MonkeyPatch) -> Fit:
+    """Gives the command again, with options; each time that it chooses anew, a trial more fits. Gives what it says."""
+    trials = count(5)
+    monkeypatch.setattr(
+        budget_choice, "_choose", lambda *question: BudgetChoice(SweepSize(next(trials), 2, 50), 60.0, 20.0, 5.0)
+    )
+
+    def fitted(budget: str = "30m", **options: Any) -> str:
+        said = StringIO()
+        fit_to_budget(config_of(**options), budget, 0.0, Console(file=said, width=1000))
+        return said.getvalue()
+
+    return fitted
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"export": "onnx"},
+        {"until_stage": "search"},
+        {"from_stage": "confirm"},
+        {"cache": False},
+        {"max_failures": 5},
+        {"stall_minutes": 3.0},
+        {"tracking_timeout": 9.0},
+    ],
+)
+def test_what_decides_no_sweeps_time_leaves_its_size_as_it_was(fit: Fit, options: dict[str, Any]) -> None:
+    """Another size would have other images and epochs, and all of it would be trained again."""
+    assert fit().startswith(f"{FIRST}, expected to take 1m; ")
+    assert fit(**options).startswith(f"{FIRST}, as chosen before; ")
+    assert fit().startswith(f"{FIRST}, as chosen before; ")
+
+
+def test_so_does_another_tracking_store(fit: Fit, store: Path, tmp_path: Path) -> None:
+    fit()
+    other = shutil.copy(store, tmp_path)
+    assert fit(tracking_uri=f"sqlite:///{other}").startswith(f"{FIRST}, as chosen before; ")
+
+
+def test_and_a_second_folder_for_what_is_computed_anew(fit: Fit, config_of: Callable[..., SweepConfig]) -> None:
+    fit()
+    with open_session(SweepSession, config_of(), Console(quiet=True)) as session:
+        session.memory.remember("finished", True)
+        session.tracker.close()
+    assert fit(cache=False).startswith(f"{FIRST}, as chosen before; ")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"budget": "31m"},
+        {"trials": 33},
+        {"finalists": 3},
+        {"seeds": 3},
+        {"audit": 1},
+        {"max_epochs": 7},
+        {"seed": 1},
+        {"fuse": "off"},
+        {"workers_per_trial": 2},
+        {"resources": TrialResources(max_concurrent=1)},
+        {"data": DataConfig("digits", train_limit=60)},
+    ],
+)
+def test_what_decides_its_time_has_the_size_chosen_anew(fit: Fit, options: dict[str, Any]) -> None:
+    fit()
+    assert ": 6 trials, 2 epochs, 50 images, expected to take 1m; " in fit(**options)
