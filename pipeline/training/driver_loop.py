@@ -77,7 +77,7 @@ def _follow(assignment: Assignment, workers: WorkerGroup, interrupted: Callable[
         if full is not None:
             raise PipelineError(full) from reason
         epochs = [EpochRecord.of(entry) for entry in training.history.epochs]
-        outcome, error = "failed", str(reason).strip().splitlines()[-1]
+        outcome, error = "failed", _text_of(reason)
     if outcome == "interrupted":
         workers.stop(leaving=True)  # whatever ends it, its epochs are whole before they are reported
     record = TrialRecord(spec, outcome, tuple(epochs), error, weights_digest=digest)
@@ -86,6 +86,12 @@ def _follow(assignment: Assignment, workers: WorkerGroup, interrupted: Callable[
     for observer in observers:
         observer.trial_ended(record)
     return record
+
+
+def _text_of(error: Exception) -> str:
+    """The last line of what it says; its kind, where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _followed(

@@ -88,3 +88,15 @@ def test_the_next_command_goes_on_with_a_training_that_failed(worker: Worker, tm
     assert worker.trained == [1, 2]
     assert (record.outcome, record.epochs[0]) == ("finished", failed.epochs[0])
     assert not (tmp_path / "trials" / "00000" / STATE_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(MemoryError(), "MemoryError"), (AssertionError(" \n"), "AssertionError"), (OSError("first\n last \n\n"), "last")],
+)
+def test_an_error_is_told_by_its_last_line_or_by_its_kind(
+    worker: Worker, tmp_path: Path, error: Exception, said: str
+) -> None:
+    worker.dies = dying_with(error, epoch=1)
+    record = train(tmp_path)
+    assert (record.outcome, record.error) == ("failed", said)
