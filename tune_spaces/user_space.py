@@ -6,16 +6,19 @@ from pathlib import Path
 from tune_spaces.space import Space, draw_trials
 from vit.data.arrays import DataShape
 
-TRIALS_TRIED = 20
-"""Drawn to see whether the space's values fit together, before anything is trained."""
-
 
 class SpaceError(ValueError):
     """A file holds no usable space; the message names it and what is wrong."""
 
 
-def load_space(file: str, shape: DataShape) -> Space:
-    """The `SPACE` of a Python file, which is run.
+def load_space(file: str, shape: DataShape, trials: int, seed: int) -> Space:
+    """The `SPACE` of a Python file, which is run. The sweep's trials are drawn, so that all of them can be trained.
+
+    Args:
+        file: path of it.
+        shape: of the images.
+        trials: how many there will be.
+        seed: by which they are drawn.
 
     Raises:
         SpaceError: it cannot be read or run, has no SPACE, or what that draws is no model for these images.
@@ -35,7 +38,7 @@ def load_space(file: str, shape: DataShape) -> Space:
     if not isinstance(space, Space):
         raise SpaceError(f"{file} has no SPACE, which must be a tune_spaces.space.Space")
     try:
-        draw_trials(space, shape, TRIALS_TRIED, space.max_epochs, seed=0)
+        draw_trials(space, shape, trials, space.max_epochs, seed)
     except Exception as error:  # of the user's code, or of a model or recipe that refuses a value
         raise SpaceError(f"{file} draws what cannot be trained: {error}") from error
     return space

@@ -9,11 +9,23 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.errors import UsageError
 from pipeline.search.reports import ACCURACY
 from pipeline.trials.records import RESUMABLE, TrialRecord
 from tune_spaces.space import Space, drawn_value, first_trials, trial_of
 from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import DataShape
+
+
+def refuse_unsuggestable(space: Space, shape: DataShape) -> None:
+    """Raises UsageError where the space varies something in a way that can be drawn, but not suggested."""
+    from ray.tune.search.optuna import OptunaSearch
+
+    for name, domain in space.domains(shape).items():
+        try:
+            OptunaSearch.convert_search_space({name: domain})
+        except ValueError as error:
+            raise UsageError(f"--search is tpe, but must be random for what --space has of {name}: {error}") from error
 
 
 @dataclass(frozen=True)

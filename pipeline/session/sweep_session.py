@@ -10,21 +10,19 @@ from rich.console import Console
 from pipeline.cluster.allotment import Allotment, allot, cluster_cores
 from pipeline.cluster.watchdog import Watchdog
 from pipeline.config import SweepConfig
-from pipeline.errors import UsageError
 from pipeline.graph.code_digest import code_digests
 from pipeline.graph.fingerprint import fingerprint
 from pipeline.graph.reuse import DIGEST_OF
 from pipeline.graph.runner import StageRecord
 from pipeline.graph.stage import PlainValue
 from pipeline.session.session import Session
+from pipeline.session.space_choice import NAMING_TRIALS, space_of
 from pipeline.terminal.durations import duration_text
 from pipeline.tracking.trial_runs import SWEEP_RUN
 from pipeline.training.training import TrainingData
 from pipeline.training.worker_group import SharedData
 from pipeline.trials.rungs import Rungs
-from tune_spaces.catalogue import SPACES, space_for
 from tune_spaces.space import Space, describe_domain, draw_trials
-from tune_spaces.user_space import SpaceError, load_space
 from vit.data.dataset import Dataset
 from vit.model.config import ViTConfig
 from vit.model.work import flops_per_image
@@ -36,8 +34,6 @@ SEARCH_CODE = (
     "pipeline.stages.confirm", "pipeline.training.precision", "tune_spaces.space",
 )  # fmt: skip
 """With all that they import, what decides the trials and trainings that the folder keeps."""
-NAMING_TRIALS = 32
-"""By so many first trials of its search a folder is named, however many the search has."""
 POLL_SECONDS = 0.2
 MAY_DIFFER = (
     "trials", "finalists", "seeds", "audit",
@@ -223,21 +219,6 @@ def search_settings(config: SweepConfig, dataset: Dataset, space: Space, rungs: 
         # The ranges are for people, who read 0 and 0.0 alike, and a function by its name.
         f"{DIGEST_OF}the trials": fingerprint([spec.to_dict() for spec in specs]),
     }
-
-
-def space_of(config: SweepConfig, dataset: Dataset) -> Space:
-    """Raises UsageError where there is no such space, or the user's own has a mistake."""
-    if config.space is None:
-        return space_for(dataset.img_size)
-    if config.space in SPACES:
-        return SPACES[config.space]
-    if not config.space.endswith(".py"):
-        known = ", ".join(sorted(SPACES))
-        raise UsageError(f"--space is {config.space!r}, but must be one of {known}, or a file that ends in .py")
-    try:
-        return load_space(config.space, dataset.shape)
-    except SpaceError as error:
-        raise UsageError(f"--space: {error}") from error
 
 
 def rungs_of(config: SweepConfig, space: Space) -> Rungs:

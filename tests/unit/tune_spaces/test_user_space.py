@@ -20,7 +20,7 @@ SPACE = Space(name="mine", max_epochs=3, domains=lambda shape: {"depth": tune.ch
 def test_its_trials_are_drawn(tmp_path: Path) -> None:
     path = tmp_path / "my_space.py"
     path.write_text(GOOD)
-    space = load_space(str(path), SHAPE)
+    space = load_space(str(path), SHAPE, trials=20, seed=0)
     assert space.name == "mine"
     assert {trial.model.depth for trial in draw_trials(space, SHAPE, 20, 3, seed=0)[1:]} == {1, 2}
 
@@ -41,11 +41,25 @@ def test_a_mistake_is_one_line(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "my_space.py"
     path.write_text(text)
     with pytest.raises(SpaceError) as error:
-        load_space(str(path), SHAPE)
+        load_space(str(path), SHAPE, trials=20, seed=0)
     assert str(error.value).startswith(f"{path} {message}")
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_the_trials_that_are_tried_are_those_of_the_sweep(tmp_path: Path) -> None:
+    """A range that rarely leaves what can be trained: a few draws of another seed would show nothing."""
+    path = tmp_path / "my_space.py"
+    path.write_text(GOOD.replace('"depth": tune.choice([1, 2])', '"label_smoothing": tune.randn(0.1, 0.05)'))
+    refused_with = []
+    for seed in range(10):
+        try:
+            draw_trials(load_space(str(path), SHAPE, trials=40, seed=seed), SHAPE, 40, 3, seed)
+        except SpaceError as error:
+            refused_with.append((seed, str(error)))
+    assert 0 < len(refused_with) < 10
+    assert all("draws what cannot be trained: label_smoothing is -0.0" in text for _, text in refused_with)
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match=r"mine\.py is no file$"):
-        load_space(str(tmp_path / "mine.py"), SHAPE)
+        load_space(str(tmp_path / "mine.py"), SHAPE, trials=20, seed=0)

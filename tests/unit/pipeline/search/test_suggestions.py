@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from ray import tune
 
+from pipeline.errors import UsageError
 from pipeline.search.driver import SearchDriver, SearchLimits
 from pipeline.search.reports import epoch_report
-from pipeline.search.suggestions import TpeSuggestions
+from pipeline.search.suggestions import TpeSuggestions, refuse_unsuggestable
 from pipeline.trials.folder import TrialHistory, trial_folder
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.records import EpochRecord, TrialRecord
@@ -54,6 +55,20 @@ def run(folder: Path, trials: int, seed: int = 0, until: int | None = None) -> l
         driver.end(spec.index)
         driver.give_back_slot(spec.index)
     return [record.spec for record in driver.records]
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_the_spaces_by_name_can_be_suggested_from(name: str) -> None:
+    refuse_unsuggestable(SPACES[name], SHAPE)
+
+
+@pytest.mark.parametrize("domain", [tune.randn(0.1, 0.01), tune.sample_from(lambda config: 0.1)])
+def test_a_domain_that_optuna_does_not_know_is_refused_before_a_trial_runs(domain: Any) -> None:
+    space = replace(SPACE, domains=lambda shape: {"depth": tune.randint(1, 9), "label_smoothing": domain})
+    with pytest.raises(
+        UsageError, match=r"^--search is tpe, but must be random for what --space has of label_smoothing: "
+    ):
+        refuse_unsuggestable(space, SHAPE)
 
 
 def test_it_begins_as_every_sweep_does(tmp_path: Path) -> None:
