@@ -83,12 +83,11 @@ class SearchDriver:
     @property
     def has_no_more_trials(self) -> bool:
         """No further trial begins."""
-        return not self._waiting or not self.may_begin
+        return not self._waiting or not self.may_begin(self._waiting[0])
 
-    @property
-    def may_begin(self) -> bool:
-        """Trials may still begin."""
-        return not self.stopping and self._limits.may_begin()
+    def may_begin(self, index: int) -> bool:
+        """Whether a trial may still begin; the published configuration may whatever time is left."""
+        return not self.stopping and (index == 0 or self._limits.may_begin())
 
     @property
     def slots(self) -> int:

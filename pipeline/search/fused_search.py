@@ -25,10 +25,15 @@ class _Part:
     """Trials that are trained as one, or a single one."""
 
     specs: list[TrialSpec]
-    """Those that have not ended."""
+    """Those that have not ended, in their order."""
     actor: Any = None
     failures: int = 0
     has_begun: bool = False
+
+    @property
+    def first(self) -> int:
+        """The lowest of their numbers."""
+        return self.specs[0].index
 
 
 class FusedSearch:
@@ -67,10 +72,14 @@ class FusedSearch:
         parts = [part for group in groups for part in in_parts(group, self._driver.slots, fusing.most)]
         fused = {spec.index for part in parts for spec in part}
         parts += [[spec] for spec in self._driver.waiting if spec.index not in fused]
-        for part in sorted(parts, key=lambda each: each[0].index):
-            self._waiting.append(_Part(part))
+        self._wait(parts)
+        for part in parts:
             for spec in part:
                 self._driver.set_aside(spec.index)
+
+    def _wait(self, parts: Sequence[list[TrialSpec]]) -> None:
+        """Has further trials wait for a slot: the published configuration, which needs no time left, before others."""
+        self._waiting = sorted([*self._waiting, *map(_Part, parts)], key=lambda part: part.first)
 
     def _is_worthwhile(self, group: list[TrialSpec], fusing: Fusing) -> bool:
         return fusing.most is not None or fusing.applies_to(self._gain(probed(group, self._driver.slots, fusing)))
@@ -92,7 +101,8 @@ class FusedSearch:
 
     def _may_go_on(self) -> bool:
         """Starts as many parts as there are slots; says whether any is running."""
-        while self._waiting and len(self._running) < self._driver.slots and self._driver.may_begin:
+        driver = self._driver
+        while self._waiting and len(self._running) < driver.slots and driver.may_begin(self._waiting[0].first):
             self._start(self._waiting.pop(0))
         self._let_go()  # others may wait for the room
         return bool(self._running)
@@ -168,7 +178,7 @@ class FusedSearch:
         """Of trials that are too many for the memory, two parts; of very few, none is fused."""
         ray.kill(part.actor)
         if len(part.specs) >= 2 * FEWEST:
-            self._waiting += [_Part(half) for half in in_parts(part.specs, 2, most=None)]
+            self._wait(in_parts(part.specs, 2, most=None))
             return
         for spec in part.specs:
             if len(part.specs) > 1:

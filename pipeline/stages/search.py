@@ -55,7 +55,7 @@ def _deadline(session: SweepSession) -> Deadline | None:
 
 
 def _searched(session: SweepSession, trials: list[TrialRecord]) -> Searched:
-    best = trials[0].best if trials else None
+    best = trials[0].best  # the published configuration is among them at the least
     if best is None:
         reasons = sorted({trial.error or trial.outcome for trial in trials})
         raise PipelineError(f"no trial completed an epoch: {'; '.join(reasons)}")

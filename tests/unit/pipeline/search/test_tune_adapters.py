@@ -60,3 +60,10 @@ def test_an_interrupted_search_begins_no_more() -> None:
     search = Search()
     search.interrupted = True
     assert search.ask("a") == Searcher.FINISHED
+
+
+def test_the_published_configuration_begins_whatever_time_is_left() -> None:
+    """An earlier command may have ended all others, and what comes after the search rests on it."""
+    search = Search()
+    search.leaves_time = False
+    assert [search.ask("a"), search.ask("b")] == [0, Searcher.FINISHED]
