@@ -47,12 +47,12 @@ def _copy(flags: Namespace) -> "StoreCopy":
     source = resolve_tracking_uri(flags.source)
     prepare_mlflow()
     # Only now: it takes seconds, which `--help` and bad usage should not.
+    from pipeline.copy_store.artifacts import usable_folder
     from pipeline.copy_store.copying import copy_store
     from pipeline.copy_store.tables import opened
-    from vit.files.storage import Folder
 
     with opened("--from", source) as ours, opened("--to", flags.target) as theirs:
-        return copy_store(ours, theirs, Folder(flags.artifacts), print)
+        return copy_store(ours, theirs, usable_folder(flags.artifacts), print)
 
 
 def _show(copied: "StoreCopy") -> None:

@@ -79,9 +79,14 @@ def _root(row: dict[str, Any], folder: Path | None) -> str:
     """Where it is recorded, else beside the database: the whole folder may have come from another machine."""
     candidates = [row["artifact_location"], *([str(folder / "mlartifacts" / row["name"])] if folder else [])]
     for candidate in candidates:
-        fs, path = fsspec.core.url_to_fs(_plain(candidate))
-        if fs.exists(path):
-            return str(candidate)
+        try:
+            fs, path = fsspec.core.url_to_fs(_plain(candidate))
+            if fs.exists(path):
+                return str(candidate)
+        except (OSError, ImportError, ValueError) as error:  # no bucket; no client for this kind; no such kind
+            raise UsageError(
+                f"--from: the files of experiment {row['name']} in {candidate} cannot be read: {error}"
+            ) from error
     raise UsageError(f"--from: the files of experiment {row['name']} are not in {' nor in '.join(candidates)}")
 
 

@@ -45,16 +45,20 @@ def opened(flag: str, uri: str) -> Iterator[sa.Engine]:
     _refuse_no_database(flag, uri)
     try:
         engine = sa.create_engine(uri)
-        try:
-            if not sa.inspect(engine).has_table("alembic_version"):
-                raise UsageError(f"{flag} is {uri}, but MLflow has no tables there: start the server on it once")
-            yield engine
-        finally:
-            engine.dispose()
-    except (sa.exc.SQLAlchemyError, ImportError) as error:
-        raise PipelineError(
-            f"{flag} is {uri}, which cannot be used: {getattr(error, 'orig', None) or error}"
-        ) from error
+    except (sa.exc.SQLAlchemyError, ImportError) as error:  # no such kind of database; its driver is not installed
+        raise _unusable(flag, uri, error) from error
+    try:
+        if not sa.inspect(engine).has_table("alembic_version"):
+            raise UsageError(f"{flag} is {uri}, but MLflow has no tables there: start the server on it once")
+        yield engine
+    except sa.exc.SQLAlchemyError as error:
+        raise _unusable(flag, uri, error) from error
+    finally:
+        engine.dispose()
+
+
+def _unusable(flag: str, uri: str, error: Exception) -> PipelineError:
+    return PipelineError(f"{flag} is {uri}, which cannot be used: {getattr(error, 'orig', None) or error}")
 
 
 def _refuse_no_database(flag: str, uri: str) -> None:

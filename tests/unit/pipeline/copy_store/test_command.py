@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.commands import run_here
+from tests.store_contents import contents
 from tests.unit.pipeline.copy_store.stores import client_of
 
 COMMAND = "pipeline.copy_store.__main__"
@@ -40,6 +41,16 @@ def test_a_database_without_a_store(own: Path) -> None:
     done = run_here(COMMAND, own, "--to", "sqlite:///empty.db", "--artifacts", "artifacts")
     assert done.returncode == 2
     assert done.stderr.endswith("but MLflow has no tables there: start the server on it once\n")
+
+
+@pytest.mark.parametrize("artifacts", ["foo://x", "file/below"])
+def test_artifacts_that_cannot_be_written(own: Path, team: Path, artifacts: str) -> None:
+    (own / "file").touch()
+    before = contents(client_of(team))
+    done = run_here(COMMAND, own, "--to", f"sqlite:///{team}/mlflow.db", "--artifacts", artifacts)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert done.stderr.startswith(f"error: --artifacts is {artifacts}, but must be a folder or URI that can be written")
+    assert contents(client_of(team)) == before
 
 
 def test_it_says_what_was_copied(own: Path, team: Path) -> None:

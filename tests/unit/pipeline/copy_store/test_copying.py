@@ -132,6 +132,11 @@ def test_an_experiment_that_the_team_has_too_takes_the_runs_and_keeps_its_data_s
         ),
         (
             "own",
+            "UPDATE experiments SET artifact_location = 'foo://x'",
+            "--from: the files of experiment vit-x in foo://x cannot be read: Protocol not known: foo",
+        ),
+        (
+            "own",
             "UPDATE model_versions SET source = '/gone/1'",
             "--from has a model version in /gone/1, which is of no",
         ),
