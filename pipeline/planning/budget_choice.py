@@ -46,9 +46,10 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
     with open_session(SweepSession, config, console) as session:
         kept = Folder(absolute_storage(config.storage)) / "budgets"
         name = f"{fingerprint(_question(session, seconds))}.json"
-        known = kept.exists(name)
-        choice = BudgetChoice.read(kept, name) if known else _choose(session, seconds, started)
-        choice.write(kept, name)
+        known = BudgetChoice.read(kept, name)
+        choice = known or _choose(session, seconds, started)
+        if known is None:
+            choice.write(kept, name)
         session.memory.forget()
     size = choice.size
     how = "as chosen before" if known else f"expected to take {duration_text(round(choice.seconds))}"
@@ -85,12 +86,18 @@ class BudgetChoice:
     """For all else that follows the search."""
 
     def write(self, folder: Folder, name: str) -> None:
-        folder.write(name, json.dumps(asdict(self)).encode())
+        folder.write(name, json.dumps(asdict(self)).encode(), durable=True)
 
     @staticmethod
-    def read(folder: Folder, name: str) -> "BudgetChoice":
-        values = json.loads(folder.read(name))
-        return BudgetChoice(**{**values, "size": SweepSize(**values["size"])})
+    def read(folder: Folder, name: str) -> "BudgetChoice | None":
+        """None where none was made yet, or where the file is broken: whoever chooses anew writes it again."""
+        if not folder.exists(name):
+            return None
+        try:
+            values = json.loads(folder.read(name))
+            return BudgetChoice(**{**values, "size": SweepSize(**values["size"])})
+        except (ValueError, TypeError, KeyError):
+            return None
 
 
 def _choose(session: SweepSession, seconds: float, started: float) -> BudgetChoice:

@@ -106,3 +106,31 @@ def test_and_a_second_folder_for_what_is_computed_anew(fit: Fit, config_of: Call
 def test_what_decides_its_time_has_the_size_chosen_anew(fit: Fit, options: dict[str, Any]) -> None:
     fit()
     assert ": 6 trials, 2 epochs, 50 images, expected to take 1m; " in fit(**options)
+
+
+def the_choice(storage: Path) -> Path:
+    """The one file in which a choice is kept."""
+    (file,) = (storage / "budgets").iterdir()
+    return file
+
+
+@pytest.mark.parametrize("broken", ["", "{", "null", "{}", '{"size": 3}', '{"size": {"trials": 3}}'])
+def test_a_choice_that_cannot_be_read_is_made_anew_and_kept(fit: Fit, tmp_path: Path, broken: str) -> None:
+    fit()
+    whole = the_choice(tmp_path).read_text()
+    the_choice(tmp_path).write_text(broken)
+    assert ": 6 trials, 2 epochs, 50 images, expected to take 1m; " in fit()
+    assert the_choice(tmp_path).read_text() == whole.replace('"trials": 5', '"trials": 6')
+    assert ": 6 trials, 2 epochs, 50 images, as chosen before; " in fit()
+
+
+def test_a_choice_survives_a_power_cut_and_is_written_once(
+    fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("vit.files.storage._sync", lambda path: synced.append(path))
+    fit()
+    assert tmp_path / "budgets" in synced
+    before = the_choice(tmp_path).stat().st_ino  # each writing makes a new file
+    fit()
+    assert the_choice(tmp_path).stat().st_ino == before
