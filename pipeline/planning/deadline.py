@@ -101,11 +101,16 @@ class Deadline(Observer):
             return budget.fixed_seconds + budget.finalists_seconds
         trials = [*self._ended.values(), *self._running.values()]
         finalists = choose_finalists(leaderboard(trials), final.finalists)
-        work = final.seeds * sum(_full_length(trial) for trial in finalists)
-        seconds = work / min(final.at_once, final.finalists * final.seeds)
+        lengths = [_full_length(trial) for trial in finalists for _ in range(final.seeds)]
+        seconds = fullest_slot(lengths, final.at_once)
         if any(trial.index in self._fused for trial in finalists):
             seconds = max(seconds, budget.finalists_seconds)  # alone, it takes longer than its share
         return budget.fixed_seconds + seconds
+
+
+def fullest_slot(lengths: Sequence[float], slots: int) -> float:
+    """How long the slots take that are dealt out trainings beforehand, as `stages.full_length_trainings` does it."""
+    return max(sum(lengths[slot::slots]) for slot in range(slots))
 
 
 def _full_length(trial: TrialRecord) -> float:

@@ -1,9 +1,13 @@
 """When a search begins no more trials, and when it stops those that run, by hand-made times."""
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
 from pipeline.config import Budget
-from pipeline.planning.deadline import Deadline, FullLengthTrainings
+from pipeline.planning.deadline import Deadline, FullLengthTrainings, fullest_slot
+from pipeline.stages import full_length_trainings
 from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
@@ -63,11 +67,11 @@ def test_a_dear_trial_among_the_first_does_not_keep_the_planned_ones_from_beginn
     clock = Clock()
     deadline = Deadline(BUDGET, FINAL_TRAININGS, clock)
     run(deadline, clock, record(0, 0.9, epoch_seconds=1.0), seconds=100)
-    run(deadline, clock, record(1, 0.1, epoch_seconds=50.0), seconds=10)
+    run(deadline, clock, record(1, 0.1, epoch_seconds=30.0), seconds=10)
     assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 200
     run(deadline, clock, record(2, 0.2, epoch_seconds=1.0), seconds=10)
-    # Now as many as were planned have ended, and both are finalists: 3 * (500 + 10) / 2.
-    assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 765
+    # Now as many as were planned have ended, and both are finalists: 10, 10, 10, 300, 300, 300 s, on two slots in turn.
+    assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - (10 + 300 + 300)
 
 
 def test_the_finalists_of_the_moment_decide_what_is_still_to_come() -> None:
@@ -77,8 +81,8 @@ def test_the_finalists_of_the_moment_decide_what_is_still_to_come() -> None:
     run(deadline, clock, record(1, 0.5, epoch_seconds=4.0), seconds=10)
     run(deadline, clock, record(2, 0.1, epoch_seconds=30.0), seconds=10)
     run(deadline, clock, record(3, 0.7, epoch_seconds=2.0), seconds=10)
-    # 10 s of a further trial; trials 3 and 1 three times each, ten epochs of 2 s and 4 s, on two slots.
-    assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 3 * (20 + 40) / 2
+    # 10 s of a further trial; trials 3 and 1 three times each, ten epochs of 2 s and 4 s, on two slots in turn.
+    assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - (20 + 40 + 40)
 
 
 def test_the_time_left_is_that_of_the_search_alone_and_none_where_no_trial_fits_in() -> None:
@@ -98,7 +102,7 @@ def test_a_finalist_that_had_a_share_of_an_epochs_time_takes_what_was_planned() 
     run(deadline, clock, record(1, 0.5, epoch_seconds=4.0), seconds=10)
     run(deadline, clock, record(2, 0.4, epoch_seconds=1.0), seconds=10)
     run(deadline, clock, record(3, 0.7, epoch_seconds=2.0), seconds=10)
-    assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 200  # not 3 * (20 + 40) / 2
+    assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 200  # not 20 + 40 + 40
 
 
 @pytest.mark.parametrize("outcome", ["diverged", "failed"])
@@ -108,7 +112,7 @@ def test_what_cannot_be_a_finalist_takes_none_of_the_time(outcome: Outcome) -> N
     run(deadline, clock, record(1, 0.5, epoch_seconds=4.0), seconds=10)
     run(deadline, clock, record(2, 0.9, epoch_seconds=50.0, outcome=outcome), seconds=10)
     # 10 s of a further trial; trial 1 alone three times, ten epochs of 4 s, on two places.
-    assert latest_beginning(deadline, clock) == 1000 - 10 - 3 * 40 / 2
+    assert latest_beginning(deadline, clock) == 1000 - 10 - 2 * 40
 
 
 def test_a_further_trial_is_taken_for_one_of_the_longer_ones() -> None:
@@ -125,6 +129,42 @@ def test_more_places_than_trainings_help_no_further() -> None:
     deadline.trial_restored(record(1, 0.5, epoch_seconds=10.0))
     # The trial took 20 s in an earlier command; two trainings of 100 s, side by side.
     assert latest_beginning(deadline, clock) == 1000 - 20 - 100
+
+
+@pytest.mark.parametrize(
+    ("seeds", "at_once", "seconds"),
+    [
+        (2, 4, 300),  # each on a slot of its own
+        (2, 3, 300 + 60),  # 300 and 60; 300; 60
+        (2, 2, 300 + 60),
+        (2, 1, 300 + 300 + 60 + 60),
+        (3, 2, 300 + 300 + 60),  # 300, 300 and 60; 300, 60 and 60
+    ],
+)
+def test_the_finalists_take_as_long_as_the_fullest_slot(seeds: int, at_once: int, seconds: float) -> None:
+    """Slots are handed their trainings beforehand: one that has none left takes no other's."""
+    clock = Clock()
+    deadline = Deadline(UNPLANNED, FullLengthTrainings(2, seeds, at_once), clock)
+    run(deadline, clock, record(1, 0.5, epoch_seconds=30.0), seconds=10)
+    run(deadline, clock, record(2, 0.4, epoch_seconds=6.0), seconds=10)
+    assert latest_beginning(deadline, clock) == 1000 - 10 - seconds
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 4, 7])
+def test_a_slot_is_reckoned_to_take_the_trainings_that_it_is_dealt(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = [float(2**number) for number in range(6)]
+    trainings: list[Any] = [SimpleNamespace(name=str(length), length=length) for length in lengths]
+    dealt: list[float] = []
+
+    def train(session: object, its_trainings: list[Any], data: object) -> list[Any]:
+        dealt.append(sum(training.length for training in its_trainings))
+        return its_trainings
+
+    monkeypatch.setattr(full_length_trainings, "_run_in_turn", train)
+    full_length_trainings._run_all(cast(Any, None), trainings, cast(Any, None), at_once)
+    assert fullest_slot(lengths, at_once) == max(dealt)
 
 
 def test_a_trial_goes_on_while_there_is_time_for_another_epoch_like_its_last() -> None:
