@@ -60,7 +60,6 @@ class SearchDriver:
             for decision in ledger.decisions(index):
                 self._asha.replay(index, decision)
         self._waiting = [spec.index for spec in specs if spec.index not in ledger.ended]
-        self._handed_out: set[int] = set()
         self._epochs: dict[int, list[EpochRecord]] = {}
         self._refused: set[str] = set()
         self._outcomes: dict[int, tuple[Outcome, str | None]] = {}
@@ -95,10 +94,6 @@ class SearchDriver:
         return self._limits.free_slots()
 
     @property
-    def has_free_slot(self) -> bool:
-        return len(self._handed_out) < self.slots
-
-    @property
     def waiting(self) -> list[TrialSpec]:
         """The trials that have not been handed out, as they are known so far."""
         return [self._specs[index] for index in self._waiting]
@@ -116,11 +111,7 @@ class SearchDriver:
         index = self._waiting.pop(0)
         if self._suggest is not None and index not in self._ledger.specs:
             self._specs[index] = self._suggest(index, self.records)
-        self._handed_out.add(index)
         return self._specs[index]
-
-    def give_back_slot(self, index: int) -> None:
-        self._handed_out.discard(index)
 
     def begin(self, index: int) -> None:
         """A trial's first process is on its way; or another, after a crash."""

@@ -16,20 +16,20 @@ class InOrderSearcher(Searcher):
     def __init__(self, driver: SearchDriver) -> None:
         super().__init__(metric=ACCURACY, mode="max")
         self._driver = driver
-        self._indices: dict[str, int] = {}
+        self._handed_out: set[str] = set()
+        """Tune's names of the trials that hold a slot."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         if self._driver.has_no_more_trials:
             return Searcher.FINISHED
-        if not self._driver.has_free_slot:
+        if len(self._handed_out) >= self._driver.slots:
             return None  # asked again soon
-        spec = self._driver.next_trial()
-        self._indices[trial_id] = spec.index
-        return {"trial": spec.to_dict()}
+        self._handed_out.add(trial_id)
+        return {"trial": self._driver.next_trial().to_dict()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing to learn: the driver knows what came of it. Its slot is free."""
-        self._driver.give_back_slot(self._indices[trial_id])
+        self._handed_out.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the trials' folders tell all."""

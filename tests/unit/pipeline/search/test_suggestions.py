@@ -53,7 +53,6 @@ def run(folder: Path, trials: int, seed: int = 0, until: int | None = None) -> l
         history.write(trial_folder(str(folder), spec.index))
         driver.note_report(spec.index, epoch_report(history.epochs[0], EPOCHS, [], 1))
         driver.end(spec.index)
-        driver.give_back_slot(spec.index)
     return [record.spec for record in driver.records]
 
 
