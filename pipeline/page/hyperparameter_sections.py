@@ -82,8 +82,8 @@ def _coordinates(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> lis
 
 def _places(column: Sequence[Any]) -> list[float]:
     """Where each value stands on its axis, from 0 to 1; words, and few whole numbers, at equal distances."""
-    options = sorted(set(column), key=lambda value: (str(type(value)), value))
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in options)
+    options = sorted(set(column), key=_order)
+    numeric = all(_is_number(value) for value in options)
     whole = all(isinstance(value, int) for value in options)
     if not numeric or len(options) == 1 or (whole and len(options) <= _FEW):
         return [round(options.index(value) / max(len(options) - 1, 1), 4) for value in column]
@@ -91,6 +91,15 @@ def _places(column: Sequence[Any]) -> list[float]:
     scale = math.log if log else float
     low, high = scale(options[0]), scale(options[-1])
     return [round((scale(value) - low) / (high - low), 4) for value in column]
+
+
+def _order(value: Any) -> tuple[str, Any]:
+    """Numbers by value, whole or not; all else behind them, by its kind."""
+    return ("" if _is_number(value) else str(type(value)), value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _ticks(places: Sequence[float], texts: Sequence[str]) -> list[tuple[float, str]]:

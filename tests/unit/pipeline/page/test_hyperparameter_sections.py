@@ -34,13 +34,16 @@ def places(values: list[Any], name: str = "learning_rate") -> list[float]:
         ([0.001, 0.01, 0.1], [0.0, 0.5, 1.0]),  # a hundredfold: by their logarithms
         ([0.1, 0.2, 0.5], [0.0, 0.25, 1.0]),
         ([0.0, 0.2, 0.1], [0.0, 1.0, 0.5]),
+        ([0.2, 0, 0.1], [1.0, 0.0, 0.5]),  # whole numbers among others: by value all the same
+        ([1, 3.0, 2.0], [0.0, 1.0, 0.5]),
+        ([0.1, "auto", 0], [0.5, 1.0, 0.0]),  # words behind the numbers, at equal distances
         ([64, 256, 128], [0.0, 1.0, 0.5]),  # few whole numbers: at equal distances
         (["patch", "conv", "patch"], [1.0, 0.0, 1.0]),
         ([True, False, True], [1.0, 0.0, 1.0]),
     ],
 )
 def test_where_values_stand(values: list[Any], expected: list[float]) -> None:
-    name = "learning_rate" if isinstance(values[0], float) else "flip"
+    name = "learning_rate" if any(isinstance(value, float) for value in values) else "flip"
     assert places(values, name) == pytest.approx(expected)
 
 
