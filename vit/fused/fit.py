@@ -21,7 +21,7 @@ from vit.model.vision_transformer import VisionTransformer
 from vit.training.epoch_draws import Chance
 from vit.training.evaluation import EVALUATION_BATCH
 from vit.training.fit import Epoch, NonFiniteLossError
-from vit.training.initialisation import starting_model
+from vit.training.initialisation import starting_models
 from vit.training.metrics import Counts
 from vit.training.muon import muon_dtype
 from vit.training.optim import learning_rate_at
@@ -102,7 +102,7 @@ class FusedFit:
         self._step = TrainStep(
             self._model, self._layout, train, normalisation, runtime.precision, batch_size, recipes[0].epochs
         )
-        starts = [starting_model(config, recipe, seed, train, normalisation) for recipe, seed in each]
+        starts = starting_models(config, each, train, normalisation)
         rows = [self._layout.row(dict(start.named_parameters())) for start in starts]
         self._set_state(State.start(torch.stack(rows).to(runtime.device), self._layout))
         self.epochs_done = 0

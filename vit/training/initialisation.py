@@ -5,7 +5,7 @@ trained on. `whitening`: the first layer of airbench (Jordan 2024, arXiv:2404.00
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -17,35 +17,32 @@ from vit.model.layers import Attention
 from vit.model.vision_transformer import VisionTransformer
 from vit.training.recipes import Recipe
 from vit.training.runtime import Split
-
-INITIALISING_IMAGES = 2000
-"""At most so many are looked at before the first step, where the recipe's start depends on the images."""
-
-MOST_WHITENED_PATCHES = 200_000
-"""More would not change the covariance, and take long with large images."""
-SMALLEST_VARIANCE = 1e-2
-"""Added to each direction's, relative to white noise: the finest details of patches are noise, not to be blown up."""
+from vit.training.whitening import Filters, filters_for
 
 
 def starting_model(
     config: ViTConfig, recipe: Recipe, seed: int, train: Split, normalisation: Normalisation
 ) -> VisionTransformer:
     """The model before its first step, on the CPU; torch's global generator starts from the seed for it."""
-    torch.manual_seed(seed)
-    model = VisionTransformer(config)
-    # Evenly taken from all.
-    initialise(
-        model, recipe, lambda: normalisation(train.images[:: -(-len(train.labels) // INITIALISING_IMAGES)]).cpu()
-    )
+    (model,) = starting_models(config, [(recipe, seed)], train, normalisation)
     return model
 
 
-@torch.no_grad()
-def initialise(model: VisionTransformer, recipe: Recipe, images: Callable[[], Tensor]) -> None:
-    """Starts the model as the recipe says; `images` gives some training images, (N, C, H, W), normalised, on the CPU.
+def starting_models(
+    config: ViTConfig, each: Iterable[tuple[Recipe, int]], train: Split, normalisation: Normalisation
+) -> list[VisionTransformer]:
+    """The same for several recipes and seeds, which share what depends on the images alone."""
+    filters, models = filters_for(train, normalisation), []
+    for recipe, seed in each:
+        torch.manual_seed(seed)
+        models.append(VisionTransformer(config))
+        initialise(models[-1], recipe, filters)
+    return models
 
-    It is asked for them only where the start depends on them.
-    """
+
+@torch.no_grad()
+def initialise(model: VisionTransformer, recipe: Recipe, filters: Filters) -> None:
+    """Starts the model as the recipe says; `filters` is asked only where the start depends on the images."""
     if recipe.position_init == "sincos":
         positions = sincos_positions(model.config.img_size // model.config.patch_size, model.config.embed_dim)
         model.pos_embed.zero_()
@@ -56,8 +53,8 @@ def initialise(model: VisionTransformer, recipe: Recipe, images: Callable[[], Te
                 _init_mimetic(module)
     if recipe.patch_init == "whitening":
         first = next(module for module in model.patch_embed.modules() if isinstance(module, nn.Conv2d))
-        filters = whitening_filters(images(), int(first.kernel_size[0]))[: len(first.weight)]
-        first.weight[: len(filters)] = filters
+        whitening = filters(int(first.kernel_size[0]), len(first.weight))
+        first.weight[: len(whitening)] = whitening
 
 
 def sincos_positions(side: int, width: int) -> Tensor:
@@ -93,17 +90,3 @@ def _factors(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     left, sizes, right = torch.linalg.svd(matrix)
     roots = sizes[:rank].sqrt()
     return left[:, :rank] * roots, roots[:, None] * right[:rank]
-
-
-def whitening_filters(images: Tensor, side: int) -> Tensor:
-    """Filters (2 * directions, C, side, side) whose answers to the images' patches are uncorrelated and of variance 1.
-
-    Each principal direction, most varied first, and its negative: no activation between them would lose half of it.
-    """
-    channels = images.shape[1]
-    patches = F.unfold(images, side, stride=side).transpose(1, 2).reshape(-1, channels * side**2)
-    patches = patches[:: -(-len(patches) // MOST_WHITENED_PATCHES)].double().cpu()
-    covariance = (patches - patches.mean(dim=0)).T.cov()
-    variances, directions = torch.linalg.eigh(covariance)
-    filters = (directions / (variances + SMALLEST_VARIANCE).sqrt()).T.flip(0).float()
-    return torch.stack((filters, -filters), dim=1).view(-1, channels, side, side)

@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.unit.vit.training.toy import CONFIG, CPU, EVERYTHING, MUON, NORMALISATION, RECIPES, RUNTIME, toy_split
 from vit.fused.fit import FusedFit, fusing_key
 from vit.model.config import ViTConfig
+from vit.training import whitening
 from vit.training.fit import Epoch, Fit, NonFiniteLossError
 from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime
@@ -182,6 +183,19 @@ def test_what_cannot_be_fused_is_refused(config: ViTConfig, changes: dict[str, A
 def test_the_key_tells_what_fits_together() -> None:
     assert len({fusing_key(CONFIG, recipe) for recipe in different(EVERYTHING)}) == 1
     assert fusing_key(CONFIG, EVERYTHING) != fusing_key(replace(CONFIG, depth=3), EVERYTHING)
+
+
+def test_trainings_that_start_alike_look_at_the_images_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+    real = whitening.whitening_filters
+
+    def filters(images: Tensor, side: int, most: int) -> Tensor:
+        asked.append((side, most))
+        return real(images, side, most)
+
+    monkeypatch.setattr(whitening, "whitening_filters", filters)
+    fused([MUON, replace(MUON, learning_rate=1e-3), replace(MUON, patch_init="timm")])
+    assert asked == [(CONFIG.patch_size, CONFIG.embed_dim)]
 
 
 # --- compiled ---

@@ -2,34 +2,27 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
+from tests.unit.vit.training.toy import smooth_images
 from vit.model.config import ViTConfig
 from vit.model.layers import Attention
 from vit.model.vision_transformer import VisionTransformer
-from vit.training.initialisation import initialise, sincos_positions, whitening_filters
+from vit.training.initialisation import initialise, sincos_positions
 from vit.training.recipes import Recipe
+from vit.training.whitening import whitening_filters
 
 CONFIG = ViTConfig(img_size=16, patch_size=4, embed_dim=96, depth=2, num_heads=3)
-
-
-def smooth_images(count: int = 400) -> Tensor:
-    """Neighbouring pixels, and the channels of one, are alike, as in photographs."""
-    coarse = torch.randn(count, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    coarse += coarse.mean(dim=1, keepdim=True) * 2
-    fine = torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    return F.interpolate(coarse, size=16, mode="bilinear") + 0.3 * fine
 
 
 def made(config: ViTConfig = CONFIG, **changes: Any) -> VisionTransformer:
     torch.manual_seed(0)
     model = VisionTransformer(config)
-    initialise(model, replace(Recipe(), **changes), smooth_images)
+    initialise(model, replace(Recipe(), **changes), partial(whitening_filters, smooth_images()))
     return model
 
 
@@ -88,25 +81,12 @@ def test_mimetic_queries_meet_their_own_keys_and_values_are_taken_away() -> None
         assert noise.std() == pytest.approx(0.4 / math.sqrt(96), rel=0.05)
 
 
-def test_whitened_patches_are_uncorrelated_and_of_variance_one() -> None:
-    images = smooth_images()
-    filters = whitening_filters(images, 4)
-    assert filters.shape == (2 * 48, 3, 4, 4)
-    torch.testing.assert_close(filters[::2], -filters[1::2])
-    answers = F.conv2d(images, filters[::2], stride=4).transpose(0, 1).flatten(1)
-    covariance = answers.cov()
-    variances = covariance.diagonal()
-    assert variances[0] == pytest.approx(1.0, abs=0.01)  # 1e-2 beside the most varied direction is nothing
-    assert (variances.diff() < 1e-3).all()  # the finer, the less
-    torch.testing.assert_close(covariance, variances.diag(), atol=1e-3, rtol=0)
-
-
 @pytest.mark.parametrize("embed_dim", [12, 96, 192])
 def test_as_many_filters_as_there_is_room_for(embed_dim: int) -> None:
     config = replace(CONFIG, embed_dim=embed_dim)
     torch.manual_seed(0)
     plain = VisionTransformer(config).patch_embed.proj.weight
     whitened = made(config, patch_init="whitening").patch_embed.proj.weight
-    filters = whitening_filters(smooth_images(), 4)[:embed_dim]
+    filters = whitening_filters(smooth_images(), 4, embed_dim)
     torch.testing.assert_close(whitened[: len(filters)], filters)
     torch.testing.assert_close(whitened[len(filters) :], plain[len(filters) :])

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from vit.data.normalisation import Normalisation
 from vit.model.config import ViTConfig
@@ -31,3 +33,11 @@ def toy_split(count: int, seed: int = 0) -> Split:
     labels = torch.randint(0, 4, (count,), generator=generator)
     noise = torch.randint(0, 60, (count, 8, 8, 1), generator=generator)
     return Split((noise + 60 * labels.view(-1, 1, 1, 1)).to(torch.uint8), labels)
+
+
+def smooth_images(count: int = 400, side: int = 16) -> Tensor:
+    """(count, 3, side, side): neighbouring pixels, and the channels of one, are alike, as in photographs."""
+    coarse = torch.randn(count, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    coarse += coarse.mean(dim=1, keepdim=True) * 2
+    fine = torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1))
+    return F.interpolate(coarse, size=side, mode="bilinear") + 0.3 * fine
