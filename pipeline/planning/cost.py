@@ -1,5 +1,6 @@
 """The cost of any configuration of a space, from the measured cost of a few."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -84,12 +85,18 @@ def _work(model: ViTConfig, batch_size: int) -> NDArray[np.float64]:
     return work
 
 
-def epoch_seconds(calibration: Calibration, spec: TrialSpec, train_images: int, validation_images: int) -> float:
-    """Training and validation of one epoch; a last, smaller batch is not trained on (`vit.training.fit`)."""
+def epoch_seconds(
+    calibration: Calibration, spec: TrialSpec, train_images: int, validation_images: int, workers: int = 1
+) -> float:
+    """Training and validation of one epoch; a last, smaller batch is not trained on (`vit.training.fit`).
+
+    Each of several workers takes its share of a batch and of the validation; that they wait for each other is not
+    reckoned with.
+    """
     batch_size = min(spec.recipe.batch_size, train_images)
     steps = train_images // batch_size
-    trained = steps * calibration.step_seconds(spec.model, batch_size)
-    return trained + calibration.validation_seconds(spec.model, validation_images)
+    trained = steps * calibration.step_seconds(spec.model, math.ceil(batch_size / workers))
+    return trained + calibration.validation_seconds(spec.model, math.ceil(validation_images / workers))
 
 
 def specs_to_measure(specs: Sequence[TrialSpec]) -> list[TrialSpec]:

@@ -101,7 +101,7 @@ def _epoch_in_search(calibration: Calibration, plan: SweepPlan, spec: TrialSpec)
 
 def _saved_epoch_seconds(calibration: Calibration, plan: SweepPlan, spec: TrialSpec) -> float:
     """An epoch with all that is written at its end."""
-    pure = epoch_seconds(calibration, spec, plan.train_images, plan.validation_images)
+    pure = epoch_seconds(calibration, spec, plan.train_images, plan.validation_images, plan.workers)
     return pure + EPOCH_SECONDS + state_bytes(spec) / SAVED_BYTES_PER_SECOND
 
 

@@ -42,9 +42,18 @@ def sweep_plan(session: SweepSession) -> SweepPlan:
     fusing, groups = fusing_of(config), groups_of(config, session.specs)
     parts = [part for group in groups if fusing for part in in_parts(group, slots, fusing.most)]
     return SweepPlan(
-        tuple(session.specs), session.rungs, slots, len(data.train), len(data.validation), len(data.test),
-        config.finalists, config.seeds, config.audit, tuple(tuple(spec.index for spec in part) for part in parts),
-    )  # fmt: skip
+        specs=tuple(session.specs),
+        rungs=session.rungs,
+        concurrent=slots,
+        train_images=len(data.train),
+        validation_images=len(data.validation),
+        test_images=len(data.test),
+        finalists=config.finalists,
+        seeds=config.seeds,
+        workers=session.allotment.workers,
+        audited=config.audit,
+        fused=tuple(tuple(spec.index for spec in part) for part in parts),
+    )
 
 
 def forecast_sweep(session: SweepSession, planned: GraphPlan) -> Forecast:

@@ -22,9 +22,10 @@ class SweepPlan:
     """Configurations besides the published one that `confirm` trains again, where there are so many."""
     seeds: int
     """How often it trains each of them, and `baseline` the published one."""
+    workers: int = 1
+    """Of each training."""
     audited: int = 0
     """Trials that ASHA stopped and that are trained to their full length, where it stops so many."""
-
     fused: tuple[tuple[int, ...], ...] = ()
     """Trials, by index, that may be trained as one."""
 

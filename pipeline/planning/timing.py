@@ -1,8 +1,9 @@
 """Timing real steps of a few configurations where the trials will run."""
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -22,7 +23,7 @@ from vit.training.runtime import Runtime
 
 @dataclass(frozen=True)
 class _Question:
-    """What every slot measures."""
+    """What every process measures."""
 
     specs: Sequence[TrialSpec]
     groups: Sequence[Sequence[TrialSpec]]
@@ -35,27 +36,28 @@ class _Question:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What one slot has measured."""
+    """What one process has measured."""
 
     begun: float
-    """When its process had started."""
+    """When it had started."""
     times: list[StepTimes]
     gains: list[float]
 
 
 def calibrate(session: SweepSession) -> Calibration:
-    """Times real steps of a few configurations where trials will run, as many side by side as there will be trials."""
-    specs = specs_to_measure(session.specs)
+    """Times real steps of a few configurations where trials will run, as many side by side as there will be workers."""
     allotment, images = session.allotment, len(session.dataset.train)
+    specs = specs_to_measure([_of_a_worker(spec, images, allotment.workers) for spec in session.specs])
     fusing, groups = fusing_of(session.config), groups_of(session.config, session.specs)
     # Each time in a new process, whose start is a part of what is measured.
     task: Any = ray.remote(max_calls=1)(_measure).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
     begun = time.time()
     parts = [probed(group, allotment.concurrent, fusing) for group in groups if fusing]
     question = _Question(specs, parts, session.precision, session.config.compile, allotment, images)
-    answers: list[_Answer] = ray.get([task.remote(question) for _ in range(allotment.concurrent)])
+    processes = allotment.concurrent * allotment.workers
+    answers: list[_Answer] = ray.get([task.remote(question) for _ in range(processes)])
     start = max(answer.begun for answer in answers) - begun
-    # The slowest slot decides when a search ends.
+    # The slowest process decides when a search ends.
     slowest = [
         max(times, key=lambda each: each.step_seconds)
         for times in zip(*(answer.times for answer in answers), strict=True)
@@ -65,6 +67,12 @@ def calibrate(session: SweepSession) -> Calibration:
     fused = [each for each in zip(groups, gains, strict=True) if each[1] and fusing and fusing.applies_to(each[1])]
     of_trials = {spec.index: gain for group, gain in fused for spec in group}
     return Calibration(measured, max(start, 0.1), session.precision, of_trials)
+
+
+def _of_a_worker(spec: TrialSpec, images: int, workers: int) -> TrialSpec:
+    """With the part of a batch that one of the training's workers steps on."""
+    share = math.ceil(min(spec.recipe.batch_size, images) / workers)
+    return replace(spec, recipe=replace(spec.recipe, batch_size=share))
 
 
 def _measure(question: _Question) -> _Answer:

@@ -54,6 +54,13 @@ def test_a_last_smaller_batch_is_not_trained_on(train_images: int, steps: int, b
     assert epoch_seconds(MEASURED, spec, train_images, validation_images=50) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("workers", "share", "validated"), [(1, 32, 50), (2, 16, 25), (3, 11, 17)])
+def test_each_of_several_workers_takes_a_share_of_the_images(workers: int, share: int, validated: int) -> None:
+    spec = replace(SPECS[1], recipe=Recipe(batch_size=32))
+    expected = 10 * batch_seconds(spec.model, share) + batch_seconds(spec.model, validated) / 3
+    assert epoch_seconds(MEASURED, spec, 320, 50, workers) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("slow", range(NUM_MEASURED))
 def test_one_slow_measurement_makes_nothing_free(slow: int) -> None:
     """Another program may have held the core meanwhile; a line through the points would fall below zero."""

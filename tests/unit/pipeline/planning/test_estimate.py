@@ -121,3 +121,12 @@ def test_the_published_configuration_alone_has_no_finalists(plain: None) -> None
     alone = sweep_estimate(CALIBRATION, replace(PLAN, specs=SPECS[:1]))
     assert (alone.stages["confirm"].expected, alone.stages["confirm"].worst) == (0.0, 0.0)
     assert alone.stages["evaluate"].expected == pytest.approx(2 * estimate.EVALUATE_STARTS + 2)
+
+
+@pytest.mark.parametrize(("workers", "epoch"), [(1, 11.0), (2, 5.5), (3, 4.4)])
+def test_several_workers_share_the_images_of_a_training(plain: None, workers: int, epoch: float) -> None:
+    """A step takes a second an image, a validation a tenth; of three workers, one has four of the ten images."""
+    points = (TimedModel(model_of(1), StepTimes(float(size), size, 0.1)) for size in (10, 20))
+    calibration = replace(CALIBRATION, measured=tuple(points))
+    baseline = replace(PLAN, specs=SPECS[1:2], workers=workers)
+    assert sweep_estimate(calibration, baseline).stages["search"].expected == pytest.approx(6 + 9 * epoch)

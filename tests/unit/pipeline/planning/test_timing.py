@@ -1,0 +1,61 @@
+"""What is timed for a plan, and how often side by side; without Ray, and with times by hand."""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.cluster.allotment import Allotment
+from pipeline.config import SweepConfig
+from pipeline.planning import timing
+from pipeline.planning.timing import calibrate
+from tune_spaces.trial_spec import TrialSpec
+from vit.model.config import ViTConfig
+from vit.timing.step_times import StepTimes
+from vit.training.recipes import Recipe
+
+MODEL = ViTConfig(img_size=8, in_chans=1, embed_dim=32, num_heads=4, depth=1)
+SPECS = [TrialSpec(index, MODEL, Recipe(batch_size=size), seed=0) for index, size in enumerate((64, 32, 1000))]
+IMAGES = 100
+
+
+@dataclass
+class Cluster:
+    """Runs tasks at once, in place of Ray; a step takes a second an image."""
+
+    asked: list[timing._Question] = field(default_factory=list)
+
+    def remote(self, max_calls: int) -> Any:
+        return lambda task: SimpleNamespace(options=lambda **resources: SimpleNamespace(remote=self._measured))
+
+    def get(self, answers: list[Any]) -> list[Any]:
+        return answers
+
+    def _measured(self, question: timing._Question) -> timing._Answer:
+        self.asked.append(question)
+        sizes = [spec.recipe.batch_size for spec in question.specs]
+        return timing._Answer(0.0, [StepTimes(float(size), size, 0.1) for size in sizes], [])
+
+
+@pytest.mark.parametrize(
+    ("workers", "shares"),
+    [
+        (1, {0: 64, 1: 32, 2: 100}),  # at most all images
+        (2, {0: 32, 1: 16, 2: 50}),
+        (3, {0: 22, 1: 11, 2: 34}),
+    ],
+)
+def test_a_process_times_the_share_of_a_batch_that_a_worker_takes(
+    monkeypatch: pytest.MonkeyPatch, workers: int, shares: dict[int, int]
+) -> None:
+    cluster = Cluster()
+    monkeypatch.setattr(timing, "ray", cluster)
+    session: Any = SimpleNamespace(
+        specs=SPECS, allotment=Allotment(1, 0, concurrent=2, workers=workers), precision="fp32",
+        config=SweepConfig(workers_per_trial=workers, fuse="off"), dataset=SimpleNamespace(train=range(IMAGES)),
+    )  # fmt: skip
+    calibration = calibrate(session)
+    assert len(cluster.asked) == 2 * workers  # they will be at each other's cost, too
+    assert {spec.index: spec.recipe.batch_size for spec in cluster.asked[0].specs} == shares
+    assert sorted(each.times.batch_size for each in calibration.measured) == sorted(shares.values())
