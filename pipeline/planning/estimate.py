@@ -84,11 +84,19 @@ def _certain(seconds: float) -> TimeEstimate:
 
 
 def search_estimate(calibration: Calibration, plan: SweepPlan) -> SearchEstimate:
-    """The search, while the published configuration's trainings hold one of the slots until they are done."""
-    start = calibration.start_seconds
-    held = _baseline_seconds(calibration, plan)
-    slots = Slots((held + start, *[start] * (plan.concurrent - 1)), TRIAL_SECONDS)
+    """The search, while the published configuration's trainings hold some of the slots until they are done."""
+    slots = Slots(_slots_free_at(calibration, plan), TRIAL_SECONDS)
     return simulate_search([_epoch_in_search(calibration, plan, spec) for spec in plan.specs], plan.rungs, slots)
+
+
+def _slots_free_at(calibration: Calibration, plan: SweepPlan) -> tuple[float, ...]:
+    """When each slot has the process of its first trial."""
+    start = calibration.start_seconds
+    held = min(plan.held, plan.concurrent)
+    # Several are held where trials share GPUs, and the search then waits for the baseline's workers.
+    waited = RAY_TRAIN_STARTS * start if held > 1 else 0.0
+    over = _baseline_seconds(calibration, plan)
+    return (*[over + start] * held, *[waited + start] * (plan.concurrent - held))
 
 
 def _epoch_in_search(calibration: Calibration, plan: SweepPlan, spec: TrialSpec) -> float:
@@ -116,11 +124,11 @@ def _in_turn(calibration: Calibration, plan: SweepPlan, trainings: int, of_an_ep
 
 
 def _confirm(calibration: Calibration, plan: SweepPlan) -> TimeEstimate:
-    """As many trainings of finalists at once as there are slots; all are taken for equally long."""
+    """As many trainings of finalists at once as there is room for; all are taken for equally long."""
     epochs = _of_a_finalist([_saved_epoch_seconds(calibration, plan, spec) for spec in plan.specs[1:]])
     if not plan.num_finalists:
         return _certain(0.0)
-    rounds = math.ceil(plan.num_finalists * plan.seeds / plan.concurrent)
+    rounds = math.ceil(plan.num_finalists * plan.seeds / plan.final_concurrent)
     return TimeEstimate(*(_in_turn(calibration, plan, rounds, each) for each in (epochs.expected, epochs.worst)))
 
 
@@ -133,12 +141,16 @@ def _audit(calibration: Calibration, plan: SweepPlan) -> TimeEstimate:
 
 
 def _evaluate(calibration: Calibration, plan: SweepPlan) -> TimeEstimate:
-    """The finalists and the published configuration, as often as they were trained, on the test images."""
+    """The finalists and the published configuration, as often as they were trained, on the test images.
+
+    Each takes a process, which has what a worker has in training.
+    """
     published, *others = (calibration.validation_seconds(spec.model, plan.test_images) for spec in plan.specs)
     finalist = _of_a_finalist(others)
     start = EVALUATE_STARTS * calibration.start_seconds
     models = plan.num_finalists + 1
-    share = plan.seeds * FP32_COST[calibration.precision] / min(plan.concurrent, plan.seeds * models)
+    at_once = min(plan.final_concurrent * plan.workers, plan.seeds * models)
+    share = plan.seeds * FP32_COST[calibration.precision] / at_once
     expected, worst = (
         start + share * (published + plan.num_finalists * each) for each in (finalist.expected, finalist.worst)
     )

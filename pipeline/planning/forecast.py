@@ -1,5 +1,6 @@
 """`--plan`: what a sweep would run, why, and what it would take, without running any of it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -45,15 +46,22 @@ def sweep_plan(session: SweepSession) -> SweepPlan:
         specs=tuple(session.specs),
         rungs=session.rungs,
         concurrent=slots,
+        final_concurrent=session.final_allotment.concurrent,
         train_images=len(data.train),
         validation_images=len(data.validation),
         test_images=len(data.test),
         finalists=config.finalists,
         seeds=config.seeds,
         workers=session.allotment.workers,
+        held=_slots_of_baseline(session),
         audited=config.audit,
         fused=tuple(tuple(spec.index for spec in part) for part in parts),
     )
+
+
+def _slots_of_baseline(session: SweepSession) -> int:
+    """As many as `SweepSession.hold_slots_for_baseline` takes once the stages run."""
+    return math.ceil(1 / session.allotment.gpus) if session.shared_gpus else 1
 
 
 def forecast_sweep(session: SweepSession, planned: GraphPlan) -> Forecast:

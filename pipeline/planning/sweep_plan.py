@@ -14,7 +14,9 @@ class SweepPlan:
     """By index; the first is the published configuration."""
     rungs: Rungs
     concurrent: int
-    """Trainings at once."""
+    """Trials at once, in the search and in the audit."""
+    final_concurrent: int
+    """Trainings of finalists at once: fewer where trials share GPUs, since each of these takes whole ones."""
     train_images: int
     validation_images: int
     test_images: int
@@ -24,6 +26,9 @@ class SweepPlan:
     """How often it trains each of them, and `baseline` the published one."""
     workers: int = 1
     """Of each training."""
+    held: int = 1
+    """Slots that the baseline takes from the search until it is over; several where trials share GPUs, and then no
+    trial begins before it has them."""
     audited: int = 0
     """Trials that ASHA stopped and that are trained to their full length, where it stops so many."""
     fused: tuple[tuple[int, ...], ...] = ()

@@ -30,8 +30,9 @@ SPECS = tuple(
     TrialSpec(index, model_of(depth), Recipe(batch_size=10), seed=index) for index, depth in enumerate((2, 1, 4, 1))
 )
 PLAN = SweepPlan(
-    SPECS, Rungs(9, 3, 9), concurrent=2, train_images=10, validation_images=10, test_images=20, finalists=3, seeds=1
-)
+    SPECS, Rungs(9, 3, 9), concurrent=2, final_concurrent=2, train_images=10, validation_images=10, test_images=20,
+    finalists=3, seeds=1,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -94,6 +95,36 @@ def test_a_baseline_that_outlasts_the_search_decides(plain: None) -> None:
 def test_on_one_place_the_search_waits_for_the_baseline(plain: None) -> None:
     result = sweep_estimate(CALIBRATION, replace(PLAN, concurrent=1))
     assert result.stages["search"].expected == pytest.approx(204 + 2 + 9 * (22 + 11 + 44 + 11))
+
+
+@pytest.mark.parametrize(
+    ("concurrent", "held", "seconds"),
+    [
+        # Until 204 s the baseline holds two of the slots, which it has from 6 s on; the other two begin then.
+        # Trial 0 from 8 to 206, trial 1 from 8 to 107, trial 2 from there to 503; trial 3 from 206 to 305.
+        (4, 2, 503),
+        # It holds all of them: trial 0 from 206 to 404, trial 1 from 206 to 305, trial 2 from there to 701.
+        (2, 2, 701),
+        (2, 3, 701),  # more than there are: --max-concurrent
+    ],
+)
+def test_where_trials_share_gpus_the_search_waits_for_the_baseline_to_have_its_own(
+    plain: None, concurrent: int, held: int, seconds: float
+) -> None:
+    plan = replace(PLAN, concurrent=concurrent, final_concurrent=concurrent // 2, held=held)
+    assert sweep_estimate(CALIBRATION, plan).search.worst_seconds == pytest.approx(seconds)
+
+
+def test_whole_gpus_leave_room_for_fewer_finalists_than_trials(plain: None) -> None:
+    """One at a time, and so all three in turn; then the test images, for 2 s and three times 1 s."""
+    stages = sweep_estimate(CALIBRATION, replace(PLAN, final_concurrent=1, held=2)).stages
+    assert stages["confirm"].expected == pytest.approx(6 + 3 * 9 * 11)
+    assert stages["evaluate"].expected == pytest.approx(2 * estimate.EVALUATE_STARTS + 5)
+
+
+def test_a_model_on_the_test_images_takes_a_process_and_not_all_of_a_trainings(plain: None) -> None:
+    stages = sweep_estimate(CALIBRATION, replace(PLAN, workers=2)).stages
+    assert stages["evaluate"].expected == pytest.approx(2 * estimate.EVALUATE_STARTS + 5 / 4)
 
 
 def test_asha_shortens_the_expected_search_and_not_the_worst(plain: None) -> None:
