@@ -22,7 +22,8 @@ MODEL = ViTConfig(img_size=8, in_chans=1, embed_dim=64, num_heads=4, depth=2)
 SPEC = TrialSpec(0, MODEL, Recipe(batch_size=4), seed=0)
 PLAN = SweepPlan(
     specs=(SPEC, replace(SPEC, index=1, model=replace(MODEL, depth=1)), replace(SPEC, index=2)),
-    rungs=Rungs(1, 3, 9), concurrent=2, final_concurrent=2, train_images=100, validation_images=20, test_images=30, finalists=2, seeds=3,
+    rungs=Rungs(1, 3, 9), concurrent=2, final_concurrent=2, train_images=100, validation_images=20, test_images=30,
+    finalists=2, seeds=3,
 )  # fmt: skip
 
 
