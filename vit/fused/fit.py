@@ -19,7 +19,7 @@ from vit.model.config import ViTConfig
 from vit.model.layers import Attention
 from vit.model.vision_transformer import VisionTransformer
 from vit.training.epoch_draws import Chance
-from vit.training.evaluation import EVALUATION_BATCH
+from vit.training.evaluation import evaluation_batch
 from vit.training.fit import Epoch, NonFiniteLossError
 from vit.training.initialisation import starting_models
 from vit.training.metrics import Counts
@@ -29,7 +29,7 @@ from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime, Split
 
 FEWEST_AT_ONCE = 128
-"""Images that each model validates at once: with fewer, a GPU would wait for the host."""
+"""Images that each model validates at once, unless they are large: with fewer, a GPU would wait for the host."""
 
 
 def fusing_key(config: ViTConfig, recipe: Recipe) -> Hashable | None:
@@ -187,7 +187,8 @@ class FusedFit:
     def _validate(self) -> list[Counts]:
         self._model.eval()
         counts = FusedCounts.zero(len(self), self._model.config.num_classes, self._runtime.device)
-        at_once = max(FEWEST_AT_ONCE, EVALUATION_BATCH // len(self))
+        together = evaluation_batch(self._model.config)
+        at_once = max(min(FEWEST_AT_ONCE, together), together // len(self))
         for images, labels in zip(
             self._validation.images.split(at_once), self._validation.labels.split(at_once), strict=True
         ):

@@ -11,7 +11,7 @@ from vit.data.normalisation import Normalisation
 from vit.fused.compiled_fit import CompiledFit
 from vit.fused.loop import training_loop
 from vit.model.config import ViTConfig
-from vit.training.evaluation import EVALUATION_BATCH
+from vit.training.evaluation import evaluation_batch
 from vit.training.fit import Epoch, Fit
 from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime, Split
@@ -55,7 +55,7 @@ def _loop(model: ViTConfig, recipe: Recipe, runtime: Runtime, batch_size: int) -
     harmless = replace(recipe, learning_rate=1e-9)
     train = random_split(model, batch_size, runtime.device)
     # As many as a step trains on, so that validating never takes longer than the step.
-    validation = random_split(model, min(batch_size, EVALUATION_BATCH), runtime.device)
+    validation = random_split(model, min(batch_size, evaluation_batch(model)), runtime.device)
     return training_loop(model, harmless, runtime, train, validation, any_normalisation(model), seed=0)
 
 

@@ -5,12 +5,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
 from vit.training.metrics import Counter, Counts
 from vit.training.precision import autocast
 from vit.training.runtime import Runtime, Split
 
 EVALUATION_BATCH = 512
+"""Images at once, of `LARGEST_SIDE` pixels and below."""
+LARGEST_SIDE = 32
+
+
+def evaluation_batch(config: ViTConfig) -> int:
+    """How many images a model is shown at once: of large ones as many as have the pixels of 512 of 32x32.
+
+    What can be trained can so be validated: from 64 pixels on these are no more than the usual batch of 128.
+    """
+    return max(1, EVALUATION_BATCH * LARGEST_SIDE**2 // max(LARGEST_SIDE, config.img_size) ** 2)
 
 
 @torch.inference_mode()
@@ -27,7 +38,7 @@ def predict(
     """
     model.eval()
     logits = []
-    for batch in images.split(EVALUATION_BATCH):
+    for batch in images.split(evaluation_batch(model.config)):
         views = [normalise(batch), normalise(batch.flip(2))] if with_mirror else [normalise(batch)]
         with autocast(runtime.device, runtime.precision):
             logits.append(torch.stack([model(view).float() for view in views]).mean(dim=0))

@@ -9,13 +9,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.unit.vit.training.toy import CONFIG, CPU, EVERYTHING, MUON, NORMALISATION, RECIPES, RUNTIME, toy_split
+from tests.unit.vit.training.toy import (
+    CONFIG,
+    CPU,
+    EVERYTHING,
+    MUON,
+    NORMALISATION,
+    PLAIN,
+    RECIPES,
+    RUNTIME,
+    toy_split,
+)  # fmt: skip
+from vit.fused import fit as fit_module
 from vit.fused.fit import FusedFit, fusing_key
 from vit.model.config import ViTConfig
 from vit.training import whitening
 from vit.training.fit import Epoch, Fit, NonFiniteLossError
 from vit.training.recipes import Recipe
-from vit.training.runtime import Runtime
+from vit.training.runtime import Runtime, Split
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 
@@ -196,6 +207,24 @@ def test_trainings_that_start_alike_look_at_the_images_once(monkeypatch: pytest.
     monkeypatch.setattr(whitening, "whitening_filters", filters)
     fused([MUON, replace(MUON, learning_rate=1e-3), replace(MUON, patch_init="timm")])
     assert asked == [(CONFIG.patch_size, CONFIG.embed_dim)]
+
+
+@pytest.mark.parametrize(("img_size", "at_once"), [(8, 256), (64, 128), (128, 32)])
+def test_large_images_are_validated_a_few_at_once(img_size: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two models together look at 512 small images, and at no more of large ones than a training of one may."""
+    batches: list[int] = []
+
+    def forward(model: Any, layout: Any, weights: Tensor, images: Tensor, precision: str) -> Tensor:
+        batches.append(len(images))
+        return torch.zeros(len(weights), len(images), CONFIG.num_classes)
+
+    monkeypatch.setattr(fit_module, "forward", forward)
+    images = torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(300, img_size, img_size, 1)
+    validation = Split(images, torch.zeros(300, dtype=torch.int64))
+    config = replace(CONFIG, img_size=img_size, patch_size=img_size // 2)
+    fit = FusedFit(config, [PLAIN, PLAIN], RUNTIME, validation, validation, NORMALISATION, [0, 1])
+    assert [counts.total for counts in fit._validate()] == [300, 300]
+    assert max(batches) == at_once
 
 
 # --- compiled ---

@@ -99,6 +99,12 @@ def test_each_round_is_one_whole_step_of_the_real_training(epochs_run: list[tupl
         assert replace(fit.recipe, learning_rate=recipe.learning_rate) == recipe
 
 
+def test_large_images_are_validated_as_few_at_once_as_in_training(epochs_run: list[tuple[Fit, Epoch]]) -> None:
+    large = replace(SMALL, img_size=128, patch_size=64)
+    measure_step(large, Recipe(batch_size=40), Runtime(), train_images=40)
+    assert {(epoch.train.total, epoch.validation.total) for _, epoch in epochs_run} == {(40, 32)}
+
+
 def test_few_images_are_one_batch(epochs_run: list[tuple[Fit, Epoch]]) -> None:
     assert measure_step(SMALL, Recipe(batch_size=BATCH), Runtime(), train_images=20).batch_size == 20
     assert all(epoch.train.total == 20 for _, epoch in epochs_run)
