@@ -6,6 +6,7 @@ A stage's run is tagged with its fingerprint, and holds its identity and its out
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,13 +14,13 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.graph.reuse import Remembered, output_digest
 from pipeline.graph.stage import Identity, Stage
 from pipeline.tracking.events import RECORD_TAG
 from pipeline.tracking.pages import all_pages
+from pipeline.tracking.run_files import fetch_file
 
 STAGE_FILE = "stage.json"
 RUNS_A_PAGE = 10
@@ -70,11 +71,10 @@ class StageMemory:
 
     def _kept(self, run: Run) -> "_Kept | None":
         with tempfile.TemporaryDirectory() as scratch:
-            try:
-                path = self._client.download_artifacts(run.info.run_id, STAGE_FILE, scratch)
-                return TypeAdapter(_Kept).validate_json(Path(path).read_text())
-            except (OSError, MlflowException, ValueError):  # removed, cut short, or of another version
-                return None
+            path = fetch_file(self._client, Path(scratch), run.info.run_id, STAGE_FILE)
+            with suppress(ValueError):  # cut short, or of another version
+                return TypeAdapter(_Kept).validate_json(path.read_text()) if path is not None else None
+        return None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from pipeline.errors import GateRefusedError
-from pipeline.registry.model_files import missing_files
+from pipeline.registry.model_files import UnreachableFilesError, missing_files
 
 GATE_FOLDER = "gate"
 """Of a version's artifacts: the gate's verdicts, which come after the model's own files."""
@@ -35,9 +35,12 @@ def copy_model(client: MlflowClient, version: ModelVersion, into: Path) -> Model
     """Copies the files of a version into a new folder in `into`.
 
     Raises:
-        GateRefusedError: files are gone.
+        GateRefusedError: files are gone, or cannot be reached.
     """
-    missing = missing_files(client, str(version.source))
+    try:
+        missing = missing_files(client, str(version.source))
+    except UnreachableFilesError as error:
+        missing = str(error)
     if missing is not None:
         raise GateRefusedError(f"version {version.version} of {version.name} {missing} at {version.source}")
     folder = into / f"version-{version.version}"

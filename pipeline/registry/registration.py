@@ -9,6 +9,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from pipeline.registry.model_card import model_card
+from pipeline.registry.model_files import missing_files
 from pipeline.registry.passport import Passport
 from pipeline.registry.versions import CHALLENGER, CHAMPION, TestFigures, aliases_of, search_versions
 from vit.files.checkpoint import load_model
@@ -23,8 +24,8 @@ def register(
 ) -> int:
     """Logs the model to its run, registers it as a new version and makes it the challenger.
 
-    A command that died in between, or that is given again, registers nothing twice. A version that is already champion
-    does not become challenger, and a newer challenger is not replaced.
+    A command that died in between, or that is given again, registers nothing twice, unless the files are gone. A
+    version that is already champion does not become challenger, and a newer challenger is not replaced.
 
     Args:
         client: of `pipeline.tracking.server.open_client`, whose URI is MLflow's global one.
@@ -38,7 +39,7 @@ def register(
 
     Raises:
         CheckpointError: the weights cannot be read.
-        PipelineError: the ONNX file does not answer as the model does.
+        PipelineError: the ONNX file does not answer as the model does; or an earlier version's files cannot be reached.
     """
     name = passport.model_name
     version = _version_of(client, passport, with_onnx)
@@ -56,7 +57,8 @@ def _version_of(client: MlflowClient, passport: Passport, with_onnx: bool) -> Mo
     found = [version for version in search_versions(client, passport.model_name) if version.run_id == run_id]
     if with_onnx:
         found = [version for version in found if _EXPORT_TAG in version.tags]
-    return next((version for version in found if TestFigures.from_tags(version.tags) == measured), None)
+    same = (version for version in found if TestFigures.from_tags(version.tags) == measured)
+    return next((version for version in same if missing_files(client, str(version.source)) is None), None)
 
 
 def _new_version(

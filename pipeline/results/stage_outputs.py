@@ -47,3 +47,12 @@ class Evaluated:
     """By the run that trained the model."""
     test_set_reads: int
     """How often these test images have been read in this tracking store, this time included."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """The winner's version in the registry."""
+
+    version: int
+    run_id: str
+    """Of the training that was registered: once the model was deleted, another's version may have the same number."""

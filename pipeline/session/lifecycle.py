@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from mlflow.exceptions import MlflowException
+from requests import RequestException
 from rich.console import Console
 
 from pipeline.cluster.connection import connected
@@ -48,6 +49,11 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
         session = kind(config, console, dataset, folder)
         try:
             yield session
+        except (
+            MlflowException,
+            RequestException,
+        ) as error:  # of a question beside the tracker's queue
+            raise TrackingError(f"{session.tracker.uri} fails: {error}") from error
         finally:
             session.artifacts.close()
             with suppress(OSError):  # or the next command would go on in a folder where nothing was begun
@@ -84,8 +90,6 @@ def running_command(session: Session[Any], dashboard: bool = False) -> Iterator[
                 if not isinstance(error, UsageError):  # the same command would be refused again
                     session.say(f"to go on: {session.command_line}")
                 session.console.quiet = True  # stages that are still on their way out have nothing to add
-                if isinstance(error, MlflowException):  # of a question that did not go through the tracker's queue
-                    raise TrackingError(f"{session.tracker.uri} fails: {error}") from error
                 raise
             finally:
                 with suppress(OSError):  # what stays, `pipeline.doctor` finds

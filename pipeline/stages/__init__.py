@@ -13,16 +13,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from mlflow.exceptions import MlflowException
-
 from pipeline.graph.code_digest import code_digests
 from pipeline.graph.graph import Graph
 from pipeline.graph.stage import PlainValue, Stage
-from pipeline.registry.model_files import missing_files
+from pipeline.registry.model_files import lost_version
 from pipeline.results.audit_verdict import AuditVerdict
 from pipeline.results.confirmation import ConfirmedModel
 from pipeline.results.leaderboard import choose_finalists
-from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Searched
+from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Registered, Searched
 from pipeline.session.sweep_session import SweepSession
 from pipeline.stages.audit import audit_stops
 from pipeline.stages.baseline import train_baseline
@@ -63,7 +61,7 @@ def sweep_graph(session: SweepSession) -> Graph:
             {"test images": data.test_digest, "test-time augmentation": config.tta},
         ),
         _stage(
-            session, "register", ("confirm", "evaluate"), register_winner, int,
+            session, "register", ("confirm", "evaluate"), register_winner, Registered,
             {"model": session.model_name, "export": config.export}, _lost_version,
         ),
         *audits,
@@ -113,10 +111,5 @@ def _lost_models(session: SweepSession, confirmed: Confirmed) -> str | None:
     return first_lost_weights(session.tracker.client, runs)
 
 
-def _lost_version(session: SweepSession, version: int) -> str | None:
-    client = session.tracker.client
-    try:
-        source = client.get_model_version(session.model_name, str(version)).source
-    except MlflowException:
-        return f"version {version} of {session.model_name}"
-    return f"what version {version} of {session.model_name} consists of" if missing_files(client, str(source)) else None
+def _lost_version(session: SweepSession, registered: Registered) -> str | None:
+    return lost_version(session.tracker.client, session.model_name, registered.version, registered.run_id)

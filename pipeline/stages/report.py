@@ -6,7 +6,7 @@ from pipeline.report.recording import record_summary
 from pipeline.report.summary import summarise
 from pipeline.results.audit_verdict import AuditVerdict
 from pipeline.results.confirmation import winner_of
-from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Searched
+from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Registered, Searched
 from pipeline.session.sweep_session import SweepSession
 
 
@@ -16,12 +16,12 @@ def write_report(
     search: Searched,
     confirm: Confirmed,
     evaluate: Evaluated,
-    register: int,
+    register: Registered,
     audit: AuditVerdict | None = None,
 ) -> dict[str, Any]:
     """Records the summary; gives it as plain values."""
     session.artifacts.finish()
-    summary = summarise(session, search, confirm, evaluate, register, audit)
+    summary = summarise(session, search, confirm, evaluate, register.version, audit)
     summary["dataset"]["test_images_also_in_train"] = prepare.duplicates
     summary["dataset"]["validation_images_also_in_train"] = prepare.validation_duplicates
     record_summary(session, summary, winner_of(confirm.models))

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import PipelineError
+from pipeline.tracking.run_files import none_where_gone
 from pipeline.trials.folder import trial_folder
 from vit.files.storage import CONCURRENT_READS, CONFIG_FILE, WEIGHTS_FILE, Folder
 
@@ -81,12 +82,14 @@ def first_lost_weights(client: MlflowClient, run_ids: Iterable[str]) -> str | No
 
 
 def lost_weights(client: MlflowClient, run_id: str) -> str | None:
-    """Says what is gone: the run, or of its weights; None where all is there."""
-    try:
-        if client.get_run(run_id).info.lifecycle_stage == "deleted":
-            return f"run {run_id[:8]}"
-        present = {file.path for file in client.list_artifacts(run_id, ARTIFACTS)}
-    except MlflowException:
-        return f"run {run_id[:8]}"
-    needed = [f"{ARTIFACTS}/{name}" for name in (WEIGHTS_FILE, CONFIG_FILE)]
-    return next((f"{name} of run {run_id[:8]}" for name in needed if name not in present), None)
+    """Says what is gone: the run, or of its weights; None where all is there.
+
+    Raises:
+        MlflowException: the store does not answer, so nobody knows.
+    """
+    with none_where_gone():
+        if client.get_run(run_id).info.lifecycle_stage != "deleted":
+            present = {file.path for file in client.list_artifacts(run_id, ARTIFACTS)}
+            needed = [f"{ARTIFACTS}/{name}" for name in (WEIGHTS_FILE, CONFIG_FILE)]
+            return next((f"{name} of run {run_id[:8]}" for name in needed if name not in present), None)
+    return f"run {run_id[:8]}"

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from mlflow import MlflowClient
 from pipeline.errors import UsageError
 from pipeline.registry import versions as registry
 from pipeline.registry.model_card import EXAMPLE_REQUEST, model_card
+from pipeline.registry.model_files import lost_version
 from pipeline.registry.passport import read_passport
 from pipeline.registry.registration import register
 from pipeline.tracking.server import open_client
@@ -281,12 +283,29 @@ def test_what_is_registered_again_pushes_nobody_aside(
     """A stage of an older sweep may run again, when its version is the champion or a newer one the challenger."""
     name, weights, measured = f"vit-{alias}", Folder(str(tmp_path)), MEASURED
     client, run_id = registered.client, registered.run_id
+    source = str(client.get_model_version(NAME, str(registered.version)).source)
     client.create_registered_model(name)
     for _ in range(2):
         tags = {**measured.to_tags(), "pipeline.run_id": run_id}
-        client.create_model_version(name, source="file:///nowhere", run_id=run_id, tags=tags)
+        client.create_model_version(name, source=source, run_id=run_id, tags=tags)
         measured = replace(measured, test_correct=8)
     client.set_registered_model_alias(name, alias, "1" if alias == "champion" else "2")
     assert register(client, passport(name, run_id), weights, registered.images[:2]) == 1
     aliases = client.get_registered_model(name).aliases
     assert {each: int(version) for each, version in aliases.items()} == left
+
+
+def test_a_version_whose_files_are_gone_is_registered_anew(tmp_path: Path, registered: Registered) -> None:
+    name, weights = "vit-lost", Folder(str(tmp_path / "weights"))
+    client, run_id = registered.client, registered.run_id
+    _trained(weights)
+    assert register(client, passport(name, run_id), weights, registered.images[:2]) == 1
+    assert lost_version(client, name, 1, run_id) is None
+    assert lost_version(client, name, 1, "another run") == "version 1 of vit-lost"
+    files = client.get_logged_model(str(client.get_model_version(name, "1").source).removeprefix("models:/"))
+    shutil.rmtree(files.artifact_location.removeprefix("file://"))
+    assert lost_version(client, name, 1, run_id) == "what version 1 of vit-lost consists of"
+    assert register(client, passport(name, run_id), weights, registered.images[:2]) == 2
+    assert lost_version(client, name, 2, run_id) is None
+    client.delete_registered_model(name)
+    assert lost_version(client, name, 2, run_id) == "version 2 of vit-lost"

@@ -7,6 +7,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from pipeline.diagnosis.versions import check_versions
 from tests.unit.pipeline.diagnosis.command_store import experiment_of
@@ -50,11 +51,33 @@ def test_versions_without_their_files_are_reported(client: MlflowClient, tmp_pat
     ]
 
 
+def test_versions_of_another_machine_are_left_alone(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that this machine does not have, or a bucket that does not answer, says nothing about the files."""
+    _, source = register(client, tmp_path / "model", "model")
+    client.set_registered_model_alias("vit-x", "champion", "1")
+    said = f"version: vit-x version 1 [champion] has files that cannot be checked from this machine: at {source} they "
+    (tmp_path / "artifacts").rename(tmp_path / "elsewhere")
+    (finding,) = check_versions(client)
+    assert finding.line == f"{said}are in a folder that this machine does not have: left alone"
+    assert finding.state == "information"
+    (tmp_path / "elsewhere").rename(tmp_path / "artifacts")
+
+    def no_answer(self: object, path: object) -> None:
+        raise OSError("the bucket\ndoes not answer")
+
+    monkeypatch.setattr(LocalArtifactRepository, "list_artifacts", no_answer)
+    (finding,) = check_versions(client)
+    assert finding.line == f"{said}cannot be listed (the bucket does not answer): left alone"
+    assert finding.state == "information"
+
+
 def test_a_version_whose_model_mlflow_has_lost_is_reported(client: MlflowClient, tmp_path: Path) -> None:
     _, source = register(client, tmp_path / "model", "model")
     client.delete_logged_model(source.removeprefix("models:/"))
     client.create_registered_model("another")
     client.create_model_version("another", "runs:/gone/model")
     (finding,) = check_versions(client)
-    assert finding.line.startswith("version: vit-x version 1 cannot be listed (")
+    assert finding.line.startswith("version: vit-x version 1 is nowhere in MLflow (")
     assert finding.details == {"name": "vit-x", "version": 1, "aliases": [], "source": source}

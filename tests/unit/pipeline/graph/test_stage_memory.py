@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from pipeline.graph.graph import Graph
 from pipeline.graph.reuse import Remembered
@@ -18,7 +20,7 @@ from pipeline.graph.stage import Identity, Stage
 from pipeline.graph.stage_memory import STAGE_FILE, StageMemory, write_stage
 from pipeline.results.audit_verdict import AuditedTrial, AuditVerdict, RungVerdict
 from pipeline.results.confirmation import ConfirmedModel, FullLengthRun, TestScore
-from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Searched
+from pipeline.results.stage_outputs import Confirmed, Evaluated, Prepared, Registered, Searched
 from pipeline.tracking.events import Status
 from pipeline.tracking.tracker import Tracker
 from pipeline.trials.records import BestEpoch, TrialResult
@@ -196,6 +198,19 @@ def test_a_file_of_another_shape_is_a_miss(tracker: Tracker, content: str) -> No
     assert memory(tracker).latest(STAGE) is None
 
 
+def test_a_store_in_trouble_is_no_miss(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else all would run anew, because a server was away for a minute."""
+    keep(tracker)
+
+    def in_trouble(*arguments: object) -> None:
+        raise MlflowException("try later", error_code=TEMPORARILY_UNAVAILABLE)
+
+    for method in ("list_artifacts", "download_artifacts"):
+        with monkeypatch.context() as patch, pytest.raises(MlflowException, match="try later"):
+            patch.setattr(MlflowClient, method, in_trouble)
+            found(tracker)
+
+
 def test_an_output_of_another_shape_is_a_miss(tracker: Tracker) -> None:
     file = stage_file(tracker, keep(tracker))
     kept = json.loads(file.read_text())
@@ -236,7 +251,7 @@ AUDIT = AuditVerdict(
         (Confirmed(MODELS), Confirmed),
         (Evaluated(SCORES, test_set_reads=5), Evaluated),
         (AUDIT, AuditVerdict),
-        (17, int),
+        (Registered(17, "c3"), Registered),
         ({"figures": [1, 0.5, None, {"a": "b"}]}, dict),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from mlflow.exceptions import MlflowException
+from requests import HTTPError
 from rich.console import Console
 
 from pipeline.config import SweepConfig
@@ -26,8 +27,6 @@ from vit.files.storage import Folder
 
 class Runs:
     """In the tracker's place."""
-
-    uri = "http://there"
 
     def __init__(self) -> None:
         self.ends: list[tuple[str, dict[str, str]]] = []
@@ -52,11 +51,18 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     )  # fmt: skip
 
 
-def test_what_mlflow_says_of_its_server_becomes_one_line(session: Any) -> None:
-    message = r"^http://there fails: the server is away$"
-    with pytest.raises(PipelineError, match=message) as failed, running_command(session):
-        raise MlflowException("the server is away")
+@pytest.mark.parametrize("error", [MlflowException("the server is away"), HTTPError("the server is away")])
+def test_what_mlflow_says_of_its_server_becomes_one_line(tmp_path: Path, error: Exception) -> None:
+    """Whether the server fails while a command plans, or later."""
+    with pytest.raises(PipelineError) as failed, open_bare(tmp_path):
+        raise error
+    assert str(failed.value) == f"sqlite:///{tmp_path}/mlflow.db fails: the server is away"
     assert failed.value.status == 1
+
+
+def test_an_error_is_told_by_the_run_and_the_command_to_go_on_by_the_terminal(session: Any) -> None:
+    with pytest.raises(MlflowException), running_command(session):
+        raise MlflowException("the server is away")
     assert session.said == ["to go on: python -m pipeline.sweep"]
     ((status, tags),) = session.tracker.ends
     assert (status, tags["pipeline.error"]) == ("FAILED", "MlflowException: the server is away")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from pipeline.errors import PipelineError
 from pipeline.tracking.weights import ARTIFACTS, find_weights, first_lost_weights, weights_digest
@@ -122,6 +124,21 @@ def test_a_deleted_run_is_named(client: MlflowClient) -> None:
 
 def test_a_run_that_never_was_is_named(client: MlflowClient) -> None:
     assert first_lost_weights(client, ["0123456789abcdef" * 2]) == "run 01234567"
+
+
+@pytest.mark.parametrize("method", ["get_run", "list_artifacts"])
+def test_what_a_server_in_trouble_says_is_no_loss(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Else all would be trained anew, because a server was away for a minute."""
+
+    def in_trouble(*arguments: object) -> None:
+        raise MlflowException("try later", error_code=TEMPORARILY_UNAVAILABLE)
+
+    whole = start_run(client, *NAMES)
+    monkeypatch.setattr(client, method, in_trouble)
+    with pytest.raises(MlflowException, match="try later"):
+        first_lost_weights(client, [whole])
 
 
 def test_the_first_of_many_lost_ones_is_named(client: MlflowClient) -> None:
