@@ -23,6 +23,8 @@ def roll_back(
 ) -> LedgerEntry:
     """Gives the alias champion back, to the champion before or to the version `to`; a second time undoes the first.
 
+    There may be no champion: MLflow takes the alias away with a version that is deleted.
+
     Only a version that has been champion will do: any other has to pass the gate. Its files must be those with which it
     became champion, by the digest in the ledger; those of a champion from before the ledger must at least be there.
 
@@ -41,8 +43,8 @@ def roll_back(
     target = _target(client, model_name, champion, aliases.get(PREVIOUS), to)
     _refuse_never_champion(client, target, ledger)
     files = _checked_files(client, target, ledger)
-    why = reason or f"rolled back from version {champion}"
-    decision = new_decision("rollback", target, champion, why, files)
+    left = "rolled back: there was no champion" if champion is None else f"rolled back from version {champion}"
+    decision = new_decision("rollback", target, champion, reason or left, files)
     entry = store.append(decision, ledger)
     carry_out(client, store, entry)
     return entry
@@ -52,8 +54,11 @@ def _target(
     client: MlflowClient, model_name: str, champion: int | None, previous: int | None, to: int | None
 ) -> ModelVersion:
     version = previous if to is None else to
-    if to is None and (champion is None or version is None or version == champion):
-        raise UsageError(f"--rollback: {model_name} had no champion before the present one, so there is no way back")
+    if to is None and version in (None, champion):
+        raise UsageError(
+            f"--rollback: {model_name} has no other version as previous, so there is no way back unless --to names one"
+            " that was champion"
+        )
     if version == champion:
         raise UsageError(f"--to is {version}, but that is the champion already")
     try:

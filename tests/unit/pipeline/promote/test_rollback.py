@@ -74,6 +74,17 @@ def test_there_must_be_a_way_back(versions: Versions, fair: Path, tmp_path: Path
         back(versions)
 
 
+def test_back_where_the_champion_was_deleted_with_its_alias(three: Versions) -> None:
+    three.client.delete_model_version(three.name, "3")
+    assert three.aliases() == {"previous": 2}
+    decision = back(three)
+    assert (decision.from_version, decision.to_version) == (None, 2)
+    assert decision.why == "rolled back: there was no champion"
+    assert three.aliases()["champion"] == 2
+    with pytest.raises(UsageError, match="no way back"):
+        back(three)
+
+
 @pytest.mark.parametrize("lost", ["MLmodel", "data/model.pt2", "."])
 def test_not_to_one_whose_files_are_gone(three: Versions, lost: str) -> None:
     path = three.files_of(2) / lost
