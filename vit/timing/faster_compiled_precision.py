@@ -23,8 +23,9 @@ def faster_compiled_precision(config: ViTConfig, batch_size: int, device: torch.
             precision: measure_step(config, recipe, Runtime(device, precision, compile=True), batch_size).step_seconds
             for precision in PRECISIONS
         }
+        return "bf16" if seconds["fp32"] > WORTHWHILE_SPEEDUP * seconds["bf16"] else "fp32"
     except torch.OutOfMemoryError:
         if batch_size == 1:
             raise
-        return faster_compiled_precision(config, batch_size // 2, device)
-    return "bf16" if seconds["fp32"] > WORTHWHILE_SPEEDUP * seconds["bf16"] else "fp32"
+    # Only here: the error holds the memory of the steps that it ended.
+    return faster_compiled_precision(config, batch_size // 2, device)
