@@ -53,8 +53,10 @@ class SweepEstimate:
     """What a sweep is expected to take."""
 
     stages: dict[str, TimeEstimate]
-    """In their order. `start` is the command's own; `search` has the baseline's trainings beside it."""
+    """In their order. `start` is the command's own; `search` has the baseline's trainings beside it, if it does."""
     search: SearchEstimate
+    baseline: TimeEstimate
+    """Its trainings alone, where no search runs beside them."""
 
     @property
     def total(self) -> TimeEstimate:
@@ -66,17 +68,18 @@ def sweep_estimate(calibration: Calibration, plan: SweepPlan) -> SweepEstimate:
     start = calibration.start_seconds
     search = search_estimate(calibration, plan)
     baseline = _baseline_seconds(calibration, plan)
+    beside = baseline if plan.held else 0.0
     stages = {
         "start": _certain(start * COMMAND_STARTS),
         "prepare": _certain(start * PREPARE_STARTS),
-        "search": TimeEstimate(max(search.expected_seconds, baseline), max(search.worst_seconds, baseline)),
+        "search": TimeEstimate(max(search.expected_seconds, beside), max(search.worst_seconds, beside)),
         "confirm": _confirm(calibration, plan),
         "evaluate": _evaluate(calibration, plan),
         "register": _certain(start * REGISTER_STARTS),
         **({"audit": _audit(calibration, plan)} if plan.num_audited else {}),
         "report": _certain(start * REPORT_STARTS),
     }
-    return SweepEstimate(stages, search)
+    return SweepEstimate(stages, search, _certain(baseline))
 
 
 def _certain(seconds: float) -> TimeEstimate:

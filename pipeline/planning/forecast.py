@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipeline.cluster.connection import connected
@@ -68,10 +68,17 @@ def forecast_sweep(session: SweepSession, planned: GraphPlan) -> Forecast:
     """Measures, on the Ray on which the trials would run, what is left of a sweep."""
     with connected(session.config.address):
         plan, calibration = sweep_plan(session), calibrate(session)
+    if not {"search", "baseline"} <= planned.running:
+        plan = replace(plan, held=0)
     estimate = sweep_estimate(calibration, plan)
-    running = {"start", *(name for name, decision in planned.decisions.items() if decision.reused is None)}
-    spans = {name: span for name, span in estimate.stages.items() if name in running}
-    return Forecast(plan, estimate, spans, calibration.fusing_gains)
+    return Forecast(plan, estimate, _spans(estimate, planned), calibration.fusing_gains)
+
+
+def _spans(estimate: SweepEstimate, planned: GraphPlan) -> dict[str, TimeEstimate]:
+    """Of the command itself and of the stages that run; that of the search has the baseline beside it."""
+    running = ["start", *(name for name in planned.decisions if name in planned.running)]
+    known = estimate.stages if "search" in running else {**estimate.stages, "baseline": estimate.baseline}
+    return {name: known[name] for name in running if name in known}
 
 
 def forecast_lines(session: SweepSession, planned: GraphPlan, forecast: Forecast | None) -> list[str]:
@@ -129,7 +136,7 @@ def forecast_values(planned: GraphPlan, forecast: Forecast | None) -> dict[str, 
     return {
         "stages": stages,
         "search": asdict(forecast.estimate.search),
-        "seconds": {name: asdict(span) for name, span in forecast.estimate.stages.items()},
+        "seconds": {name: asdict(span) for name, span in {**forecast.estimate.stages, **forecast.spans}.items()},
         "total_seconds": forecast.total.expected,
         "worst_seconds": forecast.total.worst,
         "disk_bytes": disk_bytes(forecast.plan),

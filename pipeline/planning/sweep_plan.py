@@ -27,8 +27,8 @@ class SweepPlan:
     workers: int = 1
     """Of each training."""
     held: int = 1
-    """Slots that the baseline takes from the search until it is over; several where trials share GPUs, and then no
-    trial begins before it has them."""
+    """Slots that the baseline takes from the search until it is over; 0 where it does not train beside it. Several
+    where trials share GPUs, and then no trial begins before it has them."""
     audited: int = 0
     """Trials that ASHA stopped and that are trained to their full length, where it stops so many."""
     fused: tuple[tuple[int, ...], ...] = ()

@@ -92,6 +92,13 @@ def test_a_baseline_that_outlasts_the_search_decides(plain: None) -> None:
     assert result.stages["search"].expected == result.stages["search"].worst == pytest.approx(baseline)
 
 
+def test_where_the_baseline_does_not_run_the_search_has_all_slots_at_once(plain: None) -> None:
+    """Trial 0 from 2 to 200 and trial 3 from there to 299; trial 1 from 2 to 101 and trial 2 from there to 497."""
+    result = sweep_estimate(CALIBRATION, replace(PLAN, held=0, seeds=5))
+    assert result.stages["search"].worst == pytest.approx(497)
+    assert result.baseline.expected == pytest.approx(6 + 5 * 9 * 22)
+
+
 def test_on_one_place_the_search_waits_for_the_baseline(plain: None) -> None:
     result = sweep_estimate(CALIBRATION, replace(PLAN, concurrent=1))
     assert result.stages["search"].expected == pytest.approx(204 + 2 + 9 * (22 + 11 + 44 + 11))

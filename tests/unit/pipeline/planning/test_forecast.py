@@ -1,17 +1,25 @@
 """What a plan is made from: a real session, its cluster given by hand."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import pytest
 from rich.console import Console
 
 from pipeline.cluster.allotment import Allotment
 from pipeline.config import SweepConfig
-from pipeline.planning.forecast import sweep_plan
+from pipeline.graph.graph import Graph
+from pipeline.graph.plan import GraphPlan
+from pipeline.graph.reuse import Remembered, ReuseDecision
+from pipeline.graph.stage import Identity
+from pipeline.planning import forecast as forecasting
+from pipeline.planning.cost import Calibration, TimedModel
+from pipeline.planning.forecast import Forecast, forecast_sweep, forecast_values, sweep_plan
 from pipeline.session import sweep_session
 from pipeline.session.lifecycle import open_session
 from pipeline.session.sweep_session import SweepSession
 from vit.data.dataset import DataConfig
+from vit.timing.step_times import StepTimes
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +53,48 @@ def test_a_plan_has_the_slots_that_the_stages_will_have(
     assert (plan.concurrent, plan.final_concurrent) == (concurrent, final_concurrent)
     session.hold_slots_for_baseline()
     assert plan.held == session.slots_held
+
+
+STAGES = ["prepare", "search", "baseline", "confirm", "evaluate", "register", "report"]
+
+
+def planned(*running: str) -> GraphPlan:
+    """All others have finished before."""
+    found = Remembered("run", 0.0, Identity({}, {}, {}), None)
+    return GraphPlan(Graph([]), {stage: ReuseDecision("", None if stage in running else found) for stage in STAGES})
+
+
+@pytest.fixture
+def forecast(session: SweepSession, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Forecast]:
+    """What the sweep would take where only some stages run: a step of any model takes a second, on two slots."""
+    measured = TimedModel(session.specs[0].model, StepTimes(1.0, 50, 0.01))
+    monkeypatch.setattr(forecasting, "connected", lambda address: nullcontext())
+    monkeypatch.setattr(forecasting, "calibrate", lambda session: Calibration((measured,), 2.0, "fp32"))
+    session._allotment = Allotment(1, 0.0, concurrent=2)
+    return lambda *running: forecast_sweep(session, planned(*running))
+
+
+def test_the_stages_that_run_have_their_times_and_the_search_that_of_the_baseline(
+    forecast: Callable[..., Forecast],
+) -> None:
+    assert list(forecast(*STAGES).spans) == ["start", "prepare", "search", "confirm", "evaluate", "register", "report"]
+    assert list(forecast("register", "report").spans) == ["start", "register", "report"]
+
+
+def test_a_baseline_without_a_search_has_a_time_of_its_own(forecast: Callable[..., Forecast]) -> None:
+    """`--seeds 3` after a sweep that has finished."""
+    running = ("baseline", "confirm", "evaluate", "register", "report")
+    later, without = forecast(*running), forecast(*running[1:])
+    assert list(later.spans) == ["start", *running]
+    alone = later.estimate.baseline.expected
+    assert later.total.expected == pytest.approx(without.total.expected + alone)
+    assert forecast_values(planned(*running), later)["seconds"]["baseline"] == {"expected": alone, "worst": alone}
+
+
+def test_a_search_without_the_baseline_has_all_slots(forecast: Callable[..., Forecast]) -> None:
+    """`--trials 48` after a sweep of 32 that has finished."""
+    assert forecast("search", "confirm").plan.held == 0
+    assert forecast("search", "baseline").plan.held == 1
 
 
 def test_a_plan_has_the_workers_of_a_trial(session: SweepSession) -> None:
