@@ -137,6 +137,7 @@ class FusedFit:
         The time is divided evenly among them. One that diverged has its error in the place of its epoch; the others do
         not notice, and whoever calls keeps them without it.
         """
+        self._model.train()  # first: what is compiled while it still validates would be compiled again within the epoch
         step, compile_seconds = self._prepared_step()
         started = time.perf_counter()
         train = self._train_epoch(step)
@@ -175,7 +176,6 @@ class FusedFit:
         return self._compiled, self._compiled.seconds
 
     def _train_epoch(self, step: Step) -> list[Counts]:
-        self._model.train()
         drawn = [chance.epoch(self.epochs_done) for chance in self._chances]
         torch.manual_seed(drawn[0].dropout_seed)  # read by one that goes alone
         self._epoch.begin(drawn)

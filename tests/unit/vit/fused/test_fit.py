@@ -230,6 +230,16 @@ def test_large_images_are_validated_a_few_at_once(img_size: int, at_once: int, m
 # --- compiled ---
 
 
+def test_what_is_compiled_after_some_left_is_what_the_epoch_runs(compiled_graphs: list[torch.fx.GraphModule]) -> None:
+    together = fused([PLAIN] * 3, replace(CONFIG, depth=1), runtime=Runtime(CPU, compile=True))
+    epochs(together)
+    together.keep([0, 1])
+    compiled_graphs.clear()
+    first, _ = epochs(together)
+    assert first.compile_seconds > 0
+    assert len(compiled_graphs) == 1
+
+
 @pytest.mark.slow
 @needs_compiler
 def test_the_compiled_step_learns_what_the_plain_loop_learns() -> None:
