@@ -107,6 +107,8 @@ def _epoch_in_search(calibration: Calibration, plan: SweepPlan, spec: TrialSpec)
 
     The fewer are left of them, the less they gain; that is not reckoned with.
     """
+    if spec.index in plan.ended:
+        return 0.0
     return _saved_epoch_seconds(calibration, plan, spec) / calibration.fusing_gains.get(spec.index, 1.0)
 
 

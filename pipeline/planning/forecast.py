@@ -14,9 +14,12 @@ from pipeline.planning.footprint import disk_bytes, mlflow_rows
 from pipeline.planning.sweep_plan import SweepPlan
 from pipeline.planning.timing import calibrate
 from pipeline.search.fused_groups import in_parts
+from pipeline.session.folder import AUDIT_FOLDER, FINALISTS_FOLDER
 from pipeline.session.fusing import fusing_of, groups_of
 from pipeline.session.sweep_session import SweepSession
 from pipeline.terminal.durations import duration_text
+from pipeline.trials.ledger import Ledger
+from vit.files.storage import Folder
 
 MEGABYTE = 10**6
 
@@ -70,8 +73,15 @@ def forecast_sweep(session: SweepSession, planned: GraphPlan) -> Forecast:
         plan, calibration = sweep_plan(session), calibrate(session)
     if not {"search", "baseline"} <= planned.running:
         plan = replace(plan, held=0)
+    if "search" in planned.running:
+        plan = replace(plan, ended=_ended_trials(session))
     estimate = sweep_estimate(calibration, plan)
     return Forecast(plan, estimate, _spans(estimate, planned), calibration.fusing_gains)
+
+
+def _ended_trials(session: SweepSession) -> frozenset[int]:
+    """Those of the search that its next command does not run again, as `search.tuner` reads them."""
+    return frozenset(Ledger(session.trials_folder, session.specs, fixed=session.config.search == "random").ended)
 
 
 def _spans(estimate: SweepEstimate, planned: GraphPlan) -> dict[str, TimeEstimate]:
@@ -104,6 +114,7 @@ def forecast_lines(session: SweepSession, planned: GraphPlan, forecast: Forecast
         f"time: about {_to_the_second(total.expected)}, {_to_the_second(total.worst)} if nothing is stopped ({times})",
         f"at once: {allotment.concurrent} trials, each {workers}{each}, {session.precision}",
         *_fused_lines(session, forecast.fusing_gains),
+        *_lines_of_what_is_done(session, planned, plan),
         f"disk: at most {disk_bytes(plan) / MEGABYTE:,.0f} MB for weights and states",
         f"MLflow: about {rows:,.0f} rows",
     ]
@@ -117,6 +128,18 @@ def _fused_lines(session: SweepSession, gains: Mapping[int, float]) -> list[str]
         gain = gains.get(group[0].index)
         how = f"trained as one, {gain:.1f} times as fast" if gain else "not trained as one, which is hardly faster here"
         lines.append(f"{how}: trials {trials}")
+    return lines
+
+
+def _lines_of_what_is_done(session: SweepSession, planned: GraphPlan, plan: SweepPlan) -> list[str]:
+    """What earlier commands have trained of the stages that run, and whether the time is without it."""
+    lines, folder = [], Folder(session.folder)
+    if plan.ended:
+        trials = f"{len(plan.ended)} of the {len(plan.specs)} trials"
+        lines.append(f"ended before: {trials}, which the time is without; all else counts them")
+    at_full_length = planned.running & {"baseline", "confirm", "audit"}
+    if at_full_length and any(folder.exists(name) for name in (FINALISTS_FOLDER, AUDIT_FOLDER)):
+        lines.append("not taken off: what is trained already of baseline, finalists and audit")
     return lines
 
 

@@ -37,14 +37,15 @@ class Slots:
     free_at: tuple[float, ...]
     """When each slot takes its first trial, in seconds from the start."""
     trial_seconds: float
-    """What a slot spends on a trial besides its epochs."""
+    """What a slot spends on a trial besides its epochs, if it runs any."""
 
 
 def simulate_search(epoch_seconds: Sequence[float], rungs: Rungs, slots: Slots) -> SearchEstimate:
     """Plays a search through, many times; the same question always gets the same answer.
 
     Args:
-        epoch_seconds: of each trial, by index; the first is the published configuration, which is never stopped.
+        epoch_seconds: of each trial, by index; the first is the published configuration, which is never stopped. 0 of
+            one that has ended before: the others are still held against it.
         rungs: ASHA's ladder.
         slots: where the trials run; they are handed out in their order as slots become free.
     """
@@ -106,7 +107,7 @@ def _play(epoch_seconds: Sequence[float], stops: Sequence[int], slots: Slots, go
     while True:
         # A slot takes its next trial before anything later happens.
         while free and (not arrivals or free[0] <= arrivals[0][0]) and (trial := next(waiting, None)) is not None:
-            start = heapq.heappop(free) + slots.trial_seconds
+            start = heapq.heappop(free) + (slots.trial_seconds if epoch_seconds[trial] else 0.0)
             heapq.heappush(arrivals, (start + stops[0] * epoch_seconds[trial], trial, 0))
         if not arrivals:
             return _Outcome(reached, ended)

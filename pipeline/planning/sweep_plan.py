@@ -33,6 +33,8 @@ class SweepPlan:
     """Trials that ASHA stopped and that are trained to their full length, where it stops so many."""
     fused: tuple[tuple[int, ...], ...] = ()
     """Trials, by index, that may be trained as one."""
+    ended: frozenset[int] = frozenset()
+    """Trials, by index, that have ended in an earlier command and take no time any more."""
 
     @property
     def num_finalists(self) -> int:

@@ -99,6 +99,13 @@ def test_where_the_baseline_does_not_run_the_search_has_all_slots_at_once(plain:
     assert result.baseline.expected == pytest.approx(6 + 5 * 9 * 22)
 
 
+def test_trials_that_have_ended_before_take_none_of_the_search(plain: None) -> None:
+    """Trial 3 runs from 2 to 101, on the slot that the baseline does not have."""
+    ended = sweep_estimate(CALIBRATION, replace(PLAN, ended=frozenset({0, 1, 2})))
+    assert ended.search.worst_seconds == ended.search.expected_seconds == pytest.approx(101)
+    assert ended.stages["confirm"] == sweep_estimate(CALIBRATION, PLAN).stages["confirm"]
+
+
 def test_on_one_place_the_search_waits_for_the_baseline(plain: None) -> None:
     result = sweep_estimate(CALIBRATION, replace(PLAN, concurrent=1))
     assert result.stages["search"].expected == pytest.approx(204 + 2 + 9 * (22 + 11 + 44 + 11))

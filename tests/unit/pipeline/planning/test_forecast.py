@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -14,11 +15,15 @@ from pipeline.graph.reuse import Remembered, ReuseDecision
 from pipeline.graph.stage import Identity
 from pipeline.planning import forecast as forecasting
 from pipeline.planning.cost import Calibration, TimedModel
-from pipeline.planning.forecast import Forecast, forecast_sweep, forecast_values, sweep_plan
+from pipeline.planning.estimate import sweep_estimate
+from pipeline.planning.forecast import Forecast, forecast_lines, forecast_sweep, forecast_values, sweep_plan
 from pipeline.session import sweep_session
+from pipeline.session.folder import FINALISTS_FOLDER, TRIALS_FOLDER
 from pipeline.session.lifecycle import open_session
 from pipeline.session.sweep_session import SweepSession
+from pipeline.trials.folder import TrialLedger, trial_folder
 from vit.data.dataset import DataConfig
+from vit.files.storage import Folder
 from vit.timing.step_times import StepTimes
 
 
@@ -64,13 +69,17 @@ def planned(*running: str) -> GraphPlan:
     return GraphPlan(Graph([]), {stage: ReuseDecision("", None if stage in running else found) for stage in STAGES})
 
 
+def calibration_of(session: SweepSession) -> Calibration:
+    """A step of the published configuration takes a second."""
+    return Calibration((TimedModel(session.specs[0].model, StepTimes(1.0, 50, 0.01)),), 2.0, "fp32")
+
+
 @pytest.fixture
 def forecast(session: SweepSession, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Forecast]:
-    """What the sweep would take where only some stages run: a step of any model takes a second, on two slots."""
-    measured = TimedModel(session.specs[0].model, StepTimes(1.0, 50, 0.01))
+    """What the sweep would take, on two slots, where only some stages run."""
     monkeypatch.setattr(forecasting, "connected", lambda address: nullcontext())
-    monkeypatch.setattr(forecasting, "calibrate", lambda session: Calibration((measured,), 2.0, "fp32"))
-    session._allotment = Allotment(1, 0.0, concurrent=2)
+    monkeypatch.setattr(forecasting, "calibrate", calibration_of)
+    session._allotment, session._precision = Allotment(1, 0.0, concurrent=2), "fp32"
     return lambda *running: forecast_sweep(session, planned(*running))
 
 
@@ -95,6 +104,52 @@ def test_a_search_without_the_baseline_has_all_slots(forecast: Callable[..., For
     """`--trials 48` after a sweep of 32 that has finished."""
     assert forecast("search", "confirm").plan.held == 0
     assert forecast("search", "baseline").plan.held == 1
+
+
+def lines(session: SweepSession, forecast: Forecast, *running: str) -> list[str]:
+    return forecast_lines(session, planned(*running), forecast)
+
+
+@pytest.fixture
+def left_behind(session: SweepSession) -> Iterator[None]:
+    """By a command that ended with two of five trials over, a third under way, and a training of the baseline."""
+    for index, outcome in ((0, "finished"), (1, None), (3, "asha")):
+        TrialLedger(session.specs[index].to_dict(), outcome=outcome).write(trial_folder(session.trials_folder, index))
+    finalist = f"{session.folder}/{FINALISTS_FOLDER}/0"
+    TrialLedger(session.specs[0].to_dict(), outcome="finished").write(trial_folder(finalist, 0))
+    yield
+    for name in (TRIALS_FOLDER, FINALISTS_FOLDER):
+        Folder(session.folder).remove_folder(name)
+
+
+@pytest.mark.usefixtures("left_behind")
+def test_trials_that_have_ended_take_no_time_and_the_plan_says_so(
+    session: SweepSession, forecast: Callable[..., Forecast]
+) -> None:
+    running = ("search", "confirm")
+    later = forecast(*running)
+    assert later.plan.ended == {0, 3}
+    of_all = sweep_estimate(calibration_of(session), replace(later.plan, ended=frozenset()))
+    assert later.spans["search"].worst < of_all.stages["search"].worst
+    said = lines(session, later, *running)
+    assert "ended before: 2 of the 5 trials, which the time is without; all else counts them" in said
+    assert "not taken off: what is trained already of baseline, finalists and audit" in said
+
+
+@pytest.mark.usefixtures("left_behind")
+@pytest.mark.parametrize("running", [("search",), ("evaluate", "register", "report")])
+def test_it_says_nothing_of_what_does_not_run(
+    session: SweepSession, forecast: Callable[..., Forecast], running: tuple[str, ...]
+) -> None:
+    said = "\n".join(lines(session, forecast(*running), *running))
+    assert ("ended before" in said) == ("search" in running)
+    assert "not taken off" not in said
+
+
+def test_it_says_nothing_where_nothing_is_trained(session: SweepSession, forecast: Callable[..., Forecast]) -> None:
+    said = "\n".join(lines(session, forecast(*STAGES), *STAGES))
+    assert "ended before" not in said
+    assert "not taken off" not in said
 
 
 def test_a_plan_has_the_workers_of_a_trial(session: SweepSession) -> None:

@@ -82,6 +82,8 @@ def test_trial_0_runs_to_its_end_and_is_alone_where_it_is_alone() -> None:
         ([1.0, 2.0, 3.0], Slots((0.0,) * 5, 0.5), 12.5),
         # One slot is held until 10: 0 to 4 and 1 to 12 on the other, 2 on the first from 10 to 22.
         ([1.0, 2.0, 3.0], Slots((10.0, 0.0), 0.0), 22),
+        # Trials 0 and 2 have ended before, and take neither epochs nor the second for a trial.
+        ([0.0, 2.0, 0.0, 3.0], Slots((5.0,), 1.0), 5 + 1 + 8 + 1 + 12),
         # It is held longer than the search takes.
         ([1.0, 1.0], Slots((100.0, 2.0), 0.0), 10),
     ],
