@@ -29,8 +29,9 @@ class Scale:
     """Where only one is measured."""
     fused: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     epochs: int = 5
-    """To take the median of, fewer where they take more than `seconds`."""
+    """To take the median of, fewer where they take more than `seconds`, the first warm-up apart."""
     warm_ups: int = 2
+    """At least one."""
     seconds: float = 20.0
     rounds: int = 7
     """To take the median of, where less than an epoch is timed."""

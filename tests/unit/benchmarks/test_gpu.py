@@ -20,7 +20,7 @@ from benchmarks.gpu.running import run_parts
 from benchmarks.gpu.search import Halving, drawn_recipes, rungs
 from benchmarks.gpu.setting import FULL, TINY, Item, NotAvailableError, Setting
 from benchmarks.gpu.table import Figure, Measured, Row, Table
-from benchmarks.gpu.timing import timed_epochs
+from benchmarks.gpu.timing import Timed, timed_epochs
 from tests.deadline import DEADLINE
 from tests.unit.vit.training.toy import CONFIG, NORMALISATION, PLAIN, RUNTIME, toy_split
 from vit.fused.fit import FusedFit, fusing_key
@@ -125,6 +125,21 @@ def test_epochs_that_take_long_are_fewer() -> None:
     assert timed_epochs(epoch, FULL).seconds == 5.0  # after two warm-ups, the median of 3 to 7
     count = 0
     assert timed_epochs(epoch, replace(FULL, seconds=0.03)).n == 1
+
+
+@pytest.mark.parametrize("compiling", [0.0, 90.0])
+def test_compiling_leaves_as_many_epochs_to_the_median(compiling: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, count = 0.0, 0
+
+    def epoch() -> float:
+        nonlocal clock, count
+        clock += 1.0 if count else 1.0 + compiling
+        count += 1
+        return 1.0
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock)
+    assert timed_epochs(epoch, FULL) == Timed(1.0, FULL.epochs)
+    assert count == FULL.warm_ups + FULL.epochs
 
 
 def test_the_recipes_can_be_fused_and_differ() -> None:
