@@ -12,7 +12,7 @@ from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
 from vit.model.work import elements_per_image, flops_per_image
 from vit.timing.step_times import StepTimes
-from vit.training.evaluation import EVALUATION_BATCH
+from vit.training.evaluation import evaluation_batch
 from vit.training.precision import Precision
 
 NUM_MEASURED = 4
@@ -53,8 +53,9 @@ class Calibration:
         return float(_work(model, batch_size) @ self._step_rates)
 
     def validation_seconds(self, model: ViTConfig, images: int) -> float:
-        full, last = divmod(images, EVALUATION_BATCH)
-        work = full * _work(model, EVALUATION_BATCH) + (_work(model, last) if last else 0.0)
+        at_once = evaluation_batch(model)
+        full, last = divmod(images, at_once)
+        work = full * _work(model, at_once) + (_work(model, last) if last else 0.0)
         return float(work @ self._validation_rates)
 
     @cached_property

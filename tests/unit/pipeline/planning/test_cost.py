@@ -39,10 +39,16 @@ MEASURED = calibration(*(measured(spec) for spec in specs_to_measure(SPECS)))
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: str(spec.index))
 def test_any_configuration_costs_what_its_work_does(spec: TrialSpec) -> None:
     assert MEASURED.step_seconds(spec.model, 96) == pytest.approx(batch_seconds(spec.model, 96))
-    # 512 images at once, as `vit.training.fit` validates.
+    # 512 images of 8 pixels at once, as `vit.training.evaluation` has it.
     validation = 2 * batch_seconds(spec.model, 512) + batch_seconds(spec.model, 76)
     assert MEASURED.validation_seconds(spec.model, 1100) == pytest.approx(validation / 3)
     assert MEASURED.validation_seconds(spec.model, 1024) == pytest.approx(2 * batch_seconds(spec.model, 512) / 3)
+
+
+def test_large_images_are_validated_fewer_at_once() -> None:
+    """128 of 64 pixels: as many blocks more are begun."""
+    model = replace(SPECS[1].model, img_size=64)
+    assert MEASURED.validation_seconds(model, 1024) == pytest.approx(8 * batch_seconds(model, 128) / 3)
 
 
 @pytest.mark.parametrize(
