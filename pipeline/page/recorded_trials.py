@@ -26,6 +26,8 @@ class RecordedTrial:
     ended: float
     epochs: tuple[RecordedEpoch, ...]
     """In order."""
+    together: int = 1
+    """How many trials were trained as one with it, itself included."""
 
     @property
     def images_per_second(self) -> float | None:

@@ -17,6 +17,7 @@ from pipeline.page.mistakes import Mistakes
 from pipeline.page.recorded_trials import RecordedEpoch, RecordedTrial
 from pipeline.page.time_use import training_seconds
 from pipeline.tracking.run_files import fetch_file, none_where_gone
+from pipeline.tracking.trial_runs import FUSED_TAG
 from pipeline.trials.predictions import PREDICTIONS_FILE, Predictions
 from vit.files.storage import CONCURRENT_READS
 
@@ -104,7 +105,7 @@ def _read_trials(client: MlflowClient, summary: Mapping[str, Any]) -> list[Recor
 
 def _read_trial(client: MlflowClient, images: int, row: Mapping[str, Any]) -> RecordedTrial | None:
     with none_where_gone():
-        info = client.get_run(row["run_id"]).info
+        run = client.get_run(row["run_id"])
         accuracies, speeds, seconds = (
             {metric.step: metric for metric in client.get_metric_history(row["run_id"], name)} for name in _CURVES
         )
@@ -119,9 +120,9 @@ def _read_trial(client: MlflowClient, images: int, row: Mapping[str, Any]) -> Re
             )
             for step in sorted(accuracies.keys() & speeds.keys() & seconds.keys())
         )
-        started = info.start_time / 1000
-        ended = info.end_time / 1000 if info.end_time else max((epoch.ended for epoch in epochs), default=started)
-        return RecordedTrial(row["trial"], started, ended, epochs)
+        started, end = run.info.start_time / 1000, run.info.end_time
+        ended = end / 1000 if end else max((epoch.ended for epoch in epochs), default=started)
+        return RecordedTrial(row["trial"], started, ended, epochs, int(run.data.tags.get(FUSED_TAG, "1")))
     return None
 
 

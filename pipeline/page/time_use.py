@@ -4,7 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.charts.time_charts import NO_TRIAL, SAVING, STARTING, TRAINING, VALIDATING
+from pipeline.page.blocks import NotRecordedError
 from pipeline.page.recorded_trials import RecordedTrial
+
+_CLOCK_SECONDS = 1.0
+"""By which two times of one command may disagree."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,31 @@ class Segment:
     @property
     def seconds(self) -> float:
         return self.end - self.begin
+
+
+def refuse_untold(trials: Sequence[RecordedTrial], search_seconds: float | None) -> None:
+    """Refuses records that do not tell what the slots did when.
+
+    Args:
+        trials: the search's.
+        search_seconds: that the search took of the command whose slots and cores are known; None where it ran before.
+
+    Raises:
+        NotRecordedError: they do not tell.
+    """
+    if search_seconds is None:
+        raise NotRecordedError("the search ran in an earlier command, and on how many slots is not recorded")
+    if any(trial.together > 1 for trial in trials):
+        raise NotRecordedError(
+            "trials were trained as one (--fuse), and each of them records its share of the time only"
+        )
+    if any(trial.epochs and trial.epochs[0].ended < trial.started for trial in trials):
+        raise NotRecordedError("trials' runs were recorded anew, and start after their first epoch")
+    if _span(trials) > search_seconds + _CLOCK_SECONDS:
+        raise NotRecordedError(
+            "the search goes on from an earlier command, and neither that command's slots are recorded nor how long"
+            " nothing ran in between"
+        )
 
 
 def segments_of(trial: RecordedTrial) -> list[Segment]:
@@ -61,8 +90,12 @@ def totals_of(trials: Sequence[RecordedTrial], slots: int) -> dict[str, float]:
     for trial in trials:
         for segment in segments_of(trial):
             totals[segment.phase] += segment.seconds
-    whole = slots * (max(trial.ended for trial in trials) - min(trial.started for trial in trials))
-    return {**totals, NO_TRIAL: max(0.0, whole - sum(totals.values()))}
+    return {**totals, NO_TRIAL: max(0.0, slots * _span(trials) - sum(totals.values()))}
+
+
+def _span(trials: Sequence[RecordedTrial]) -> float:
+    """Seconds from the first trial's start to the last one's end."""
+    return max(trial.ended for trial in trials) - min(trial.started for trial in trials)
 
 
 def training_seconds(images: int, batch_size: int, images_per_second: float) -> float:

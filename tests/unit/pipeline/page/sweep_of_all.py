@@ -24,7 +24,7 @@ def records(summary: dict[str, Any]) -> SweepRecords:
 
 
 def recorded(row: dict[str, Any]) -> RecordedTrial:
-    started = 1000.0 + 10 * row["trial"]
+    started = 1000.0 + row["trial"]
     epochs = [
         RecordedEpoch(number, row["val_accuracy"] * number / row["epochs_run"], 500.0, 1.0, 0.8, started + 1.5 * number)
         for number in range(1, row["epochs_run"] + 1)
@@ -70,7 +70,7 @@ def sweep_summary() -> dict[str, Any]:
             "champion_test_accuracy": 0.8,
         },
         "seconds": {
-            "stages": {"prepare": 1.5, "ray": 4.0}, "training": 3725.0, "concurrent_trials": 2, "cluster_cores": 2.0,
+            "stages": {"ray": 4.0, "search": 96.04}, "training": 3725.0, "concurrent_trials": 2, "cluster_cores": 2.0,
         },
         "next": {"view": "python -m pipeline.ui", "promote": "python -m pipeline.promote --model vit-digits"},
         "stages": [

@@ -52,6 +52,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         for epoch in (1, 2):
             metrics = {"val/accuracy": 0.4 * epoch, "images_per_second": 96.0, "epoch_seconds": 11.0}
             tracker.log(f"trial/{trial}", metrics, step=epoch, at=110_000 * epoch)
+        if trial == 1:
+            tracker.log(f"trial/{trial}", tags={"pipeline.fused": "3"})
         tracker.end_run(f"trial/{trial}", "FINISHED", at=230_000)
         rows.append({**row(trial + 1, trial), "run_id": tracker.run_id(f"trial/{trial}")})
     winner = [add_training(tracker, folder, f"winner-{seed}", seed, answers(seed, 0.9)) for seed in (0, 1)]
@@ -83,7 +85,8 @@ def test_all_that_is_recorded_is_read(store: Store) -> None:
     assert found.summary == store.summary
     assert found.mistakes is not None and len(found.mistakes) == 2
     assert [trial.index for trial in found.trials] == [0, 1]  # of the third, the run is gone
-    (first, _) = found.trials
+    (first, second) = found.trials
+    assert (first.together, second.together) == (1, 3)
     assert (first.started, first.ended, first.images_per_second) == (100.0, 230.0, 96.0)
     assert [(epoch.number, epoch.accuracy, epoch.ended) for epoch in first.epochs] == [(1, 0.4, 110.0), (2, 0.8, 220.0)]
     assert {epoch.training_seconds for epoch in first.epochs} == {15 * 64 / 96}

@@ -1,9 +1,14 @@
 """Where the time went, against times worked out by hand."""
 
+from dataclasses import replace
+
 import pytest
 
+from pipeline.page.blocks import NotRecordedError
 from pipeline.page.recorded_trials import RecordedEpoch, RecordedTrial
-from pipeline.page.time_use import Segment, lanes_of, segments_of, totals_of, training_seconds
+from pipeline.page.run_sections import time_spent
+from pipeline.page.time_use import Segment, lanes_of, refuse_untold, segments_of, totals_of, training_seconds
+from tests.unit.pipeline.page.sweep_of_all import records, sweep_summary
 
 
 def trial(index: int, started: float, ended: float, *epochs: tuple[float, float, float]) -> RecordedTrial:
@@ -49,6 +54,41 @@ def test_the_totals_are_all_slots_time() -> None:
         {"starting": 2.0, "training": 9.5, "validating": 1.5, "saving and reporting": 1.0, "no trial": 6.0}
     )
     assert sum(totals.values()) == 2 * 10.0
+
+
+FIRST, SECOND = trial(0, 0.0, 10.0, (9.0, 8.0, 7.0)), trial(1, 4.0, 8.0, (8.0, 3.0, 2.5))
+
+
+@pytest.mark.parametrize("search_seconds", [9.5, 12.0])  # clocks are read in this order, but not to the microsecond
+def test_a_search_of_one_command_is_told(search_seconds: float) -> None:
+    refuse_untold([FIRST, SECOND], search_seconds)
+
+
+@pytest.mark.parametrize(
+    ("trials", "search_seconds", "reason"),
+    [
+        ([FIRST, SECOND], None, "the search ran in an earlier command, and on how many slots is not recorded"),
+        ([FIRST, replace(SECOND, together=2)], 12.0, "trials were trained as one (--fuse), and each of them"),
+        ([FIRST, replace(SECOND, started=8.5)], 12.0, "trials' runs were recorded anew, and start after their first"),
+        # The second trial trained its second epoch the morning after.
+        ([FIRST, trial(1, 4.0, 40_004.0, (8.0, 3.0, 2.5), (40_003.0, 3.0, 2.5))], 8.0, "the search goes on from an"),
+    ],
+    ids=["cached", "fused", "recorded anew", "resumed"],
+)
+def test_records_that_do_not_tell_what_the_slots_did_are_refused(
+    trials: list[RecordedTrial], search_seconds: float | None, reason: str
+) -> None:
+    with pytest.raises(NotRecordedError) as refused:
+        refuse_untold(trials, search_seconds)
+    assert str(refused.value).startswith(reason)
+
+
+def test_the_page_leaves_the_section_out_where_the_search_was_cached() -> None:
+    summary = sweep_summary()
+    assert time_spent(records(summary))
+    del summary["seconds"]["stages"]["search"]
+    with pytest.raises(NotRecordedError, match="the search ran in an earlier command"):
+        time_spent(records(summary))
 
 
 def test_an_epoch_trains_on_whole_batches() -> None:
