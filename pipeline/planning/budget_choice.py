@@ -50,7 +50,6 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
         choice = known or _choose(session, seconds, started)
         if known is None:
             choice.write(kept, name)
-        session.memory.forget()
     size = choice.size
     how = "as chosen before" if known else f"expected to take {duration_text(round(choice.seconds))}"
     more = f"; more trials, up to {config.trials}, if there is time" if size.trials < config.trials else ""

@@ -131,6 +131,7 @@ def test_a_choice_survives_a_power_cut_and_is_written_once(
     monkeypatch.setattr("vit.files.storage._sync", lambda path: synced.append(path))
     fit()
     assert tmp_path / "budgets" in synced
+    assert [path.name for path in tmp_path.iterdir()] == ["budgets"]  # nothing was begun
     before = the_choice(tmp_path).stat().st_ino  # each writing makes a new file
     fit()
     assert the_choice(tmp_path).stat().st_ino == before
