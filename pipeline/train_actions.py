@@ -1,16 +1,22 @@
 """The story of `pipeline.train`: one training run, its record, and its way into the registry."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from pipeline.cluster.watchdog import Watchdog
 from pipeline.errors import InterruptedCommandError, PipelineError
 from pipeline.graph.jobs import Jobs
+from pipeline.registry.model_files import lost_version
 from pipeline.registry.passport import Origin
 from pipeline.registry.registration import register
 from pipeline.results.confirmation import FullLengthRun, TestScore
 from pipeline.session.passport import make_passport
 from pipeline.session.train_session import TrainSession
-from pipeline.tracking.test_set_reads import record_test_set_read
+from pipeline.tracking.test_set_reads import TEST_SET_READ_TAG, record_test_set_read
 from pipeline.tracking.trial_runs import trial_key
 from pipeline.training.distributed_training import Assignment
 from pipeline.training.driver_loop import run_trainings
@@ -22,6 +28,7 @@ from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
 from vit.data.normalisation import measure_normalisation
+from vit.files.storage import Folder
 
 
 def train_and_report(session: TrainSession) -> dict[str, Any]:
@@ -112,30 +119,59 @@ class _PrintsEpochs(Observer):
 
 
 def _registered(session: TrainSession, record: TrialRecord) -> dict[str, Any]:
-    """What an earlier command found on the test images, where it looked for all that this one asks."""
+    """What an earlier command registered, where that serves and is still there; else what this one does."""
+    config, run_id = session.config, session.tracker.run_id(trial_key(0))
     known: dict[str, Any] = session.memory.remembered("registered") or {}
-    lacks_mirror = session.config.tta == "flip" and "test_accuracy_tta_flip" not in known
-    lacks_export = session.config.export not in ("none", known.get("export"))
-    if not known or lacks_mirror or lacks_export:
-        known = _test_and_register(session, record)
+    lacks_mirror = config.tta == "flip" and "test_accuracy_tta_flip" not in known
+    lacks_export = config.export not in ("none", known.get("export"))
+    client = session.tracker.client
+    if not known or lacks_mirror or lacks_export or lost_version(client, session.model_name, known["version"], run_id):
+        known = _test_and_register(session, FullLengthRun.of(record, session.spec.seed, run_id, session.trials_folder))
         session.memory.remember("registered", known)
     return known
 
 
-def _test_and_register(session: TrainSession, record: TrialRecord) -> dict[str, Any]:
-    data, run_id = session.dataset, session.tracker.run_id(trial_key(0))
-    run = FullLengthRun.of(record, session.spec.seed, run_id, session.trials_folder)
-    weights = session.find_weights(0, run)
-    record_test_set_read(session.tracker, trial_key(0), data.test_digest)
-    with Watchdog(session.config.stall_minutes, session.say):
-        (test,) = evaluate_on_test([weights], data.test, session.allotment, session.config.tta == "flip")
-    record_test(session.tracker, session.artifacts, data, run_id, test, session.name)
-    counts = test.counts
-    score = TestScore(counts.correct, counts.total, tuple(counts.class_accuracy), test.tta_correct)
-    passport = make_passport(session, Origin(session.command_line, run_id), session.spec, session.precision, run, score)
-    export = session.config.export
-    version = register(session.tracker.client, passport, weights, data.validation.images[:2], export == "onnx")
+def _test_and_register(session: TrainSession, run: FullLengthRun) -> dict[str, Any]:
+    weights, export = session.find_weights(0, run), session.config.export
+    score = _known_score(session, run.run_id) or _measured_score(session, run.run_id, weights)
+    origin = Origin(session.command_line, run.run_id)
+    passport = make_passport(session, origin, session.spec, session.precision, run, score)
+    images = session.dataset.validation.images[:2]
+    version = register(session.tracker.client, passport, weights, images, export == "onnx")
     session.artifacts.finish()
     tta = {} if score.tta_accuracy is None else {"test_accuracy_tta_flip": score.tta_accuracy}
     figures = {"test_accuracy": score.accuracy, "test_correct": score.correct, **tta}
     return {"version": version, "export": export, **figures}
+
+
+def _known_score(session: TrainSession, run_id: str) -> TestScore | None:
+    """What an earlier command found on the test images, with the mirror image too where this one asks for it."""
+    known: dict[str, Any] = session.memory.remembered("tested") or {}
+    if known.get("run_id") != run_id:
+        return None
+    score = TypeAdapter(TestScore).validate_python(known["score"])
+    return None if session.config.tta == "flip" and score.tta_correct is None else score
+
+
+def _measured_score(session: TrainSession, run_id: str, weights: Folder) -> TestScore:
+    data, with_mirror = session.dataset, session.config.tta == "flip"
+    with _counted_as_read(session, run_id), Watchdog(session.config.stall_minutes, session.say):
+        (test,) = evaluate_on_test([weights], data.test, session.allotment, with_mirror)
+    record_test(session.tracker, session.artifacts, data, run_id, test, session.name)
+    counts = test.counts
+    score = TestScore(counts.correct, counts.total, tuple(counts.class_accuracy), test.tta_correct)
+    session.memory.remember("tested", {"run_id": run_id, "score": asdict(score)})
+    return score
+
+
+@contextmanager
+def _counted_as_read(session: TrainSession, run_id: str) -> Iterator[None]:
+    """Has the training's run say that it read the test images; a second look gets a run of its own, and so counts."""
+    tracker, key = session.tracker, trial_key(0)
+    if TEST_SET_READ_TAG in tracker.client.get_run(run_id).data.tags:
+        key = f"test with --tta {session.config.tta}"
+        tracker.start_run(key, f"{session.name} on the test images", trial_key(0), {"pipeline.kind": "test"})
+    record_test_set_read(tracker, key, session.dataset.test_digest)
+    yield
+    if key != trial_key(0):
+        tracker.end_run(key, "FINISHED")

@@ -1,6 +1,7 @@
 """`pipeline.train --register`, and `pipeline.reproduce`, which trains that version again from its passport alone."""
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pipeline.registry.passport import read_passport
 from pipeline.registry.registration import register
 from pipeline.registry.versions import TestFigures, find_version
 from pipeline.tracking.server import open_client
+from pipeline.tracking.test_set_reads import count_test_set_reads
 from tests.integration.commands import client_of, run_here, runs_of
 from tests.integration.readme import commands_of
 from vit.data.dataset import DataConfig, load_dataset
@@ -87,6 +89,23 @@ def test_it_comes_out_the_same_bit_for_bit_elsewhere_on_this_machine(store: Path
     same = ("train/loss", "val/loss", "val/accuracy", "best/val_accuracy")
     assert {name: again.data.metrics[name] for name in same} == {name: first.data.metrics[name] for name in same}
     assert "pipeline.test_opened" not in again.data.tags  # the test images have no part in it
+
+
+def test_what_is_registered_is_looked_for_before_it_is_believed(registered: Registered, tmp_path: Path) -> None:
+    """In another store the same training is registered too; a deleted version is, without a look at the test images."""
+    folder = shutil.copytree(registered.folder, tmp_path / "folder", ignore=shutil.ignore_patterns("mlflow.db"))
+    (weights,) = folder.glob(f"sweeps/train-*/trials/00000/{WEIGHTS_FILE}")
+    weights.write_bytes(registered.whole)
+    digest = load_dataset(DataConfig("digits")).test_digest
+    for _ in range(2):
+        again = run_here(TRAIN, folder, *FLAGS)
+        assert (again.returncode, again.stderr) == (0, ""), again.stdout + again.stderr
+        assert "registry: vit-digits version 1, test " in again.stdout
+        client, (run,) = client_of(folder), runs_of(folder)
+        assert client.get_model_version_by_alias("vit-digits", "challenger").run_id == run.info.run_id
+        assert {"test/accuracy", "best/val_accuracy"} <= run.data.metrics.keys()
+        assert count_test_set_reads(client, digest) == 1
+        client.delete_registered_model("vit-digits")
 
 
 def test_the_passport_is_what_was_trained(store: Path) -> None:
