@@ -4,7 +4,7 @@ from typing import Any
 
 from ray import tune
 
-from pipeline.search.reports import early_end_report, epoch_report, error_report
+from pipeline.search.reports import early_end_report, epoch_report, error_report, waiting_report
 from pipeline.training.distributed_training import Assignment, DistributedTraining
 from pipeline.training.training import TrainingContext
 from pipeline.training.worker_group import SharedData, WorkerGroup, WorkerGroupConfig
@@ -12,6 +12,8 @@ from pipeline.trials.rungs import Rungs
 from tune_spaces.trial_spec import TrialSpec
 
 LONGEST_POLL_SECONDS = 60.0
+STARTING_POLL_SECONDS = 5.0
+"""Until the workers have come up: so often it is asked whether to go on waiting for them."""
 
 
 class DistributedTrial(tune.Trainable):
@@ -42,16 +44,25 @@ class DistributedTrial(tune.Trainable):
         pause = next((rung for rung in self._rungs.epochs if rung > training.num_delivered), epochs)
         try:
             training.permit(pause)
-            entry = training.next_epoch(LONGEST_POLL_SECONDS)
-            while entry is None and not training.is_over:
-                entry = training.next_epoch(LONGEST_POLL_SECONDS)
+            entry = self._next_epoch()
         except Exception as error:
             return error_report(error, training.num_delivered)
+        if entry is None and not training.is_over:
+            return waiting_report(training.num_delivered)
         if entry is None:
             return early_end_report(
                 "diverged", training.history.diverged or "the workers ended early", training.num_delivered
             )
         return epoch_report(entry, epochs, training.history.refused, pause)
 
+    def _next_epoch(self) -> dict[str, Any] | None:
+        """None where there is no more; or, with the training not over, where no workers have come up yet."""
+        while self._workers.starts > 0:
+            entry = self._training.next_epoch(LONGEST_POLL_SECONDS)
+            if entry is not None or self._training.is_over:
+                return entry
+        return self._training.next_epoch(STARTING_POLL_SECONDS)
+
     def cleanup(self) -> None:
-        self._workers.stop()
+        # What has not come up by now, the user does not want to wait for.
+        self._workers.stop(leaving=True)

@@ -138,7 +138,7 @@ class SearchDriver:
         """Decides whether a trial goes on after this report; the published configuration does while anything may."""
         if report.get("done"):
             return False
-        go_on = self._passes(index, report["epoch"], report[ACCURACY])
+        go_on = "waits" in report or self._passes(index, report["epoch"], report[ACCURACY])
         if self.stopping:
             self._outcomes[index] = ("interrupted", None)
             return False
@@ -169,6 +169,8 @@ class SearchDriver:
 
     def note_report(self, index: int, report: dict[str, Any]) -> None:
         """Tells the observers of an epoch, once however often it is reported."""
+        if "waits" in report:
+            return
         spec = self._specs[index]
         if "ended" in report:
             outcome = report["ended"]["outcome"]
@@ -199,6 +201,11 @@ class SearchDriver:
     def abandon(self, index: int) -> None:
         """The user wants to stop, and the trial's process has not come up."""
         self._end(index, "interrupted", None)
+
+    def end_the_rest(self) -> None:
+        """Ends what has begun and will not go on under this command: the user wants to stop, or no time is left."""
+        for index in [index for index in self._epochs if index not in self._ended]:
+            self._end(index, "interrupted" if self.stopping else "budget", None)
 
     def fail(self, index: int, error: str) -> None:
         """A trial's process died as often as it may, or could not be started."""

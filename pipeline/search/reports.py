@@ -30,6 +30,11 @@ def early_end_report(outcome: Outcome, reason: str, epochs: int) -> dict[str, An
     return {"epoch": epochs + 1, ACCURACY: 0.0, "ended": {"outcome": outcome, "error": reason}, "done": True}
 
 
+def waiting_report(epochs: int) -> dict[str, Any]:
+    """The report of a trial that has come to so many epochs and whose workers have not come up: it may be stopped."""
+    return {"epoch": epochs, ACCURACY: 0.0, "waits": True, "pauses": False, "done": False}
+
+
 def death_text(error: object) -> str:
     """What to say of a process that died: the last line of what Ray says."""
     lines = [line for line in str(error or "").splitlines() if line.strip()]

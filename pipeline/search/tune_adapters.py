@@ -55,8 +55,11 @@ class TrialEvents(tune.Callback):
 
     def __init__(self, driver: SearchDriver) -> None:
         self._driver = driver
+        self.running: set[int] = set()
+        """The trials whose process is up."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.running.add(_index(trial))
         self._driver.begin(_index(trial))
 
     def on_trial_result(
@@ -65,11 +68,31 @@ class TrialEvents(tune.Callback):
         self._driver.note_report(_index(trial), result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.running.discard(_index(trial))
         self._driver.end(_index(trial))
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Its process died, and it waits for another."""
+        self.running.discard(_index(trial))
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.running.discard(_index(trial))
         if trial.status == trial.ERROR:  # else it is tried again
             self._driver.fail(_index(trial), death_text(trial.get_error()))
+
+
+class EndsWithWhatRuns(tune.Stopper):
+    """Lets nobody who wants to stop wait for processes that have not come up: there may never be room for them."""
+
+    def __init__(self, driver: SearchDriver, events: TrialEvents) -> None:
+        self._driver, self._events = driver, events
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False  # of those that run, the scheduler decides
+
+    def stop_all(self) -> bool:
+        """Asked again and again, also while no trial runs."""
+        return self._driver.stopping and not self._events.running
 
 
 def _index(trial: Any) -> int:

@@ -13,7 +13,7 @@ from pipeline.search.driver import SearchDriver, SearchLimits
 from pipeline.search.fused_search import FusedSearch
 from pipeline.search.search import Search
 from pipeline.search.trial import Trial
-from pipeline.search.tune_adapters import AshaScheduler, InOrderSearcher, TrialEvents
+from pipeline.search.tune_adapters import AshaScheduler, EndsWithWhatRuns, InOrderSearcher, TrialEvents
 from pipeline.training.worker_group import WorkerGroupConfig
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.observers import Observer
@@ -57,10 +57,12 @@ def _run_all(search: Search, driver: SearchDriver) -> None:
         FusedSearch(search, driver).run(search.fusing)
     if not driver.has_no_more_trials:
         _tuner(search, driver).fit()
+    driver.end_the_rest()
 
 
 def _tuner(search: Search, driver: SearchDriver) -> tune.Tuner:
     parent, _, name = search.tune_folder.rpartition("/")
+    events = TrialEvents(driver)
     return tune.Tuner(
         _trainable(search),
         tune_config=tune.TuneConfig(
@@ -74,7 +76,8 @@ def _tuner(search: Search, driver: SearchDriver) -> tune.Tuner:
             name=name,
             storage_path=parent,
             verbose=0,
-            callbacks=[TrialEvents(driver)],
+            callbacks=[events],
+            stop=EndsWithWhatRuns(driver, events),
             failure_config=tune.FailureConfig(max_failures=search.max_failures),
             # A trial keeps its own state in its own folder, written whole or not at all.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),

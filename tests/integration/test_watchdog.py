@@ -15,6 +15,7 @@ import pytest
 import ray
 from ray.util import placement_group, remove_placement_group
 
+from pipeline.cluster.allotment import Allotment
 from pipeline.cluster.watchdog import Watchdog
 from pipeline.search.tuner import run_search
 from pipeline.training.distributed_training import Assignment
@@ -149,3 +150,26 @@ def test_a_training_that_finds_every_core_held_ends_when_it_is_asked_to(address:
     # A command would end here. This process goes on, and a thread that Ray is taken from could crash it minutes later.
     wait_until(lambda: all(thread.name != "ray-train" for thread in threading.enumerate()), deadline=DEADLINE)
     assert (record.outcome, record.epochs) == ("interrupted", ())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_search_that_finds_every_core_held_ends_when_it_is_asked_to(
+    address: str, tmp_path: Path, workers: int
+) -> None:
+    """Ray Tune waits for a process of its own; a trial of several workers has its own, which waits for theirs."""
+    asked, said = threading.Event(), list[str]()
+
+    def say(text: str) -> None:
+        said.append(text)
+        if re.search(r"placement group .* waits for .*CPU 1", text):
+            asked.set()
+
+    with everything_held(address) as (driver, _):
+        assert driver.stdin is not None
+        with at_last(driver.stdin.close), Watchdog(SECOND, say) as watchdog:
+            search = digit_search([SPEC], tmp_path, allotment=Allotment(1, 0, 1, workers))
+            records = run_search(search, [watchdog], asked.is_set)
+        assert driver.poll() is None  # the cores are held to this moment
+    assert asked.is_set(), said
+    # A trial that never began is none.
+    assert [(record.outcome, record.epochs) for record in records] == [("interrupted", ())] * (workers - 1)

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 import pytest
 
 from pipeline.search.driver import SearchDriver, SearchLimits
-from pipeline.search.tune_adapters import TrialEvents
+from pipeline.search.reports import waiting_report
+from pipeline.search.tune_adapters import EndsWithWhatRuns, TrialEvents
 from pipeline.trials.folder import TrialLedger, trial_folder
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.observers import Observer
@@ -38,9 +39,9 @@ class Search:
     """As `run_search` puts it together, without Ray."""
 
     def __init__(self, folder: Path) -> None:
-        self.observer, self._folder = NotingObserver(), str(folder)
+        self.observer, self._folder, self.interrupted = NotingObserver(), str(folder), False
         ledger, limits = Ledger(self._folder, [SPEC]), SearchLimits(lambda: 1)
-        self.driver = SearchDriver([SPEC], Rungs.of(2, 1, 2), ledger, [self.observer], limits, lambda: False)
+        self.driver = SearchDriver([SPEC], Rungs.of(2, 1, 2), ledger, [self.observer], limits, lambda: self.interrupted)
         self.events = TrialEvents(self.driver)
 
     def tell(self, event: str, **more: Any) -> None:
@@ -90,3 +91,36 @@ def test_a_trial_whose_process_never_came_up_has_failed(tmp_path: Path, monkeypa
     assert search.observer.news == ["started", "failed"]
     assert search.ledger is not None
     assert (search.ledger.outcome, search.ledger.error) == ("failed", "the actor was cancelled")
+
+
+def test_who_wants_to_stop_waits_for_what_runs_and_for_nothing_else(tmp_path: Path) -> None:
+    search = Search(tmp_path)
+    stopper = EndsWithWhatRuns(search.driver, search.events)
+    search.tell("start")
+    assert not stopper.stop_all()
+    search.interrupted = True
+    assert not stopper.stop_all()
+    search.tell("recover")  # its process died: now it waits for another
+    assert stopper.stop_all()
+    search.driver.end_the_rest()
+    assert search.observer.news == ["started", "interrupted"]
+    assert search.ledger is not None and search.ledger.outcome is None
+
+
+def test_a_trial_that_has_begun_and_finds_no_time_to_go_on_ends_by_the_budget(tmp_path: Path) -> None:
+    search = Search(tmp_path)
+    search.tell("start")
+    search.driver.end_the_rest()
+    search.driver.end_the_rest()
+    assert search.observer.news == ["started", "budget"]
+
+
+def test_a_trial_without_workers_waits_for_them_until_the_user_wants_to_stop(tmp_path: Path) -> None:
+    search = Search(tmp_path)
+    search.tell("start")
+    for goes_on in (True, False):
+        search.interrupted = not goes_on
+        assert search.driver.goes_on(0, waiting_report(0)) == goes_on
+        search.tell("result", result=waiting_report(0))
+    search.tell("complete")
+    assert search.observer.news == ["started", "interrupted"]
