@@ -2,7 +2,8 @@
 
 Trains every combination of the factors with every seed: all of them on the same images in the same order, so that what
 is compared differs in the factors alone. Accuracies are those of the validation images, which are cut from train; the
-test images are not read. What has been trained stands in the JSON file, and is not trained again.
+test images are not read. What has been trained stands in the JSON file, and is not trained again; a file of other
+epochs, images, recipe or precision is refused.
 
     python -m benchmarks.ablation --dataset cifar10 --train-limit 10000 --epochs 2 --seeds 3 --recipe seed \
         --factor optimizer=muon,learning_rate=3e-3 --factor attention_init=mimetic --json FILE
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,13 +28,15 @@ from vit.data.dataset import DataConfig, Dataset, load_dataset
 from vit.data.normalisation import measure_normalisation
 from vit.training.fit import Fit, NonFiniteLossError
 from vit.training.overrides import overridden
-from vit.training.precision import faster_precision
+from vit.training.precision import Precision, faster_precision
 from vit.training.recipes import RECIPES
 from vit.training.runtime import Runtime, Split
 
 CPU = torch.device("cpu")
 Arm = tuple[str, ...]
 """The factors that are on."""
+Settings = dict[str, str | int | None]
+"""What all results of a file were trained with, by name."""
 
 
 def arms(factors: Sequence[str], each: bool) -> list[Arm]:
@@ -58,18 +62,48 @@ def accuracy_of(dataset: Dataset, arm: Arm, arguments: argparse.Namespace, runti
         return None
 
 
+def settings_of(dataset: Dataset, arguments: argparse.Namespace, precision: Precision) -> Settings:
+    return {
+        "recipe": arguments.recipe,
+        "epochs": arguments.epochs,
+        "dataset": f"{dataset.name} {dataset.digest[:19]}",
+        "train limit": arguments.train_limit,
+        "precision": precision,
+    }
+
+
+def kept_results(file: Path, settings: Settings) -> dict[str, Any]:
+    """The file's `settings` and `results`, the accuracies by seed and arm; none where there is no file yet.
+
+    Ends the command where the results are of other settings. An older file has the results alone.
+    """
+    if not file.exists():
+        return {"settings": settings, "results": {}}
+    kept: dict[str, Any] = json.loads(file.read_text())
+    if "results" not in kept:
+        kept = {"settings": None, "results": kept}
+    if kept["settings"] is None:
+        print(f"{file} does not say what its results were trained with: they are taken as this command's", flush=True)
+    elif kept["settings"] != settings:
+        before = kept["settings"]
+        others = [f"{name} {before[name]}, not {value}" for name, value in settings.items() if before[name] != value]
+        raise SystemExit(f"--json is {file}, whose results are of {'; '.join(others)}: give another file")
+    return kept
+
+
 def trained(dataset: Dataset, arguments: argparse.Namespace) -> Iterator[tuple[Arm, int, float | None]]:
     """Each arm with each seed, seed by seed, so that an early end leaves whole comparisons."""
     model, recipe = RECIPES[arguments.recipe](dataset.shape)
     runtime = Runtime(CPU, faster_precision(model, recipe.batch_size, CPU))
     print(f"machine: {machine_line()}; {runtime.precision}; {dataset.name}, {len(dataset.train)} images", flush=True)
-    known = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
+    kept = kept_results(arguments.json, settings_of(dataset, arguments, runtime.precision))
+    known = kept["results"]
     for seed in range(arguments.seeds):
         for arm in arms(arguments.factor, arguments.each):
             key = f"seed {seed}: {' '.join(arm) or 'none'}"
             if key not in known:
                 known[key] = accuracy_of(dataset, arm, arguments, runtime, seed)
-                arguments.json.write_text(json.dumps(known, indent=2) + "\n")
+                arguments.json.write_text(json.dumps(kept, indent=2) + "\n")
                 print(f"{key}: {'diverged' if known[key] is None else f'{known[key]:.2%}'}", flush=True)
             yield arm, seed, known[key]
 
