@@ -130,7 +130,7 @@ class SearchDriver:
             observer.trials_fused(specs)
 
     def kept_apart(self, index: int) -> None:
-        """The memory did not hold a trial that has begun together with others."""
+        """A trial that has begun could not be trained together with others."""
         for observer in self._observers:
             observer.trial_kept_apart(self._specs[index])
 

@@ -135,9 +135,11 @@ class FusedSearch:
         try:
             reply: Reply = ray.get(reference)
         except ray.exceptions.RayError as error:
+            ray.kill(part.actor)
             self._again(part, error)
             return
         if reply.out_of_memory:
+            ray.kill(part.actor)
             self._make_smaller(part)
             return
         if not part.has_begun:
@@ -165,18 +167,17 @@ class FusedSearch:
         return ended
 
     def _again(self, part: _Part, error: Exception) -> None:
-        """Takes the trials up in another process, as often as may be."""
-        ray.kill(part.actor)
+        """Takes the trials up in another process, as often as may be; after that, fewer of them."""
         part.failures += 1
         if part.failures <= self._search.max_failures:
             self._start(part)
-            return
-        for spec in part.specs:
-            self._driver.fail(spec.index, death_text(error))
+        elif len(part.specs) > 1:  # the machine's memory killer says nothing, and one of them may take the others along
+            self._make_smaller(part)
+        else:
+            self._driver.fail(part.first, death_text(error))
 
     def _make_smaller(self, part: _Part) -> None:
-        """Of trials that are too many for the memory, two parts; of very few, none is fused."""
-        ray.kill(part.actor)
+        """Of trials that are too many for a process, two parts; of very few, none is fused."""
         if len(part.specs) >= 2 * FEWEST:
             self._wait(in_parts(part.specs, 2, most=None))
             return

@@ -25,8 +25,8 @@ DECISIONS_TAG = "pipeline.decisions"
 MACHINES_TAG = "pipeline.machines"
 """On which it trained, as JSON: `pipeline.trials.folder.TrialHistory.machines`."""
 FUSED_TAG = "pipeline.fused"
-"""How many trials were trained as one with it, itself included, when its last process came up; 1 where the memory did
-not hold any more than itself."""
+"""How many trials were trained as one with it, itself included, when its last process came up; 1 where no process held
+any more than itself."""
 STATUS: dict[Outcome, Status] = {
     "finished": "FINISHED",
     "asha": "KILLED",

@@ -22,7 +22,7 @@ class Observer:
         """One process has come up for all of these, which have started, and trains them as one."""
 
     def trial_kept_apart(self, spec: TrialSpec) -> None:
-        """The memory did not hold it together with others: it is trained by itself."""
+        """It was too much for one process together with others: it is trained by itself."""
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         """It is in the trial's folder."""

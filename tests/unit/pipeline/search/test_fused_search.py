@@ -104,3 +104,25 @@ def test_without_time_what_the_memory_parted_from_the_published_configuration_wa
     machine.holds = 3
     assert outcomes(run(SPECS, has_time=False)) == dict.fromkeys([0, 2, 4], "finished")
     assert machine.begun == [[0, 1, 2, 3, 4, 5], [0, 2, 4]]
+
+
+def test_trials_whose_process_dies_again_and_again_are_parted_until_it_holds_them(machine: Machine) -> None:
+    """Ray's memory monitor kills a process as it kills any other: nobody says that memory was missing."""
+    machine.holds, machine.says_so = 2, False
+    assert outcomes(run(SPECS[:4], max_failures=1)) == dict.fromkeys(range(4), "finished")
+    assert machine.begun == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 2], [1, 3]]
+
+
+def test_trials_whose_process_dies_with_few_of_them_wait_for_one_of_their_own(machine: Machine) -> None:
+    machine.holds, machine.says_so = 1, False
+    driver = run(SPECS[:3], max_failures=0)
+    assert machine.begun == [[0, 1, 2]]
+    assert [spec.index for spec in driver.waiting] == [0, 1, 2]
+    assert outcomes(driver) == {}
+
+
+def test_a_single_trial_whose_process_dies_again_and_again_has_failed(machine: Machine) -> None:
+    machine.holds, machine.says_so = 0, False
+    apart = TrialSpec(0, ViTConfig(depth=2), Recipe(epochs=1), seed=0)
+    assert outcomes(run([apart, *SPECS[1:3]], max_failures=1)) == {0: "failed"}
+    assert machine.begun == [[0], [0], [1, 2], [1, 2]]
