@@ -12,7 +12,7 @@ import multiprocessing
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import machine_line
+from benchmarks.own_process import in_its_own_process
 from pipeline.tracking.server import prepare_mlflow
 
 if TYPE_CHECKING:
@@ -203,16 +204,6 @@ def measure_classes(classes: int, connection: Connection) -> None:
     connection.send(Written(classes, seconds, sizes, tracking_seconds))
 
 
-def _in_its_own_process(measure: Callable[[int, Connection], None], size: int) -> Any:
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(target=measure, args=(size, sender))
-    process.start()
-    sender.close()  # so that a process that dies is told by the end of the pipe
-    measured = receiver.recv()
-    process.join()
-    return measured
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="*", default=[10_000, 100_000, 1_000_000], help="numbers of images")
@@ -221,14 +212,14 @@ def main() -> None:
     print(machine_line())
     for count in arguments.images:
         print(f"{count} images, {count * SIDE * SIDE * 3 / MEGABYTE:.0f} MB:")
-        for step in _in_its_own_process(measure_images, count):
+        for step in in_its_own_process(measure_images, count):
             print(
                 f"  {step.name}: {step.seconds:.2f} s ({step.cpu_seconds:.2f} s of CPU), peak"
                 f" {step.peak / MEGABYTE:.0f} MB",
                 flush=True,
             )
     for classes in arguments.classes:
-        print(_in_its_own_process(measure_classes, classes).line, flush=True)
+        print(in_its_own_process(measure_classes, classes).line, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,15 @@ each shared page once over all who share it (proportional set size, Linux).
 """
 
 import argparse
-import multiprocessing
 import tempfile
 import threading
+from multiprocessing.connection import Connection
 
 import numpy as np
 import psutil
 
 from benchmarks.machine import machine_line
+from benchmarks.own_process import in_its_own_process
 from pipeline.cluster.allotment import allot
 from pipeline.cluster.connection import connected
 from pipeline.config import TrialResources
@@ -62,7 +63,7 @@ def _is_trial(process: psutil.Process) -> bool:
         return False
 
 
-def measure(trials: int, images: int, connection: "multiprocessing.connection.Connection") -> None:
+def measure(trials: int, images: int, connection: Connection) -> None:
     """Searches with `trials` at once; sends (PSS, private memory, size of the images) in bytes."""
     rng = np.random.default_rng(0)
     train = ImageArrays(rng.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, images))
@@ -95,11 +96,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(machine_line())
     for trials, images in ((1, FEW_IMAGES), (1, arguments.images), (4, arguments.images)):
-        receiver, sender = multiprocessing.Pipe(duplex=False)
-        process = multiprocessing.get_context("spawn").Process(target=measure, args=(trials, images, sender))
-        process.start()
-        pss, private, image_bytes = receiver.recv()
-        process.join()
+        pss, private, image_bytes = in_its_own_process(measure, trials, images)
         print(
             f"{trials} at once, images {image_bytes / MEGABYTE:.0f} MB: {pss / MEGABYTE:.0f} MB in all; private to "
             f"each trial {private / trials / MEGABYTE:.0f} MB"

@@ -8,7 +8,6 @@ all overhead, and what grows with their number shows.
 """
 
 import argparse
-import multiprocessing
 import sqlite3
 import tempfile
 import time
@@ -17,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks.machine import machine_line
+from benchmarks.own_process import in_its_own_process
 from pipeline.tracking.server import prepare_mlflow
 
 EPOCHS = 2
@@ -116,11 +116,7 @@ def main() -> None:
     counts = parser.parse_args().trials
     print(machine_line())
     for count in counts:
-        receiver, sender = multiprocessing.Pipe(duplex=False)
-        process = multiprocessing.get_context("spawn").Process(target=measure, args=(count, sender))
-        process.start()
-        cost: Cost = receiver.recv()
-        process.join()
+        cost: Cost = in_its_own_process(measure, count)
         print(cost.line, flush=True)
 
 
