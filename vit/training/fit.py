@@ -59,8 +59,9 @@ class Fit:
     """A training run of one model, on one device or as one of several workers that do the same on theirs.
 
     Every worker holds all images and takes its part of each global batch, so their number changes neither the batch
-    nor the draws. Everything random comes from `seed`. The first `epochs_done` epochs are done; `run_epoch` does the
-    next, and `state_dict`/`load_state_dict` carry the whole state over to another process (bit for bit on a CPU).
+    nor its augmentation; but dropout and stochastic depth, where there are any, draw otherwise with another number.
+    Everything random comes from `seed`. The first `epochs_done` epochs are done; `run_epoch` does the next, and
+    `state_dict`/`load_state_dict` carry the whole state over to another process (bit for bit on a CPU).
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Fit:
         self.model.train()
         device = self.runtime.device
         # Dropout draws from torch's global generator, which others use too; so each epoch starts it afresh, and
-        # each worker elsewhere, since the workers' images differ.
+        # each worker elsewhere, since the workers' images differ: these draws are others with another number of workers.
         chance = self._chance.epoch(self.epochs_done)
         torch.manual_seed(chance.dropout_seed + self._workers.rank)
         counter = Counter(self.model.config.num_classes, device)
