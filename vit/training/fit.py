@@ -116,7 +116,7 @@ class Fit:
         self.model.train()
         device = self.runtime.device
         # Dropout draws from torch's global generator, which others use too; so each epoch starts it afresh, and
-        # each worker elsewhere, since the workers' images differ: these draws are others with another number of workers.
+        # each worker elsewhere, since the workers' images differ: another number of workers makes other draws.
         chance = self._chance.epoch(self.epochs_done)
         torch.manual_seed(chance.dropout_seed + self._workers.rank)
         counter = Counter(self.model.config.num_classes, device)
