@@ -4,9 +4,10 @@ Five ways to train the same model on the same images, in turn, round by round, i
 
 - `vit, compiled`: `vit.fused.compiled_fit.CompiledFit`, the whole step compiled, where there is a C++ compiler.
 - `vit`: `vit.training.fit.Fit`, both in the precision that `vit.training.precision` chooses here.
-- `plain`: the model as tutorials write it (separate query, key and value layers, attention written out), fp32, default
-  AdamW, fed by the same batch augmentation as `vit`.
-- `timm`: timm's `VisionTransformer` of that shape in `vit`'s place: the same loop, precision and batch augmentation.
+- `plain`: the model as tutorials write it (separate query, key and value layers, attention written out), fp32, in the
+  loop as they write it, with torch's default AdamW, fed by the same batch augmentation as `vit`.
+- `timm`: timm's `VisionTransformer` of that shape in the plain model's place: that loop and that AdamW, where `vit` has
+  its own loop and the fused one, but in `vit`'s precision. So the difference to `vit` is not the model's alone.
 - `torchvision`: the plain model fed the usual way, image by image through PIL transforms and a `DataLoader`.
 
 Before any timing, the plain model's weights are copied into `vit`'s, and from there into timm's: all must give the same
@@ -323,7 +324,9 @@ def main() -> None:
     ways = {f"vit, {precision}, compiled": vit_round(config, arrays, normalisation, compiled)} if which("g++") else {}
     ways |= {
         f"vit, {precision}": vit_round(config, arrays, normalisation, Runtime(CPU, precision)),
-        f"timm, {precision}": loop_round(timm_model(config), AugmentedBatches(arrays, normalisation), precision),
+        f"timm, {precision}, plain loop": loop_round(
+            timm_model(config), AugmentedBatches(arrays, normalisation), precision
+        ),
         "plain, fp32": loop_round(PlainViT(config), AugmentedBatches(arrays, normalisation), "fp32"),
         f"plain, fp32, torchvision DataLoader ({arguments.workers} workers)": loop_round(
             PlainViT(config), loader, "fp32"
