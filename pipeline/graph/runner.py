@@ -61,6 +61,7 @@ class GraphRunner:
             InterruptedCommandError: the user wants to stop.
             Exception: what the first stage that failed raised; the others that did not depend on it have ended.
         """
+        self._forget_what_is_run()
         for stage in self._plan.graph:
             self._announce(stage, self._plan.decisions[stage.name])
         results = self._plan.graph.run(self._execute, self._plan.outputs, stopping)
@@ -69,13 +70,23 @@ class GraphRunner:
             raise InterruptedCommandError("interrupted: what has ended stays in MLflow")
         return results.outputs
 
+    def _forget_what_is_run(self) -> None:
+        """Where an earlier command of this run took a stage from elsewhere, this one may run it itself."""
+        earlier = self._tracker.earlier(self._parent)
+        if earlier is None:
+            return
+        tags = self._tracker.client.get_run(earlier.run_id).data.tags
+        for tag in map(_cached_tag, self._plan.running):
+            if tag in tags:
+                self._tracker.client.delete_tag(earlier.run_id, tag)
+
     def _announce(self, stage: Stage, decision: ReuseDecision) -> None:
         self._say(f"{stage.name}: {decision.reason}")
         cached = decision.reused.run_id if decision.reused else None
         outcome: StageOutcome = "run" if cached is None else "cached"
         self._records[stage.name] = StageRecord(stage.name, stage.inputs, outcome, decision.reason, cached)
         if cached is not None:
-            self._tracker.log(self._parent, tags={f"pipeline.cached.{stage.name}": cached})
+            self._tracker.log(self._parent, tags={_cached_tag(stage.name): cached})
 
     def _execute(self, stage: Stage, inputs: dict[str, Any]) -> Any:
         """Runs a stage, times it and writes its run."""
@@ -105,6 +116,11 @@ class GraphRunner:
         interrupted = [error for error in failures.values() if isinstance(error, InterruptedCommandError)]
         for error in [*interrupted, *failures.values()]:
             raise error
+
+
+def _cached_tag(stage: str) -> str:
+    """The tag of the parent that names the earlier run of a stage."""
+    return f"pipeline.cached.{stage}"
 
 
 def _run_key(stage: Stage, identity: Identity, inputs: Mapping[str, Any]) -> str:

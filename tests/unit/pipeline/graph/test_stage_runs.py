@@ -45,6 +45,13 @@ class Store:
         found = self.client.search_runs([experiment.experiment_id], f"tags.`pipeline.stage` = '{stage}'")
         return sorted(found, key=lambda run: run.info.start_time)
 
+    def cached(self) -> dict[str, str]:
+        """Of which runs the newest command says that it took stages over, by tag."""
+        experiment = self.client.get_experiment_by_name("vit-x")
+        assert experiment is not None
+        (sweep,) = self.client.search_runs([experiment.experiment_id], "attributes.run_name = 'sweep'")
+        return {name: value for name, value in sweep.data.tags.items() if name.startswith("pipeline.cached.")}
+
     def output_of(self, run: Run) -> int:
         path = Path(run.info.artifact_uri.removeprefix("file://"), STAGE_FILE)
         return int(json.loads(path.read_text())["output"])
@@ -76,3 +83,15 @@ def test_a_stage_that_failed_goes_on_in_its_run(store: Store) -> None:
     store.sweep(lambda: 1)
     (run,) = store.runs_of("confirm")
     assert (run.info.run_id, run.info.status) == (failed.info.run_id, "FINISHED")
+
+
+def test_what_a_command_computes_itself_it_no_longer_names_another_run_for(store: Store) -> None:
+    """Else `--why` would explain the trials of the sweep whose search an earlier command had taken over."""
+    store.sweep(lambda: 1)
+    assert store.cached() == {}
+    store.sweep(lambda: 1)
+    confirmed, evaluated = (store.runs_of(stage)[0].info.run_id for stage in ("confirm", "evaluate"))
+    assert store.cached() == {"pipeline.cached.confirm": confirmed, "pipeline.cached.evaluate": evaluated}
+    store.client.delete_run(evaluated)
+    store.sweep(lambda: 1)
+    assert store.cached() == {"pipeline.cached.confirm": confirmed}
