@@ -72,9 +72,12 @@ class TrialRuns(Observer):
         return SWEEP_RUN
 
     def trial_started(self, spec: TrialSpec) -> None:
+        self._start(spec, _now())
+
+    def _start(self, spec: TrialSpec, at: int) -> None:
         key, tags = self.key(spec), {**self.tags(spec), "pipeline.data_digest": self.dataset.digest}
         params = {**spec.params, "num_parameters": count_parameters(spec.model)}
-        self.tracker.start_run(key, self.run_name(spec), self.parent, tags, params, self.dataset)
+        self.tracker.start_run(key, self.run_name(spec), self.parent, tags, params, self.dataset, at)
 
     def trials_fused(self, specs: Sequence[TrialSpec]) -> None:
         for spec in specs:
@@ -90,6 +93,9 @@ class TrialRuns(Observer):
         self.tracker.log(self.key(spec), tags={"pipeline.refused_checkpoint": reason})
 
     def trial_ended(self, record: TrialRecord) -> None:
+        self._end(record, _now())
+
+    def _end(self, record: TrialRecord, at: int) -> None:
         key, folder = self.key(record.spec), trial_folder(self.trials_folder, record.index)
         if record.outcome not in self.resumable:
             remove_state(folder)  # the trial is over: its best weights are what is kept
@@ -98,7 +104,6 @@ class TrialRuns(Observer):
             DECISIONS_TAG: [asdict(decision) for decision in record.decisions],
         }
         self.tracker.log(key, tags={tag: json.dumps(values) for tag, values in lists.items() if values})
-        at = int(time.time() * 1000)
         end = partial(self.tracker.end_run, key, STATUS[record.outcome], _ending_tags(record), at)
         best = record.best
         if best is None:
@@ -118,7 +123,7 @@ class TrialRuns(Observer):
         self.artifacts.submit(make_trial_artifacts, folder.uri, title, self.class_names, name=title, then=complete)
 
     def trial_restored(self, record: TrialRecord) -> None:
-        """Writes the whole run again if it is incomplete.
+        """Writes the whole run again if it is incomplete, at the time that its epochs tell.
 
         The earlier process died before recording it, or files were deleted.
         """
@@ -127,10 +132,24 @@ class TrialRuns(Observer):
             whole = record.best is None or lost_weights(self.tracker.client, run.run_id) is None
             if whole:
                 return
-        self.trial_started(record.spec)
+        began, ended = _span(record)
+        self._start(record.spec, began)
         for epoch in record.epochs:
             self.epoch_done(record.spec, epoch)
-        self.trial_ended(record)
+        self._end(record, ended)
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _span(record: TrialRecord) -> tuple[int, int]:
+    """When a trial began and ended, in ms since 1970, by its first epoch and its last; now, where these do not tell."""
+    times = [epoch.at for epoch in record.epochs if epoch.at is not None]
+    if not times:
+        return _now(), _now()
+    first_seconds = record.epochs[0].metrics.get("epoch_seconds", 0.0)
+    return times[0] - int(first_seconds * 1000), times[-1]
 
 
 def _ending_tags(record: TrialRecord) -> dict[str, str]:

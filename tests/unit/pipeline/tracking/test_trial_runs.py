@@ -4,6 +4,7 @@ import importlib
 import itertools
 import json
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -363,3 +364,25 @@ def test_the_published_configuration_and_a_refused_checkpoint_are_tagged(start: 
     assert driver.run(0).data.tags["pipeline.baseline"] == "published"
     assert "pipeline.baseline" not in driver.run().data.tags
     assert driver.run().data.tags["pipeline.refused_checkpoint"] == "x/latest.pt cannot be read: short"
+
+
+@pytest.mark.parametrize("part", [nothing, a_start])
+def test_a_run_that_is_recorded_late_tells_when_its_trial_ended(
+    start: Callable[[], Driver], part: Callable[[Driver, TrialRecord], None]
+) -> None:
+    trained = [replace(epoch, at=1_700_000_000_000 + 9_000 * epoch.number) for epoch in EPOCHS]
+    trial = record("asha", tuple(replace(epoch, metrics={**epoch.metrics, "epoch_seconds": 8.5}) for epoch in trained))
+    part(start(), trial)
+    driver = start()
+    driver.runs.trial_restored(trial)
+    info = driver.run().info
+    assert info.end_time == 1_700_000_027_000
+    if part is nothing:
+        assert info.start_time == 1_700_000_000_500
+
+
+def test_a_trial_without_an_epoch_is_recorded_late_as_of_now(start: Callable[[], Driver]) -> None:
+    driver = start()
+    driver.runs.trial_restored(record("diverged", ()))
+    info = driver.run().info
+    assert time.time() - DEADLINE < info.start_time / 1000 <= info.end_time / 1000
