@@ -18,6 +18,8 @@ class RunningTrial:
     since: float
     """When it started, or its last epoch was reported."""
     last: EpochRecord | None = None
+    together: int = 1
+    """How many are trained as one with it, itself included: an epoch takes so many times as long as its share."""
     trained: float = 0.0
     """Seconds that it was over that epoch since this command began; 0 for one of an earlier command."""
 

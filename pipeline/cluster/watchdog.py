@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from pipeline.cluster.ray_tables import read_resource_table
 from pipeline.cluster.resource_holders import ResourceTable
@@ -63,14 +64,25 @@ class Watchdog(Observer):
             self._progressed()
             self._running[spec.index, spec.seed] = RunningTrial(spec.recipe.epochs, self._news)
 
+    def trials_fused(self, specs: Sequence[TrialSpec]) -> None:
+        self._note_together(specs, len(specs))
+
+    def trial_kept_apart(self, spec: TrialSpec) -> None:
+        self._note_together([spec], 1)
+
+    def _note_together(self, specs: Sequence[TrialSpec], count: int) -> None:
+        with self._lock:
+            self._progressed()
+            for spec in specs:
+                self._running[spec.index, spec.seed].together = count
+
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         with self._lock:
             self._progressed()
-            before = self._running.get((spec.index, spec.seed))
-            since = self._news if before is None else before.since
+            before = self._running.get((spec.index, spec.seed)) or RunningTrial(spec.recipe.epochs, self._news)
             # Not all of it, where it had to wait in between.
-            trained = min(self._news - since, epoch.metrics.get("epoch_seconds", 0.0))
-            self._running[spec.index, spec.seed] = RunningTrial(spec.recipe.epochs, self._news, epoch, trained)
+            trained = min(self._news - before.since, before.together * epoch.metrics.get("epoch_seconds", 0.0))
+            self._running[spec.index, spec.seed] = replace(before, since=self._news, last=epoch, trained=trained)
 
     def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
         self.progressed()

@@ -52,6 +52,8 @@ class Case:
 NEWS: dict[str, Callable[[Watchdog], None]] = {
     "start": lambda watchdog: watchdog.trial_started(spec(1)),
     "epoch": lambda watchdog: watchdog.epoch_done(spec(0), epoch(2, 0.5)),
+    "fused": lambda watchdog: watchdog.trials_fused([spec(0)]),
+    "kept apart": lambda watchdog: watchdog.trial_kept_apart(spec(0)),
     "refusal": lambda watchdog: watchdog.checkpoint_refused(spec(0), "torn"),
     "end": lambda watchdog: watchdog.trial_ended(TrialRecord(spec(0), "asha", ())),
     "restored": lambda watchdog: watchdog.trial_restored(TrialRecord(spec(2), "finished", ())),
@@ -96,6 +98,29 @@ def test_where_epochs_take_longer_than_its_time_it_waits_for_twice_the_longest()
     assert case.after(13.9) == []
     assert len(case.after(0.1)) == 1
     case.watchdog.trial_ended(TrialRecord(spec(1), "finished", ()))
+    assert len(case.after(10)) == 1
+
+
+def fused_epoch(case: Case, indices: list[int], seconds: float) -> None:
+    """Trials that are trained as one come to an epoch's end, each with its share of the time."""
+    for index in indices:
+        case.watchdog.epoch_done(spec(index), EpochRecord(1, {"epoch_seconds": seconds / len(indices)}))
+
+
+def test_an_epoch_of_trials_that_are_trained_as_one_takes_the_time_of_all_their_shares() -> None:
+    case, together = Case(), [0, 1, 2, 3]
+    for index in together:
+        case.watchdog.trial_started(spec(index))
+    case.clock.now += 180 * 60  # they had to wait for their process
+    case.watchdog.trials_fused([spec(index) for index in together])
+    case.clock.now += 12 * 60
+    fused_epoch(case, together, 12 * 60)
+    assert case.after(23.9) == []
+    assert len(case.after(0.1)) == 1
+    for index in together:
+        case.watchdog.trial_kept_apart(spec(index))
+    case.clock.now += 12 * 60
+    fused_epoch(case, together, 12 * 60)
     assert len(case.after(10)) == 1
 
 
