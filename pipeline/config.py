@@ -238,16 +238,3 @@ def resolve_tracking_uri(given: str | None) -> str:
 def experiment_name(dataset: str) -> str:
     """The experiment of a data set; its registered model has the same name."""
     return f"vit-{dataset}"
-
-
-def refuse_unwritable_file(flag: str, file: str | Path | None) -> None:
-    """Refuses a file to write a result to, before there is one: hours later it would be too late."""
-    if file is None:
-        return
-    path = Path(file).resolve()
-    if not path.parent.is_dir():
-        raise UsageError(f"{flag} is {file}, but its folder does not exist")
-    if path.is_dir():
-        raise UsageError(f"{flag} is {file or path}, but must be a file: that is a folder")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UsageError(f"{flag} is {file}, which cannot be written: permission denied")

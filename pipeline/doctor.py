@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import CommandConfig, refuse_unwritable_file, resolve_tracking_uri
+from pipeline.config import CommandConfig, resolve_tracking_uri
 from pipeline.diagnosis.finding import Finding, exit_status, mended, totals
 from pipeline.errors import PipelineError
 from pipeline.terminal.exits import run_command
 from pipeline.terminal.flags import Parser
+from pipeline.terminal.result_file import refuse_unwritable_file
 from pipeline.tracking.server import open_client, prepare_mlflow, refuse_missing_database, refuse_unreachable
 
 

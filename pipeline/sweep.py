@@ -10,12 +10,13 @@ from argparse import Namespace
 from pathlib import Path
 from typing import cast
 
-from pipeline.config import Fuse, SweepConfig, TrialResources, refuse_unwritable_file
+from pipeline.config import Fuse, SweepConfig, TrialResources
 from pipeline.errors import UsageError
 from pipeline.figures.graph_text import refuse_graph_suffix
 from pipeline.terminal.durations import parse_duration
 from pipeline.terminal.exits import run_command
 from pipeline.terminal.flags import Parser, add_shared_flags, shared_values
+from pipeline.terminal.result_file import refuse_unwritable_file
 
 
 def build_parser() -> Parser:

@@ -8,9 +8,10 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from pipeline.config import TrainConfig, WorkerRange, refuse_unwritable_file
+from pipeline.config import TrainConfig, WorkerRange
 from pipeline.terminal.exits import run_command
 from pipeline.terminal.flags import Parser, add_shared_flags, shared_values
+from pipeline.terminal.result_file import refuse_unwritable_file
 from vit.training.recipes import RECIPES
 
 

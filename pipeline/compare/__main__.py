@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.config import refuse_unwritable_file, resolve_tracking_uri
+from pipeline.config import resolve_tracking_uri
 from pipeline.errors import UsageError
 from pipeline.terminal.exits import run_command
 from pipeline.terminal.flags import Parser
+from pipeline.terminal.result_file import refuse_unwritable_file
 from pipeline.tracking.server import existing_store
 
 if TYPE_CHECKING:

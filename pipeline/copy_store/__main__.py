@@ -9,9 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.config import refuse_unwritable_file, resolve_tracking_uri
+from pipeline.config import resolve_tracking_uri
 from pipeline.terminal.exits import run_command
 from pipeline.terminal.flags import Parser
+from pipeline.terminal.result_file import refuse_unwritable_file
 from pipeline.tracking.server import prepare_mlflow
 
 if TYPE_CHECKING:

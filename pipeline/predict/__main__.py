@@ -9,7 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import refuse_unwritable_file, resolve_tracking_uri
+from pipeline.config import resolve_tracking_uri
 from pipeline.errors import PipelineError, UsageError
 from pipeline.predict.inputs import ImageSource, find_images
 from pipeline.predict.output import FORMATS, refuse_unfit
@@ -17,6 +17,7 @@ from pipeline.terminal.console import plain_or_live
 from pipeline.terminal.exits import run_command
 from pipeline.terminal.flags import Parser
 from pipeline.terminal.interrupt import Interrupt
+from pipeline.terminal.result_file import refuse_unwritable_file
 from pipeline.tracking.server import open_client, prepare_mlflow, refuse_missing_database, refuse_unreachable
 
 

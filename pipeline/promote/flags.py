@@ -4,11 +4,11 @@ import argparse
 import re
 from pathlib import Path
 
-from pipeline.config import refuse_unwritable_file
 from pipeline.errors import UsageError
 from pipeline.promote.gate_config import GateConfig
 from pipeline.promote.notification import check_target
 from pipeline.terminal.flags import Parser
+from pipeline.terminal.result_file import refuse_unwritable_file
 
 _LONGEST_REASON = 1000
 _DESCRIPTION = """Score the challenger of a registered model and the champion on the same test images, and make the

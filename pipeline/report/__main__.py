@@ -7,9 +7,10 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from pipeline.config import refuse_unwritable_file, resolve_tracking_uri
+from pipeline.config import resolve_tracking_uri
 from pipeline.terminal.exits import run_command
 from pipeline.terminal.flags import Parser
+from pipeline.terminal.result_file import refuse_unwritable_file
 from pipeline.tracking.server import existing_store
 
 

@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import TrainConfig, refuse_unwritable_file, resolve_tracking_uri
+from pipeline.config import TrainConfig, resolve_tracking_uri
 from pipeline.errors import PipelineError, UsageError
 from pipeline.terminal.exits import run_command
 from pipeline.terminal.flags import Parser
+from pipeline.terminal.result_file import refuse_unwritable_file
 from pipeline.tracking.server import existing_store
 
 if TYPE_CHECKING:

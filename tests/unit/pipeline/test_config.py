@@ -1,20 +1,12 @@
 """Each refusal names the flag, the value and the rule; the tracking URI has one order of precedence."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipeline.config import (
-    SweepConfig,
-    TrainConfig,
-    TrialResources,
-    experiment_name,
-    refuse_unwritable_file,
-    resolve_tracking_uri,
-)
+from pipeline.config import SweepConfig, TrainConfig, TrialResources, experiment_name, resolve_tracking_uri
 from pipeline.errors import UsageError
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -112,25 +104,3 @@ def test_an_export_whose_packages_are_missing_is_refused_before_anything_is_trai
     with pytest.raises(UsageError, match=r"^--export is onnx, but onnxscript must be installed for it: pip install .*"):
         SweepConfig(export="onnx")
     assert SweepConfig().export == "none"
-
-
-def test_a_result_that_could_not_be_written_hours_later_is_refused_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "results").mkdir()
-    (tmp_path / "kept.json").write_text("{}")
-    for file in (None, "new.json", "kept.json", "results/new.json", "/dev/stdout"):
-        refuse_unwritable_file("--json", file)
-    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "kept.json")  # whoever tests may be root
-    for file, rule in {
-        "none/new.json": "but its folder does not exist",
-        "results": "but must be a file: that is a folder",
-        "kept.json": "which cannot be written: permission denied",
-    }.items():
-        with pytest.raises(UsageError) as refused:
-            refuse_unwritable_file("--json", file)
-        assert str(refused.value) == f"--json is {file}, {rule}"
-    with pytest.raises(UsageError, match=f"--json is {tmp_path}, but must be a file: that is a folder"):
-        refuse_unwritable_file("--json", "")
-    assert (tmp_path / "kept.json").read_text() == "{}"
