@@ -19,7 +19,6 @@ from pipeline.session.fusing import fusing_of, groups_of
 from pipeline.session.sweep_session import SweepSession
 from pipeline.terminal.durations import duration_text
 from pipeline.trials.ledger import Ledger
-from vit.files.storage import Folder
 
 MEGABYTE = 10**6
 
@@ -133,12 +132,12 @@ def _fused_lines(session: SweepSession, gains: Mapping[int, float]) -> list[str]
 
 def _lines_of_what_is_done(session: SweepSession, planned: GraphPlan, plan: SweepPlan) -> list[str]:
     """What earlier commands have trained of the stages that run, and whether the time is without it."""
-    lines, folder = [], Folder(session.folder)
+    lines = []
     if plan.ended:
         trials = f"{len(plan.ended)} of the {len(plan.specs)} trials"
         lines.append(f"ended before: {trials}, which the time is without; all else counts them")
     at_full_length = planned.running & {"baseline", "confirm", "audit"}
-    if at_full_length and any(folder.exists(name) for name in (FINALISTS_FOLDER, AUDIT_FOLDER)):
+    if at_full_length and any(session.has_trained(name) for name in (FINALISTS_FOLDER, AUDIT_FOLDER)):
         lines.append("not taken off: what is trained already of baseline, finalists and audit")
     return lines
 

@@ -11,6 +11,8 @@ from vit.files.storage import Folder
 
 SESSION_FILE = "session.json"
 """What this folder's commands agreed on (`pipeline.session.memory`)."""
+TRAINED_IN = "trained_in"
+"""In it: where what was trained before goes on, if that is elsewhere."""
 PROBE_FILE = "probe"
 """Written and removed at once, to see whether there is room."""
 TUNE_FOLDER = "tune"
@@ -19,6 +21,15 @@ RAY_TRAIN_FOLDER = "ray-train"
 """Ray Train's own files, and the instructions of its workers, while they run."""
 TRIALS_FOLDER, AUDIT_FOLDER, FINALISTS_FOLDER = "trials", "audit", "finalists"
 """Of the trials of a search; of those that ASHA stopped and that are trained on; of the finalists, a folder a seed."""
+_TRAINED_BEFORE = {
+    "baseline": (TRIALS_FOLDER, AUDIT_FOLDER),
+    "confirm": (TRIALS_FOLDER, AUDIT_FOLDER),
+    "audit": (TRIALS_FOLDER, FINALISTS_FOLDER),
+    "evaluate": (TRIALS_FOLDER, AUDIT_FOLDER, FINALISTS_FOLDER),
+    "register": (TRIALS_FOLDER, AUDIT_FOLDER, FINALISTS_FOLDER),
+    "report": (TRIALS_FOLDER, AUDIT_FOLDER, FINALISTS_FOLDER),
+}
+"""What neither a stage nor those that depend on it train."""
 COMPILED_FOLDER = "compiled"
 """In the storage itself, for all commands: what torch has compiled."""
 FETCHED_FOLDER = "fetched"
@@ -42,6 +53,24 @@ def folder_to_use(folder: str, forced: str | None) -> str:
     if forced is None or (memory.get("forced") == forced and not memory.get("finished")):
         return _numbered(folder, number)
     return _numbered(folder, number + 1)
+
+
+def earlier_trainings(folder: str, forced: str | None) -> dict[str, str]:
+    """The folders of earlier commands in which the trainings go on that a command over a new folder does not do anew.
+
+    By the folders' names below them. Else more trials after a `--from report` would be trained from the first.
+
+    Args:
+        folder: path or URI of the new one, as `folder_to_use` gives it.
+        forced: the flag by which earlier results do not count, if any.
+    """
+    base, _, number = folder.rpartition("-")
+    kept = _TRAINED_BEFORE.get((forced or "").removeprefix("--from "), ())
+    if not kept or not number.isdecimal():
+        return {}
+    before = base if number == "2" else f"{base}-{int(number) - 1}"
+    known = read_session_file(Folder(before)) or {}
+    return {name: known.get(TRAINED_IN, {}).get(name, before) for name in kept}
 
 
 def read_session_file(folder: Folder) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from mlflow.exceptions import MlflowException
@@ -44,10 +44,12 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
     with storage_errors(folder):
         folder = folder_to_use(folder, config.forced)
     keep_compiled_code(config)
-    with locked(folder):
+    with locked(folder), ExitStack() as earlier:
         refuse_unwritable_storage(folder)
         session = kind(config, console, dataset, folder)
         try:
+            for other in sorted(set(session.memory.trained_in.values())):  # what trains there is one command, too
+                earlier.enter_context(locked(other))
             yield session
         except (
             MlflowException,

@@ -5,7 +5,7 @@ import threading
 import uuid
 from typing import Any
 
-from pipeline.session.folder import SESSION_FILE, holds_trainings, read_session_file
+from pipeline.session.folder import SESSION_FILE, TRAINED_IN, earlier_trainings, holds_trainings, read_session_file
 from vit.files.storage import Folder
 
 
@@ -22,7 +22,9 @@ class SessionMemory:
         self._folder = Folder(folder)
         self._lock = threading.Lock()
         known = read_session_file(self._folder)
-        self._values = known or {"id": uuid.uuid4().hex, "forced": forced}
+        self._values = known or {
+            "id": uuid.uuid4().hex, "forced": forced, TRAINED_IN: earlier_trainings(folder, forced),
+        }  # fmt: skip
         if known is None:
             self._write()
 
@@ -30,6 +32,11 @@ class SessionMemory:
     def owner(self) -> str:
         """The random id of this folder's runs, which keeps them apart from all others."""
         return str(self._values["id"])
+
+    @property
+    def trained_in(self) -> dict[str, str]:
+        """The folders of earlier commands in which trainings go on, by the names below them; the others go on here."""
+        return dict(self._values.get(TRAINED_IN, {}))
 
     def remembered(self, name: str) -> Any:
         """What an earlier command over this folder remembered, else None."""

@@ -77,7 +77,15 @@ class Session(ABC, Generic[C]):
 
     @property
     def trials_folder(self) -> str:
-        return f"{self.folder}/{TRIALS_FOLDER}"
+        return self.trainings_folder(TRIALS_FOLDER)
+
+    def trainings_folder(self, name: str) -> str:
+        """The folder of the trials, of the finalists or of the audit: this command's, or an earlier one's."""
+        return f"{self.memory.trained_in.get(name, self.folder)}/{name}"
+
+    def has_trained(self, name: str) -> bool:
+        """Whether there is such a folder yet."""
+        return Folder(self.memory.trained_in.get(name, self.folder)).exists(name)
 
     @property
     def tune_folder(self) -> str:

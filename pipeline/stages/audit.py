@@ -27,5 +27,5 @@ def _trained_on(session: SweepSession, prepare: Prepared, search: Searched) -> l
     specs = {trial.index: trial.spec for trial in search.ranked}
     full = session.rungs.max_epochs
     no_rungs = Rungs(full, session.rungs.reduction_factor, full)
-    data, folder = training_data(session, prepare), f"{session.folder}/{AUDIT_FOLDER}"
+    data, folder = training_data(session, prepare), session.trainings_folder(AUDIT_FOLDER)
     return run_trials(session, AuditRuns, folder, [specs[index] for index in chosen], no_rungs, data)

@@ -113,7 +113,7 @@ class _FullLengthTraining:
     ) -> None:
         self.session, self.configuration, self.seed = session, configuration, seed
         self.spec = spec_with_seed(configuration.spec, session.config.seed, seed)
-        self.folder = f"{session.folder}/{FINALISTS_FOLDER}/{seed}"
+        self.folder = f"{session.trainings_folder(FINALISTS_FOLDER)}/{seed}"
         self.runs = FinalistRuns(
             session.tracker, session.artifacts, self.folder, session.dataset_reference, session.dataset.class_names,
             seed,

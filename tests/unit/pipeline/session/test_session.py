@@ -17,6 +17,7 @@ from pipeline.errors import PipelineError, UsageError
 from pipeline.session import lifecycle
 from pipeline.session.folder import SESSION_FILE, folder_to_use
 from pipeline.session.lifecycle import open_session, running_command
+from pipeline.session.lock import locked
 from pipeline.session.memory import SessionMemory
 from pipeline.session.session import Session
 from pipeline.terminal.interrupt import Interrupt
@@ -144,6 +145,31 @@ def test_an_unforced_command_takes_the_newest(base: str) -> None:
     assert folder_to_use(base, None) == f"{base}-11"
 
 
+@pytest.mark.parametrize(
+    ("stage", "kept"),
+    [
+        ("search", set()),
+        ("confirm", {"trials", "audit"}),
+        ("audit", {"trials", "finalists"}),
+        ("report", {"trials", "audit", "finalists"}),
+    ],
+)
+def test_what_a_stage_and_those_after_it_do_not_train_goes_on_where_it_was(
+    base: str, stage: str, kept: set[str]
+) -> None:
+    """Else `--trials 48` after a `--from report` would train the 32 of before again."""
+    begin(base, None, finished=True)
+    assert SessionMemory(base, None).trained_in == {}
+    forced = f"--from {stage}"
+    second = folder_to_use(base, forced)
+    assert SessionMemory(second, forced).trained_in == dict.fromkeys(kept, base)
+    assert SessionMemory(second, None).trained_in == dict.fromkeys(kept, base)  # a later command over it
+    SessionMemory(second, forced).remember("finished", True)
+    third = SessionMemory(folder_to_use(base, "--from report"), "--from report")
+    assert third.trained_in == {name: base if name in kept else second for name in ("trials", "audit", "finalists")}
+    assert SessionMemory(folder_to_use(base, "--no-cache"), "--no-cache").trained_in == {}
+
+
 class Bare(Session[SweepConfig]):
     """A session of nothing."""
 
@@ -187,6 +213,16 @@ def test_commands_over_one_storage_find_their_folders(tmp_path: Path) -> None:
     assert opened(True) == third
     assert opened(False, trials=33)[0].rpartition("-")[0] == first.rpartition("-")[0]
     assert opened(False, trials=33)[0] != first
+
+
+def test_where_trainings_go_on_no_other_command_runs(tmp_path: Path) -> None:
+    with open_bare(tmp_path) as first:
+        first.memory.remember("finished", True)
+    with open_bare(tmp_path, from_stage="report") as second:
+        assert second.trials_folder == f"{first.folder}/trials"
+        second.memory.remember("finished", False)
+        with pytest.raises(UsageError, match=f"^{first.folder} is in use"), locked(first.folder):
+            pass
 
 
 def test_a_command_that_begins_nothing_leaves_no_folder(tmp_path: Path) -> None:
