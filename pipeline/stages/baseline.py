@@ -24,7 +24,7 @@ def train_baseline(session: SweepSession, prepare: Prepared) -> ConfirmedModel:
 
 
 class _SignalsBaselineStart(Observer):
-    """Lets a search begin that waits for the baseline to get its GPUs: an epoch has been trained on them."""
+    """Lets a search begin that waits for the baseline to get its GPUs: its workers have come up, and hold them."""
 
     def __init__(self, session: SweepSession) -> None:
         self._session = session
