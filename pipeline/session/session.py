@@ -49,7 +49,11 @@ class Session(ABC, Generic[C]):
         self._lock = threading.RLock()
         """Over what stages side by side would do twice."""
         uri = resolve_tracking_uri(config.tracking_uri)
-        self.tracker = Tracker(uri, self.model_name, self.memory.owner, config.tracking_timeout)
+        try:
+            self.tracker = Tracker(uri, self.model_name, self.memory.owner, config.tracking_timeout)
+        except BaseException:
+            self.memory.forget()
+            raise
         self.artifacts = ArtifactMaker()
         self.ray_seconds: float | None = None
         """How long Ray took to start; None where the command needed none."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from pipeline.errors import without_passwords
+from pipeline.errors import UsageError, without_passwords
 from pipeline.tracking.events import DatasetReference, EarlierRun, LogRun, StartRun, Status, TrackingError
 from pipeline.tracking.run_writer import RunWriter
 from pipeline.tracking.server import database_lock, open_client
@@ -23,6 +23,8 @@ from pipeline.tracking.server import database_lock, open_client
 RETRY_SECONDS = 1.0
 REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
 """MLflow's error codes for what it will not take the next time either."""
+_KIND = ("mlflow.experimentKind", "custom_model_development")
+"""Of an experiment: the UI opens it in its view for training runs."""
 
 logger = logging.getLogger("pipeline.tracking")
 
@@ -147,16 +149,32 @@ class Tracker:
             self._stopping.set()
 
     def _open_experiment(self, name: str) -> str:
+        """The experiment's id. What would be refused run by run, when all is trained, is refused at once."""
+        try:
+            return self._writable_experiment(name)
+        except MlflowException as error:
+            if error.error_code != "PERMISSION_DENIED":
+                raise
+            raise UsageError(
+                f"the tracking server {self.uri} lets this login write nothing into experiment {name}: ask for the role"
+            ) from error
+
+    def _writable_experiment(self, name: str) -> str:
         experiment = self.client.get_experiment_by_name(name)
+        if experiment is not None and experiment.lifecycle_stage == "deleted":
+            raise UsageError(
+                f"experiment {name} was deleted in MLflow at {self.uri}: bring it back by "
+                f"MlflowClient().restore_experiment({experiment.experiment_id!r}), or rename it there"
+            )
         if experiment is not None:
+            # It is so already; but whether this login may write there, only writing tells.
+            self.client.set_experiment_tag(experiment.experiment_id, *_KIND)
             return str(experiment.experiment_id)
         # An absolute location beside the database; else the artifacts land in the process's working directory.
         database = self.uri.removeprefix("sqlite:///")
         beside = (Path(database).parent / "mlartifacts" / name).as_uri() if database != self.uri else None
-        # The kind makes the UI open in its view for training runs.
-        kind = {"mlflow.experimentKind": "custom_model_development"}
         try:
-            return str(self.client.create_experiment(name, artifact_location=beside, tags=kind))
+            return str(self.client.create_experiment(name, artifact_location=beside, tags=dict([_KIND])))
         except MlflowException:
             experiment = self.client.get_experiment_by_name(name)
             if experiment is None:

@@ -195,6 +195,21 @@ def test_commands_say_in_a_line_that_the_login_is_wrong(server: TeamServer, tmp_
         refuse_unreachable(server.uri.replace("//", "//alice:wrong-password-1@"))
 
 
+@pytest.mark.parametrize("who", [READER, STRANGER], ids=["reader", "stranger"])
+def test_who_may_not_write_is_told_before_anything_is_trained(
+    server: TeamServer, as_alice: MlflowClient, tmp_path: Path, who: tuple[str, str]
+) -> None:
+    if as_alice.get_experiment_by_name("vit-digits") is None:
+        as_alice.create_experiment("vit-digits")
+    done = run_here("pipeline.sweep", tmp_path, "--dataset", "digits", env=server.login(*who))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: the tracking server {server.uri} lets this login write nothing into experiment vit-digits: "
+        "ask for the role\n"
+    )
+    assert list((tmp_path / "sweeps").iterdir()) == []
+
+
 def test_by_a_name_that_it_does_not_allow_a_command_says_so_in_a_line(server: TeamServer, tmp_path: Path) -> None:
     uri = server.named("127.0.0.2")
     done = run_here("pipeline.promote", tmp_path, "--dataset", "digits", "--tracking-uri", uri)

@@ -215,6 +215,21 @@ def test_commands_over_one_storage_find_their_folders(tmp_path: Path) -> None:
     assert opened(False, trials=33)[0] != first
 
 
+def test_an_experiment_that_was_deleted_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    """Else MLflow refuses every run, when all has been trained."""
+    with open_bare(tmp_path) as session:
+        client, experiment = session.tracker.client, session.tracker.experiment
+    known = client.get_experiment_by_name(experiment)
+    assert known is not None
+    client.delete_experiment(known.experiment_id)
+    with pytest.raises(UsageError, match=r"^experiment vit-digits was deleted in MLflow at .*: bring it back"):
+        open_bare(tmp_path).__enter__()
+    assert list((tmp_path / "sweeps").iterdir()) == []
+    client.restore_experiment(known.experiment_id)
+    with open_bare(tmp_path):
+        pass
+
+
 def test_where_trainings_go_on_no_other_command_runs(tmp_path: Path) -> None:
     with open_bare(tmp_path) as first:
         first.memory.remember("finished", True)
