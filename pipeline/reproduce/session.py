@@ -9,7 +9,7 @@ from pipeline.errors import UsageError
 from pipeline.registry.passport import Passport
 from pipeline.session.train_session import TrainSession
 from tune_spaces.trial_spec import TrialSpec
-from vit.data.dataset import DataConfig, Dataset
+from vit.data.dataset import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class ReproduceConfig(TrainConfig):
         threads = 1 if last is None else min(last.threads, os.cpu_count() or 1)
         return ReproduceConfig(
             passport=passport,
-            data=data if dataset is None else DataConfig(dataset, data.img_size, data.train_limit),
+            data=data if dataset is None else replace(data, dataset=dataset),
             seed=passport.spec.seed,
             precision=passport.precision,
             compile=passport.compile,

@@ -7,9 +7,11 @@ import pytest
 from pipeline.registry.passport import Passport
 from pipeline.registry.provenance import CodeState
 from pipeline.reproduce.differences import differences
+from pipeline.reproduce.session import ReproduceConfig
 from pipeline.reproduce.verdict import judge
 from pipeline.statistics.intervals import accuracy_interval
 from tests.unit.pipeline.registry.passports import PASSPORT
+from vit.data.dataset import DataConfig
 from vit.training.machine import Machine
 
 HERE, CODE = PASSPORT.machines[0], PASSPORT.code
@@ -73,3 +75,8 @@ def test_the_verdict(
     verdict = judge(passport, digest, accuracy, nothing_differs)
     assert (verdict.sameness, verdict.as_expected) == expected
     assert f"validation {accuracy:.2%}, then 90.00%" in verdict.text
+
+
+def test_images_that_are_elsewhere_now_are_read_as_they_were() -> None:
+    known = replace(PASSPORT, data=replace(PASSPORT.data, config=DataConfig("there", 8, 50, mirror=False)))
+    assert ReproduceConfig.of(known, "elsewhere", None, "sweeps").data == DataConfig("elsewhere", 8, 50, mirror=False)
