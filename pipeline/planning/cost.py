@@ -60,18 +60,21 @@ class Calibration:
 
     @cached_property
     def _step_rates(self) -> NDArray[np.float64]:
-        return self._rates([each.times.step_seconds for each in self.measured])
+        batches = [each.times.batch_size for each in self.measured]
+        return self._rates(batches, [each.times.step_seconds for each in self.measured])
 
     @cached_property
     def _validation_rates(self) -> NDArray[np.float64]:
-        each_times = [each.times for each in self.measured]
-        return self._rates([times.validation_seconds_per_image * times.batch_size for times in each_times])
+        # As many at once as `vit.timing.step_times` validates.
+        batches = [min(each.times.batch_size, evaluation_batch(each.model)) for each in self.measured]
+        per_image = [each.times.validation_seconds_per_image for each in self.measured]
+        return self._rates(batches, [count * seconds for count, seconds in zip(batches, per_image, strict=True)])
 
-    def _rates(self, seconds: Sequence[float]) -> NDArray[np.float64]:
+    def _rates(self, batches: Sequence[int], seconds: Sequence[float]) -> NDArray[np.float64]:
         """Seconds for each kind of work, by least squares of the relative errors; `seconds` are those of a batch."""
         from sklearn.linear_model import LinearRegression  # slow to import
 
-        works = np.array([_work(each.model, each.times.batch_size) for each in self.measured])
+        works = np.array([_work(each.model, count) for each, count in zip(self.measured, batches, strict=True)])
         scale = works.max(axis=0)
         relative = works / scale / np.array(seconds)[:, None]
         fit = LinearRegression(fit_intercept=False, positive=True).fit(relative, np.ones(len(seconds)))
