@@ -38,7 +38,7 @@ class TrainSession(Session[TrainConfig]):
 
     @classmethod
     def identity(cls, config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
-        """The number of workers is not in it: it changes nothing but the speed."""
+        """The number of workers is not in it: only the speed and the draws of dropout depend on it."""
         spec = cls.spec_of(config, dataset)
         if config.workers.most > spec.recipe.batch_size:
             most = spec.recipe.batch_size
