@@ -74,8 +74,7 @@ def train_to_the_end(session: TrainSession) -> tuple[TrialRecord, EpochRecord]:
 
 def _train(session: TrainSession) -> TrialRecord:
     config, data, spec, allotment = session.config, session.dataset, session.spec, session.allotment
-    with Watchdog(config.stall_minutes, session.say):
-        precision = session.precision
+    precision = session.precision
     fewest, most = config.workers.fewest, config.workers.most
     session.say(
         f"train: {data.name}, {len(data.train)} images, {spec.recipe.epochs} epochs, batch {spec.recipe.batch_size} "

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from rich.console import Console
 
 from pipeline.cluster.allotment import Allotment
+from pipeline.cluster.watchdog import Watchdog
 from pipeline.config import CommandConfig, experiment_name, resolve_tracking_uri
 from pipeline.results.confirmation import FullLengthRun
 from pipeline.session.folder import FETCHED_FOLDER, RAY_TRAIN_FOLDER, TRIALS_FOLDER, TUNE_FOLDER
@@ -141,8 +142,9 @@ class Session(ABC, Generic[C]):
             return self.config.precision
         choice = self.kept_precision
         if choice is None:
-            choice = measure_faster_precision(
-                model, recipe.batch_size, self.config.compile, allotment, joined_cluster=self.config.address is not None
-            )
+            with Watchdog(self.config.stall_minutes, self.say):  # it waits for room, maybe for long
+                choice = measure_faster_precision(
+                    model, recipe.batch_size, self.config.compile, allotment, self.config.address is not None
+                )
             self.memory.remember("precision", choice)
         return choice

@@ -1,6 +1,7 @@
 """In which precision a sweep goes on: in its folder's own, whatever others have found; real stores, real folders."""
 
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.session.lifecycle import open_session
 from pipeline.session.sweep_session import SweepSession
 from pipeline.stages import sweep_graph
 from pipeline.sweep_actions import _plan
+from tests.deadline import DEADLINE
 from vit.data.dataset import DataConfig
 from vit.data.normalisation import Normalisation
 from vit.training.precision import Precision
@@ -103,3 +105,28 @@ def test_a_precision_that_the_user_names_is_no_finding_of_the_folders(command: O
     with command("one", precision="fp32") as session:
         assert go_on(session)[1] == "fp32"
         assert session.memory.remembered("precision") is None
+
+
+def test_where_the_measurement_finds_no_room_the_command_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, said = threading.Event(), list[str]()
+
+    def say(session: SweepSession, text: str) -> None:
+        said.append(text)
+        told.set()
+
+    def measured_once_told(*arguments: object) -> Precision:
+        assert told.wait(DEADLINE)
+        return "fp32"
+
+    monkeypatch.setattr(SweepSession, "say", say)
+    monkeypatch.setattr("pipeline.session.session.measure_faster_precision", measured_once_told)
+    config = SweepConfig(
+        data=DataConfig("digits", train_limit=50), storage=str(tmp_path), tracking_uri=f"sqlite:///{tmp_path}/store.db",
+        stall_minutes=0.001,
+    )  # fmt: skip
+    with open_session(SweepSession, config, Console()) as session:
+        session._allotment = Allotment(1, 0, 2)
+        assert session.precision == "fp32"
+    assert said[0].startswith("nothing has progressed for ")
