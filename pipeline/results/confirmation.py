@@ -42,6 +42,8 @@ class ConfirmedModel:
     """In the order of the seeds, which are the same for all models."""
     error: str | None = None
     """Why a seed has no run; such a model cannot win."""
+    has_failed: bool = False
+    """Whether that was for a reason outside of the training, as when its process dies: then it may be tried again."""
 
     @property
     def index(self) -> int:

@@ -54,7 +54,7 @@ def sweep_graph(session: SweepSession) -> Graph:
         _stage(session, "baseline", ("prepare",), train_baseline, ConfirmedModel, finals, _lost_runs),
         _stage(
             session, "confirm", ("prepare", "search", "baseline"), confirm_finalists, Confirmed,
-            {**finals, "finalists": config.finalists}, _lost_models,
+            {**finals, "finalists": config.finalists}, _lost_models, _failed_models,
         ),
         _stage(
             session, "evaluate", ("confirm",), evaluate_on_test_images, Evaluated,
@@ -109,6 +109,11 @@ def _lost_runs(session: SweepSession, model: ConfirmedModel) -> str | None:
 def _lost_models(session: SweepSession, confirmed: Confirmed) -> str | None:
     runs = [run.run_id for model in confirmed.models for run in model.runs]
     return first_lost_weights(session.tracker.client, runs)
+
+
+def _failed_models(session: SweepSession, confirmed: Confirmed) -> str | None:
+    failed = [str(model.index) for model in confirmed.models if model.has_failed]
+    return f"a training of trial {', '.join(failed)} failed" if failed else None
 
 
 def _lost_version(session: SweepSession, registered: Registered) -> str | None:

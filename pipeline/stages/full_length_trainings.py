@@ -142,7 +142,9 @@ def _model(configuration: Configuration, ended: list[tuple[_FullLengthTraining, 
         for training, record in ended
         if record.outcome != "finished"
     ]
-    return ConfirmedModel(configuration.spec, configuration.search_accuracy, tuple(runs), "; ".join(errors) or None)
+    has_failed = any(record.outcome == "failed" for _, record in ended)
+    error = "; ".join(errors) or None
+    return ConfirmedModel(configuration.spec, configuration.search_accuracy, tuple(runs), error, has_failed)
 
 
 class _PrintsResult(Observer):
