@@ -57,7 +57,7 @@ class Progress(Observer):
         self._console.out(f"trained as one: trials {', '.join(str(spec.index) for spec in specs)}", highlight=False)
 
     def trial_kept_apart(self, spec: TrialSpec) -> None:
-        self._console.out(f"not to be trained with others here: trial {spec.index} is trained by itself", highlight=False)
+        self._console.out(f"kept apart: trial {spec.index} is trained by itself", highlight=False)
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         self._running[spec.index] = epoch

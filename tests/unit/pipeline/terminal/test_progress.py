@@ -142,5 +142,5 @@ def test_it_is_told_which_trials_are_trained_as_one_and_which_the_memory_keeps_a
         shown.trial_kept_apart(spec(1))
     assert file.getvalue().splitlines()[:2] == [
         "trained as one: trials 1, 2",
-        "not to be trained with others here: trial 1 is trained by itself",
+        "kept apart: trial 1 is trained by itself",
     ]
