@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from mlflow.exceptions import MlflowException
+
 from pipeline.tracking.artifacts import ArtifactMaker, copy_weights, make_trial_artifacts
 from pipeline.tracking.events import LONGEST_TAG, DatasetReference, Status
 from pipeline.tracking.tracker import Tracker
@@ -128,15 +130,20 @@ class TrialRuns(Observer):
         The earlier process died before recording it, or files were deleted.
         """
         run = self.tracker.earlier(self.key(record.spec))
-        if run is not None and (run.status, run.ending) == (STATUS[record.outcome], _ending_tags(record)):
-            whole = record.best is None or lost_weights(self.tracker.client, run.run_id) is None
-            if whole:
-                return
+        ended_so = run is not None and (run.status, run.ending) == (STATUS[record.outcome], _ending_tags(record))
+        if run is not None and ended_so and (record.best is None or self._has_weights(run.run_id)):
+            return
         began, ended = _span(record)
         self._start(record.spec, began)
         for epoch in record.epochs:
             self.epoch_done(record.spec, epoch)
         self._end(record, ended)
+
+    def _has_weights(self, run_id: str) -> bool:
+        try:
+            return lost_weights(self.tracker.client, run_id) is None
+        except (MlflowException, OSError):  # the server is away; what is recorded once more than needed counts once
+            return False
 
 
 def _now() -> int:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from pipeline.tracking import trial_runs
 from pipeline.tracking.artifacts import ArtifactMaker
@@ -256,6 +257,22 @@ def test_a_run_that_has_lost_its_weights_is_recorded_again(start: Callable[[], D
     assert second.recorded() == before
     assert second.run().info.run_id == run.info.run_id
     assert lost_weights(first.tracker.client, run.info.run_id) is None
+
+
+def test_where_the_server_is_away_a_run_is_recorded_again_and_nothing_dies_with_it(
+    start: Callable[[], Driver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*arguments: object) -> None:
+        raise MlflowException("the server is away")
+
+    first = start()
+    first.tell(record("asha"))
+    before, second = first.recorded(), start()
+    with monkeypatch.context() as patch:
+        patch.setattr(second.tracker.client, "list_artifacts", away)
+        second.runs.trial_restored(record("asha"))
+    assert second.artifacts.made != []
+    assert second.recorded() == before
 
 
 def test_a_run_whose_trial_did_no_epoch_needs_no_weights(start: Callable[[], Driver]) -> None:
