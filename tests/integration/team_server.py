@@ -1,5 +1,6 @@
 """The team's tracking server of `mlflow/serve.sh`, with a real PostgreSQL, as an administrator handles it."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -128,6 +129,17 @@ class TeamServer:
         if self._process is not None:
             self._process.wait()
         self._process = None
+        # What MLflow had lost sight of before, such as the child of a worker that it replaced, ends by itself.
+        wait_until(lambda: not self._is_locked())
+
+    def _is_locked(self) -> bool:
+        """Whether any process that the script began holds the folder."""
+        with suppress(FileNotFoundError), (self.folder / "lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def processes(self) -> list[psutil.Process]:
         """Those of the script, of MLflow and of PostgreSQL."""
