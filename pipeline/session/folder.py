@@ -69,7 +69,9 @@ def earlier_trainings(folder: str, forced: str | None) -> dict[str, str]:
     if not kept or not number.isdecimal():
         return {}
     before = base if number == "2" else f"{base}-{int(number) - 1}"
-    known = read_session_file(Folder(before)) or {}
+    known = read_session_file(Folder(before))
+    if known is None:  # the first of its name, which may end in a number, too
+        return {}
     return {name: known.get(TRAINED_IN, {}).get(name, before) for name in kept}
 
 

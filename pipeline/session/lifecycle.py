@@ -51,10 +51,7 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
             for other in sorted(set(session.memory.trained_in.values())):  # what trains there is one command, too
                 earlier.enter_context(locked(other))
             yield session
-        except (
-            MlflowException,
-            RequestException,
-        ) as error:  # of a question beside the tracker's queue
+        except (MlflowException, RequestException) as error:  # of what did not go through the tracker's queue
             raise TrackingError(f"{session.tracker.uri} fails: {error}") from error
         finally:
             session.artifacts.close()

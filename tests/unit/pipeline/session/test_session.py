@@ -170,6 +170,13 @@ def test_what_a_stage_and_those_after_it_do_not_train_goes_on_where_it_was(
     assert SessionMemory(folder_to_use(base, "--no-cache"), "--no-cache").trained_in == {}
 
 
+@pytest.mark.parametrize("name", ["sweep-x-1a2b3c4d", "sweep-x-12345678"])
+def test_the_first_folder_of_its_name_goes_on_with_no_others(base: str, name: str) -> None:
+    """As on another machine, where all stages before have finished elsewhere."""
+    folder = f"{base.rpartition('/')[0]}/{name}"
+    assert SessionMemory(folder, "--from evaluate").trained_in == {}
+
+
 class Bare(Session[SweepConfig]):
     """A session of nothing."""
 
