@@ -42,6 +42,12 @@ def without_passwords(text: str) -> str:
     return re.sub(r"([?&]\w*password=)[^&\s]*?(?=['\"),.:;]*(?:[&\s]|$))", r"\1***", text, flags=re.IGNORECASE)
 
 
+def last_line(error: object) -> str:
+    """The last line of what an error says, where Ray puts the cause; empty where it says nothing."""
+    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
 def disk_full(error: BaseException | None) -> str | None:
     """What to tell the user if a full disk is behind an error, whatever Python or Ray wrapped it in; else None."""
     while isinstance(error, BaseException):

@@ -1,6 +1,5 @@
 """`--plan`: what a sweep would run, why, and what it would take, without running any of it."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -55,15 +54,10 @@ def sweep_plan(session: SweepSession) -> SweepPlan:
         finalists=config.finalists,
         seeds=config.seeds,
         workers=session.allotment.workers,
-        held=_slots_of_baseline(session),
+        held=session.baseline_slots,
         audited=config.audit,
         fused=tuple(tuple(spec.index for spec in part) for part in parts),
     )
-
-
-def _slots_of_baseline(session: SweepSession) -> int:
-    """As many as `SweepSession.hold_slots_for_baseline` takes once the stages run."""
-    return math.ceil(1 / session.allotment.gpus) if session.shared_gpus else 1
 
 
 def forecast_sweep(session: SweepSession, planned: GraphPlan) -> Forecast:

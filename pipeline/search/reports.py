@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.errors import disk_full
+from pipeline.errors import disk_full, last_line
 from pipeline.training.training import is_out_of_memory
 from pipeline.trials.records import Outcome
 from vit.training.fit import NonFiniteLossError
@@ -37,8 +37,7 @@ def waiting_report(epochs: int) -> dict[str, Any]:
 
 def death_text(error: object) -> str:
     """What to say of a process that died: the last line of what Ray says."""
-    lines = [line for line in str(error or "").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "the trial's process died"
+    return last_line(error) or "the trial's process died"
 
 
 def error_report(error: Exception, epochs: int) -> dict[str, Any]:

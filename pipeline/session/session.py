@@ -86,11 +86,14 @@ class Session(ABC, Generic[C]):
 
     def trainings_folder(self, name: str) -> str:
         """The folder of the trials, of the finalists or of the audit: this command's, or an earlier one's."""
-        return f"{self.memory.trained_in.get(name, self.folder)}/{name}"
+        return f"{self._home_of(name)}/{name}"
 
     def has_trained(self, name: str) -> bool:
         """Whether there is such a folder yet."""
-        return Folder(self.memory.trained_in.get(name, self.folder)).exists(name)
+        return Folder(self._home_of(name)).exists(name)
+
+    def _home_of(self, name: str) -> str:
+        return self.memory.trained_in.get(name, self.folder)
 
     @property
     def tune_folder(self) -> str:

@@ -101,10 +101,14 @@ class SweepSession(Session[SweepConfig]):
                 self._shared_data = SharedData.put(data)
             return self._shared_data
 
+    @property
+    def baseline_slots(self) -> int:
+        """How many trials could run where the baseline does: where they share GPUs, all that a whole one takes."""
+        return math.ceil(1 / self.allotment.gpus) if self.shared_gpus else 1
+
     def hold_slots_for_baseline(self) -> None:
         """Before the stages run: the baseline is about to train beside the search, and takes what trials could."""
-        shared = self.shared_gpus
-        self.slots_held = math.ceil(1 / self.allotment.gpus) if shared else 1
+        self.slots_held = self.baseline_slots
         self.baseline_trains.clear()
         self.baseline_ended.clear()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from pipeline.errors import PipelineError, disk_full
+from pipeline.errors import PipelineError, disk_full, last_line
 from pipeline.tracking.weights import weights_digest
 from pipeline.training.distributed_training import Assignment, DistributedTraining
 from pipeline.training.instruction import POLL_SECONDS
@@ -77,7 +77,7 @@ def _follow(assignment: Assignment, workers: WorkerGroup, interrupted: Callable[
         if full is not None:
             raise PipelineError(full) from reason
         epochs = [EpochRecord.of(entry) for entry in training.history.epochs]
-        outcome, error = "failed", _text_of(reason)
+        outcome, error = "failed", last_line(reason) or type(reason).__name__
     if outcome == "interrupted":
         workers.stop(leaving=True)  # whatever ends it, its epochs are whole before they are reported
     record = TrialRecord(spec, outcome, tuple(epochs), error, weights_digest=digest)
@@ -86,12 +86,6 @@ def _follow(assignment: Assignment, workers: WorkerGroup, interrupted: Callable[
     for observer in observers:
         observer.trial_ended(record)
     return record
-
-
-def _text_of(error: Exception) -> str:
-    """The last line of what it says; its kind, where it says nothing."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
 
 
 def _followed(
