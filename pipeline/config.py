@@ -1,4 +1,7 @@
-"""The configuration behind the commands. Each check is here, and each message names flag, value and rule."""
+"""The configuration of the commands, and the checks of its values.
+
+The message of a failed check names the flag, the value and the rule.
+"""
 
 import os
 from dataclasses import dataclass, field
@@ -19,7 +22,10 @@ _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 @dataclass(frozen=True)
 class TrialResources:
-    """What one trial takes of the cluster. None: one core, or one GPU where there are GPUs."""
+    """The resources that each worker of a trial takes, and how many trials may run at the same time.
+
+    `gpus_per_trial` None means one GPU if the cluster has GPUs; `max_concurrent` None means as many trials as fit.
+    """
 
     cpus_per_trial: float = 1.0
     gpus_per_trial: float | None = None
@@ -36,31 +42,31 @@ class TrialResources:
 
 @dataclass(frozen=True, kw_only=True)
 class CommandConfig:
-    """What every command that trains depends on."""
+    """The settings that all commands that train have in common."""
 
     data: DataConfig = field(default_factory=DataConfig)
     seed: int = 0
     precision: PrecisionChoice = "auto"
     compile: bool = False
     tta: TestTimeAugmentation = "none"
-    """`flip`: beside the plain figure, the test accuracy by the mean of an image's logits and its mirror image's."""
+    """`flip`: also measure the test accuracy with the mean of the logits of each image and of its mirror image."""
     export: Export = "none"
-    """`onnx`: the registered model has an ONNX file, too, which onnxruntime has been asked about."""
+    """`onnx`: the registered model also gets an ONNX file, whose outputs have been checked with onnxruntime."""
     max_failures: int = 2
-    """How often a training whose process died is taken up again."""
+    """How often a training is restarted after its process has died."""
     address: str | None = None
-    """A running Ray cluster to join; None starts one and stops it."""
+    """The address of a running Ray cluster to join; None starts one and stops it at the end."""
     tracking_uri: str | None = None
     tracking_timeout: float = 120.0
-    """Seconds that the end of the command waits for the next answer of a tracking server."""
+    """The seconds that a command waits at its end for the next answer of the tracking server."""
     storage: str = "sweeps"
-    """Folder, or URI that every node reaches, for checkpoints."""
+    """The folder for checkpoints, or a URI that every node can reach."""
     stall_minutes: float = 10.0
-    """Minutes without progress after which the command says what holds what and what waits."""
+    """The minutes without progress after which the command reports who holds and who waits for resources."""
 
     @property
     def forced(self) -> str | None:
-        """The flags, if any, by which earlier results do not count."""
+        """The flag, if any, that makes the command ignore earlier results."""
         return None
 
     def __post_init__(self) -> None:
@@ -85,50 +91,50 @@ class CommandConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """A time that a sweep keeps to, and what was expected to fit into it."""
+    """The time limit of a sweep, and what was expected to fit into it."""
 
     seconds: float
     deadline: float
-    """When it is over, in seconds since 1970."""
+    """When the time is over, in seconds since 1970."""
     trials: int
     finalists_seconds: float
-    """For the epochs of the finalists."""
+    """The seconds that the epochs of the finalists are expected to take."""
     fixed_seconds: float
-    """For all else that follows the search."""
+    """The seconds that everything else after the search is expected to take."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig(CommandConfig):
-    """All that a sweep depends on."""
+    """All settings of a sweep."""
 
     trials: int = 32
     max_epochs: int | None = None
-    """Full length of a trial; None takes the space's."""
+    """The full length of a trial; None takes the length that the search space sets."""
     grace_epochs: int | None = None
     """The first rung of ASHA; None takes a twelfth of the full length."""
     reduction_factor: int = 3
     """One in this many trials passes a rung of ASHA."""
     space: str | None = None
-    """Name of a search space, or a Python file with one; None chooses by the image size."""
+    """The name of a search space, or a Python file that defines one; None chooses by the image size."""
     search: SearchMethod = "random"
-    """How the trials are chosen: drawn beforehand, or each by what those before it came to."""
+    """How trials are chosen: all drawn before the search begins, or each one by the results of the earlier ones."""
     workers_per_trial: int = 1
-    """Processes that train one trial together; `resources` says what each takes."""
+    """How many processes train one trial together; `resources` says what each of them takes."""
     resources: TrialResources = field(default_factory=TrialResources)
     fuse: Fuse = "auto"
-    """How many trials of one shape are trained as one, at most; `auto`: where it is measured to be faster."""
+    """How many trials of one shape are fused at most; `auto`: any number, where fusing is measured to be faster."""
     finalists: int = 2
-    """The best trials that are trained again, to their full length, before one of them is believed."""
+    """How many of the best trials are retrained at full length, to confirm their accuracy before one is chosen."""
     seeds: int = 2
-    """Trainings of each finalist, and of the published configuration."""
+    """How many times each finalist and the published configuration are trained, each time with another seed."""
     audit: int = 0
-    """Trials that ASHA stopped and that are trained on, to see whether it was right."""
+    """How many trials that ASHA stopped are trained to their full length, to see whether stopping them was right."""
     cache: bool = True
-    """Whether stages that have finished before, with all the same, need not run."""
+    """Whether to skip stages that have finished before with the same settings, inputs and code."""
     from_stage: str | None = None
-    """The first stage to run again whatever has finished before."""
+    """The stage to run again even if it has finished before, together with all stages that depend on it."""
     until_stage: str | None = None
-    """The last stage to run."""
+    """The last stage to run: all others that run are stages that it depends on."""
     budget: Budget | None = None
 
     @property
@@ -175,7 +181,7 @@ class SweepConfig(CommandConfig):
 
 @dataclass(frozen=True)
 class WorkerRange:
-    """How many workers a training run takes: as many as there are room for, from `fewest` to `most`."""
+    """The number of workers of a training run: as many as there is room for, from `fewest` to `most`."""
 
     fewest: int = 1
     most: int = 1
@@ -188,7 +194,7 @@ class WorkerRange:
 
     @staticmethod
     def parse(text: str) -> "WorkerRange":
-        """`4`, or `1:4`."""
+        """Parses `N` or `FEWEST:MOST`, such as `4` or `1:4`."""
         fewest, _, most = text.partition(":")
         if not fewest.isdecimal() or not (most or fewest).isdecimal():
             raise UsageError(f"--workers is {text!r}, but must be N or FEWEST:MOST with 1 <= FEWEST <= MOST")
@@ -197,19 +203,19 @@ class WorkerRange:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(CommandConfig):
-    """All that one training run depends on."""
+    """All settings of one training run."""
 
     recipe: str = "seed"
     epochs: int | None = None
-    """None takes the recipe's."""
+    """None takes the number of epochs of the recipe."""
     settings: tuple[str, ...] = ()
-    """`FIELD=VALUE` of model or recipe, in the place of the recipe's own."""
+    """Each `FIELD=VALUE` replaces a field of the model or of the recipe that `recipe` names."""
     workers: WorkerRange = field(default_factory=WorkerRange)
     cpus_per_worker: float = 1.0
     gpus_per_worker: float | None = None
-    """None: one where there are GPUs."""
+    """None takes one GPU if the cluster has GPUs."""
     register: bool = False
-    """Measure it on the test images and make it the challenger."""
+    """Whether to measure the model on the test images and register it as the challenger."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -229,12 +235,15 @@ def _at_least(flag: str, value: int | None, low: int) -> None:
 
 
 def resolve_tracking_uri(given: str | None) -> str:
-    """The flag, else MLFLOW_TRACKING_URI, else `mlflow.db` here: where a plain `mlflow ui` looks. Absolute."""
+    """Returns the tracking URI: the flag's, else MLFLOW_TRACKING_URI, else `mlflow.db` in the current folder.
+
+    That file is where a plain `mlflow ui` looks. The path in a SQLite URI becomes absolute.
+    """
     uri = given or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     prefix = "sqlite:///"
     return f"{prefix}{Path(uri.removeprefix(prefix)).resolve()}" if uri.startswith(prefix) else uri
 
 
 def experiment_name(dataset: str) -> str:
-    """The experiment of a data set; its registered model has the same name."""
+    """Returns the name of a data set's experiment, which is also the name of its registered model."""
     return f"vit-{dataset}"

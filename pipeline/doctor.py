@@ -1,4 +1,4 @@
-"""The command that looks for what killed commands leave behind, and mends what it may.
+"""The command that looks for what killed commands left behind, and with --fix mends what can be mended without loss.
 
 python -m pipeline.doctor --fix
 """
@@ -39,7 +39,7 @@ def main() -> None:
     prepare_mlflow()
     refuse_unreachable(uri)
     refuse_missing_database(uri)
-    # Only now: it takes seconds, which `--help` and bad usage should not.
+    # This is imported only now: it takes seconds, and `--help` and bad usage should not wait for it.
     from mlflow.exceptions import MlflowException
 
     try:
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _look_and_mend(uri: str, flags: Namespace) -> list[Finding]:
-    """Prints each finding as it comes, and what came of it."""
+    """Prints each finding as soon as it is known, mended first if --fix is given, and returns all findings."""
     findings = []
     for found in _look(uri, flags):
         finding = mended(found) if flags.fix else found
@@ -74,7 +74,7 @@ def _look(uri: str, flags: Namespace) -> Iterator[Finding]:
     from pipeline.diagnosis.storage import check_folder
     from pipeline.diagnosis.versions import check_versions
 
-    # What may be refused comes first, the quickest before the others.
+    # Whatever may refuse the flags comes before the first finding, the quickest check first.
     cluster = find_cluster(flags.address)
     folders = command_folders(flags.storage or CommandConfig().storage, must_exist=flags.storage is not None)
     client = open_client(uri)

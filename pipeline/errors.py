@@ -1,4 +1,4 @@
-"""The errors that end a command, with their exit statuses. Every module may raise them."""
+"""The errors that end a command, with their exit statuses; every module may raise them."""
 
 import errno
 import re
@@ -7,7 +7,7 @@ FAILED, BAD_USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
 
 
 class PipelineError(Exception):
-    """Something failed that is not the user's input; the message is one line, and shows no password of a URI."""
+    """A failure that is not due to the user's input; the message is one line, without the passwords of URIs in it."""
 
     status = FAILED
 
@@ -22,7 +22,7 @@ class UsageError(PipelineError):
 
 
 class GateRefusedError(PipelineError):
-    """A gate said no; the message says why."""
+    """The promotion gate refused; the message says why."""
 
     status = REFUSED
 
@@ -34,22 +34,26 @@ class InterruptedCommandError(PipelineError):
 
 
 def without_passwords(text: str) -> str:
-    """The text with `***` for all that lets somebody in at each URI in it: `postgresql://***@host/db`.
+    """Returns the text with the credentials of every URI in it replaced by `***`: `postgresql://***@host/db`.
 
-    A password may hold a slash or an `@`, and a token may stand in the user's place; so rather too much is hidden.
+    A password may contain a slash or an `@`, and a token may take the place of the user's name; so the pattern hides
+    too much rather than too little.
     """
     text = re.sub(r"(?<=://)(?:[^\s/?#:]*:\S*|[^\s/?#]*)@", "***@", text)
     return re.sub(r"([?&]\w*password=)[^&\s]*?(?=['\"),.:;]*(?:[&\s]|$))", r"\1***", text, flags=re.IGNORECASE)
 
 
 def last_line(error: object) -> str:
-    """The last line of what an error says, where Ray puts the cause; empty where it says nothing."""
+    """Returns the last line of an error's message, which is where Ray puts the cause; empty if there is no message."""
     lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
     return lines[-1] if lines else ""
 
 
 def disk_full(error: BaseException | None) -> str | None:
-    """What to tell the user if a full disk is behind an error, whatever Python or Ray wrapped it in; else None."""
+    """Returns a message for the user if a full disk caused the error, however it was wrapped by Python or Ray.
+
+    Returns None if the error has another cause.
+    """
     while isinstance(error, BaseException):
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             where = f": {error.filename}" if error.filename else ""

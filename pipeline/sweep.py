@@ -1,4 +1,4 @@
-"""The main job: searches Vision Transformers for a data set, and registers the best.
+"""The main command: searches for the best Vision Transformer for a data set, and registers it.
 
 python -m pipeline.sweep --trials 32
 """
@@ -116,13 +116,13 @@ def main() -> None:
         refuse_graph_suffix(flags.graph)
     if flags.budget is not None:
         parse_duration(flags.budget)
-    # Only now: these take seconds to import, and bad usage should not wait for them.
+    # These are imported only now: that takes seconds, and bad usage should not wait for it.
     from pipeline.tracking.server import prepare_mlflow
 
     prepare_mlflow()
     from pipeline.sweep_actions import carry_out, print_why
 
-    gc.freeze()  # what was imported stays; going through it once more at the end would take a second
+    gc.freeze()  # what was imported stays in use; scanning it once more at the end would take a second
     if flags.why is not None:
         print_why(config, flags.why)
         return

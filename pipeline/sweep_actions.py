@@ -1,4 +1,4 @@
-"""What `pipeline.sweep` can be asked for: the sweep itself, its plan, its graph, and why a trial ended."""
+"""The actions of `pipeline.sweep`: run the sweep, print its plan, draw its graph, or explain why a trial ended."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -30,7 +30,10 @@ from vit.data.sources import dataset_name
 def carry_out(
     config: SweepConfig, budget: str | None, started: float, plan_only: bool, graph: Path | None
 ) -> dict[str, Any]:
-    """Does what the flags ask for; prints and gives the result. `started`: when the command did, UNIX seconds."""
+    """Does what the flags ask for; prints the result and returns it.
+
+    `started` is the time at which the command started, in seconds since 1970.
+    """
     with nullcontext(config) if budget is None else _fitted_to_budget(budget, config, started, plan_only) as fitted:
         if plan_only:
             return print_plan(fitted, graph)
@@ -39,9 +42,10 @@ def carry_out(
 
 @contextmanager
 def _fitted_to_budget(budget: str, config: SweepConfig, started: float, plan_only: bool) -> Iterator[SweepConfig]:
-    """The configuration made small enough, within a Ray that was asked what fits.
+    """Yields the configuration, with the sweep made small enough for the budget, while Ray is connected.
 
-    What then runs has as many trials as there is time for, so that a budget is neither passed nor left unused.
+    What fits is found on that cluster. A sweep that is to run, not only to be planned, gets its full number of trials
+    back and starts as many as there is time for, so that the budget is neither exceeded nor left unused.
     """
     with connected(config.address, dashboard=config.workers_per_trial > 1):
         fitted = fit_to_budget(config, budget, started, plain_or_live())
@@ -49,7 +53,7 @@ def _fitted_to_budget(budget: str, config: SweepConfig, started: float, plan_onl
 
 
 def sweep(config: SweepConfig) -> dict[str, Any]:
-    """Runs the stages that need to run; prints and gives the result."""
+    """Runs the stages that need to run; prints the result and returns it."""
     with open_session(SweepSession, config, plain_or_live()) as session:
         plan = _plan(session)
         outputs = _announce_cached(session, plan) if plan.is_finished else _run(session, plan)
@@ -94,7 +98,7 @@ def _run(session: SweepSession, plan: GraphPlan) -> dict[str, Any]:
 
 
 def print_plan(config: SweepConfig, file: Path | None) -> dict[str, Any]:
-    """Says what would run, and draws it where a file is named."""
+    """Prints what would run, and draws it if a file is given; returns the plan and its forecast as plain values."""
     with open_session(SweepSession, config, plain_or_live()) as session:
         plan = _plan(session)
         forecast = None if plan.is_finished else forecast_sweep(session, plan)
@@ -106,7 +110,7 @@ def print_plan(config: SweepConfig, file: Path | None) -> dict[str, Any]:
 
 
 def print_graph(config: SweepConfig, file: Path) -> dict[str, Any]:
-    """Draws the stages."""
+    """Draws the stages into the file; returns them as plain values."""
     with open_session(SweepSession, config, plain_or_live()) as session:
         boxes = [Box(stage.name, stage.inputs) for stage in sweep_graph(session)]
         session.say(f"the stages are drawn in {write_graph(file, boxes)}")
@@ -114,7 +118,7 @@ def print_graph(config: SweepConfig, file: Path) -> dict[str, Any]:
 
 
 def print_why(config: SweepConfig, trial: int) -> None:
-    """Says why a trial of the data set's newest sweep ended."""
+    """Prints why a trial of the data set's newest sweep ended."""
     uri = resolve_tracking_uri(config.tracking_uri)
     refuse_unreachable(uri)
     refuse_missing_database(uri)

@@ -1,4 +1,4 @@
-"""One training run through Ray Train, without a search.
+"""The command that trains one model through Ray Train, without a search.
 
 python -m pipeline.train --dataset cifar10 --recipe seed --workers 2
 """
@@ -51,7 +51,7 @@ def main() -> None:
     flags = build_parser().parse_args()
     config = config_of(flags)
     refuse_unwritable_file("--json", flags.json)
-    # Only now: these take seconds to import, and bad usage should not wait for them.
+    # These are imported only now: that takes seconds, and bad usage should not wait for it.
     from pipeline.tracking.server import prepare_mlflow
 
     prepare_mlflow()
@@ -60,7 +60,7 @@ def main() -> None:
     from pipeline.terminal.console import plain_or_live
     from pipeline.train_actions import train_and_report
 
-    gc.freeze()  # what was imported stays; going through it once more at the end would take a second
+    gc.freeze()  # what was imported stays in use; scanning it once more at the end would take a second
     with open_session(TrainSession, config, plain_or_live()) as session, running_command(session, dashboard=True):
         result = train_and_report(session)
     if flags.json is not None:

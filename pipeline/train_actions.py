@@ -1,4 +1,4 @@
-"""The story of `pipeline.train`: one training run, its record, and its way into the registry."""
+"""The steps of `pipeline.train`: one training run, its record, and the registration of its model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ from vit.files.storage import Folder
 
 
 def train_and_report(session: TrainSession) -> dict[str, Any]:
-    """Trains to the end, or goes on from where an earlier command ended; gives the result as plain values."""
+    """Trains to the end, resuming where an earlier command stopped; returns the result as plain values."""
     record, best = train_to_the_end(session)
     result: dict[str, Any] = {
         "name": session.name,
@@ -55,11 +55,11 @@ def train_and_report(session: TrainSession) -> dict[str, Any]:
 
 
 def train_to_the_end(session: TrainSession) -> tuple[TrialRecord, EpochRecord]:
-    """What the training came to, and its best epoch; all of it is recorded.
+    """Trains to the end and records it; returns the record of the training, and its best epoch.
 
     Raises:
         InterruptedCommandError: the user wants to stop; all epochs are saved.
-        PipelineError: it failed, or diverged.
+        PipelineError: the training failed, or diverged.
     """
     record = _train(session)
     session.artifacts.finish()
@@ -87,7 +87,8 @@ def _train(session: TrainSession) -> TrialRecord:
     group = WorkerGroupConfig(
         fewest, most, allotment.cpus, allotment.gpus, session.ray_train_folder, config.max_failures
     )
-    # Not in this thread: who wants to stop at once would have to wait until the workers have ended in good order.
+    # The training runs in another thread: in this one, a user who wants to stop immediately (by a second Ctrl-C) would
+    # have to wait until the workers have shut down in an orderly way.
     jobs = Jobs[list[TrialRecord]]()
     with session.interrupt.deferred(), Watchdog(config.stall_minutes, session.say) as watchdog:
         done_before = len(TrialHistory.read(trial_folder(session.trials_folder, spec.index)).epochs)
@@ -101,7 +102,7 @@ def _train(session: TrainSession) -> TrialRecord:
 
 
 class _PrintsEpochs(Observer):
-    """A line for each epoch, and one for all that earlier commands have done."""
+    """Prints a line for each epoch, but only one line for all epochs that earlier commands have done."""
 
     def __init__(self, session: TrainSession, done_before: int) -> None:
         self._session, self._done_before = session, done_before
@@ -118,7 +119,7 @@ class _PrintsEpochs(Observer):
 
 
 def _registered(session: TrainSession, record: TrialRecord) -> dict[str, Any]:
-    """What an earlier command registered, where that serves and is still there; else what this one does."""
+    """Returns what an earlier command registered, if that suffices and still exists; else tests and registers now."""
     config, run_id = session.config, session.tracker.run_id(trial_key(0))
     known: dict[str, Any] = session.memory.remembered("registered") or {}
     lacks_mirror = config.tta == "flip" and "test_accuracy_tta_flip" not in known
@@ -144,7 +145,10 @@ def _test_and_register(session: TrainSession, run: FullLengthRun) -> dict[str, A
 
 
 def _known_score(session: TrainSession, run_id: str) -> TestScore | None:
-    """What an earlier command found on the test images, with the mirror image too where this one asks for it."""
+    """Returns the test score of this run from an earlier command.
+
+    Returns None if there is none, or if it lacks the accuracy with mirror images that this command asks for.
+    """
     known: dict[str, Any] = session.memory.remembered("tested") or {}
     if known.get("run_id") != run_id:
         return None
@@ -165,7 +169,10 @@ def _measured_score(session: TrainSession, run_id: str, weights: Folder) -> Test
 
 @contextmanager
 def _counted_as_read(session: TrainSession, run_id: str) -> Iterator[None]:
-    """Has the training's run say that it read the test images; a second look gets a run of its own, and so counts."""
+    """Records, before the block runs, that the training's run reads the test images.
+
+    The reads of a test set are counted by their runs, so a second read gets a run of its own.
+    """
     tracker, key = session.tracker, trial_key(0)
     if TEST_SET_READ_TAG in tracker.client.get_run(run_id).data.tags:
         key = f"test with --tta {session.config.tta}"

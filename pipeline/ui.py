@@ -36,7 +36,8 @@ def main() -> None:
     refuse_unreachable(uri)
     _refuse_port_in_use(flags.port)
     print(f"MLflow UI: http://{HOST}:{flags.port} (Ctrl-C ends it)", flush=True)
-    # MLflow's jobs judge the answers of language models: eight processes and 1.4 GB that nobody here has a use for.
+    # MLflow's jobs evaluate the answers of language models, which is of no use here: without them, MLflow starts eight
+    # processes fewer and saves 1.4 GB.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     options = ["--backend-store-uri", uri, "--host", HOST, "--port", str(flags.port), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *options])

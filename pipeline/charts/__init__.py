@@ -1,6 +1,6 @@
-"""The interactive charts of a page, as Vega-Lite: plain values in, a specification out; and the script that shows them.
+"""Turns plain values into a page's interactive charts (Vega-Lite specifications), and holds the script to show them.
 
-Colours are the page's own variables, so a chart is dark where its page is, and light on paper.
+The colours are the page's own CSS variables, so a chart is dark where its page is dark, and light in print.
 
 Imported by: `page`.
 Imports: nothing of this project.

@@ -1,4 +1,4 @@
-"""Charts of the classes: accuracy of each, and which is taken for which."""
+"""Charts of the classes: the accuracy of each, and which are mistaken for which."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ import altair as alt
 from pipeline.charts.style import BLUE, GREEN, INK, ORANGE, PAPER, PERCENT, Spec, Values, finished, rows_of
 
 _ROW = 13
-"""Pixels of a bar."""
+"""The height of a bar in pixels."""
 
 
 def class_accuracies(rows: Values, models: Sequence[str]) -> Spec:
-    """A bar for each class and model, with the interval of its accuracy.
+    """Returns a chart with a bar for each class and model, and the confidence interval of its accuracy.
 
     Args:
-        rows: `name` (the class), `model`, `accuracy`, `low`, `high` (fractions), `correct`, `total`.
-        models: at most three, the first first.
+        rows: one for each bar: `name` (the class), `model`, `accuracy`, `low`, `high` (fractions), `correct`, `total`.
+        models: the names of the models, at most three, in the order of their bars.
     """
     classes = list(dict.fromkeys(row["name"] for row in rows))
     colors = alt.Scale(domain=list(models), range=[BLUE, GREEN, ORANGE][: len(models)])
@@ -35,12 +35,14 @@ def class_accuracies(rows: Values, models: Sequence[str]) -> Spec:
 
 
 def confusion_matrix(cells: Values, classes: Sequence[str], with_counts: bool) -> Spec:
-    """True classes as rows, predicted ones as columns, a cell the darker the larger its share of the true class.
+    """Returns a chart of true classes as rows and predicted ones as columns.
+
+    The larger a cell's share of the true class, the stronger its colour.
 
     Args:
-        cells: those above 0: `true`, `predicted`, `count`, `share` (of the true class, a fraction).
-        classes: in their order.
-        with_counts: whether the cells have room for them.
+        cells: those with a count above 0: `true`, `predicted`, `count`, `share` (of the true class, a fraction).
+        classes: the names of the classes, in the order in which they are shown.
+        with_counts: whether the cells have room for their counts.
     """
     order = list(classes)
     slanted = -40 if max(map(len, order), default=0) > 3 else 0
@@ -50,7 +52,7 @@ def confusion_matrix(cells: Values, classes: Sequence[str], with_counts: bool) -
         y=alt.Y("true:N", title="true", scale=domain, axis=alt.Axis(grid=False)),
         tooltip=["true:N", "predicted:N", "count:Q", alt.Tooltip("share:Q", format=".1%", title="of the true class")],
     )  # fmt: skip
-    # The root of the share: on a plain scale the confusions, a few per cent each, would all look alike.
+    # The square root of the share: on a linear scale the confusions, a few per cent each, would all look alike.
     strength = alt.Opacity("share:Q", scale=alt.Scale(type="sqrt", domain=[0, 1], range=[0.02, 1]), legend=None)
     squares = base.mark_rect(color=BLUE).encode(opacity=strength)
     if not with_counts:

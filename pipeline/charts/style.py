@@ -1,4 +1,4 @@
-"""What all charts have in common: colours, letters, and how a chart becomes a specification."""
+"""What all charts have in common: colours, fonts, and how a chart becomes a specification."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import altair as alt
 
 INK, SOFT, LINE, PAPER = "var(--ink)", "var(--soft)", "var(--line)", "var(--paper)"
 BLUE, GREEN, ORANGE, RED, PINK = "var(--blue)", "var(--green)", "var(--orange)", "var(--red)", "var(--pink)"
-"""Variables of the page's style: Okabe and Ito's palette, told apart with every kind of colour vision."""
+"""CSS variables of the page: Okabe and Ito's palette, which can be told apart with every kind of colour vision."""
 PERCENT = ".0%"
 
 Spec = dict[str, Any]
-"""Vega-Lite, ready for JSON."""
+"""A Vega-Lite specification, ready for JSON."""
 Values = list[dict[str, Any]]
 """The rows that a chart draws."""
 
@@ -31,22 +31,22 @@ def rows_of(values: Values) -> alt.Data:
 
 
 def finished(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int) -> Spec:
-    """The specification of a chart as wide as its place on the page and so many pixels high.
+    """Returns the specification of a chart that is as wide as its place on the page and `height` pixels high.
 
     Raises:
-        altair.utils.schemapi.SchemaValidationError: the chart is no Vega-Lite.
+        altair.utils.schemapi.SchemaValidationError: the chart is not valid Vega-Lite.
     """
     spec: Spec = chart.properties(width="container", height=height).to_dict()
     datasets: dict[str, Values] = {}
     for part in (spec, *spec.get("layer", ())):
         if "data" in part:
             part["data"] = {"name": _name_of(part["data"]["values"], datasets)}
-    # The configuration in the place of Altair's own, which fixes the size of a chart without one.
+    # Replaces Altair's own configuration, which would set a fixed size for a chart that has none.
     return {**spec, "config": _CONFIG, "datasets": datasets}
 
 
 def _name_of(values: Values, datasets: dict[str, Values]) -> str:
-    """The name of these rows among `datasets`, to which they are added once, however many layers draw them."""
+    """Returns the name of these rows in `datasets`, to which they are added once, however many layers draw them."""
     name = next((name for name, known in datasets.items() if known == values), f"rows-{len(datasets) + 1}")
     datasets[name] = values
     return name

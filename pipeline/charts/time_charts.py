@@ -1,4 +1,4 @@
-"""Charts of where the time went."""
+"""Charts of what the time of a search was spent on."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,16 @@ from pipeline.charts.style import BLUE, GREEN, LINE, ORANGE, PINK, Spec, Values,
 STARTING, TRAINING, VALIDATING, SAVING, NO_TRIAL = PHASES = (
     "starting", "training", "validating", "saving and reporting", "no trial",
 )  # fmt: skip
-"""What a slot does; the last is a slot in which no trial was."""
+"""What a slot can be doing; in the last of these, no trial is in the slot."""
 _COLORS = (ORANGE, BLUE, GREEN, PINK, LINE)
 _COLOR = alt.Color("phase:N", scale=alt.Scale(domain=list(PHASES), range=list(_COLORS)))
 
 
 def time_totals(rows: Values) -> Spec:
-    """One bar of all slots' time.
+    """Returns a chart of the time of all slots together, as a single bar divided into phases.
 
     Args:
-        rows: `phase`, `seconds`, `share` (a fraction), `order`.
+        rows: one for each phase: `phase`, `seconds`, `share` (a fraction), `order`.
     """
     chart = alt.Chart(rows_of(rows)).mark_bar(height=34).encode(
         x=alt.X("seconds:Q", title="seconds, of all slots together", stack="zero", scale=alt.Scale(nice=False)),
@@ -30,11 +30,11 @@ def time_totals(rows: Values) -> Spec:
 
 
 def timeline(segments: Values, lanes: Sequence[str]) -> Spec:
-    """What each slot did when.
+    """Returns a chart of what each slot did at which time.
 
     Args:
-        segments: `lane`, `trial`, `phase`, `begin`, `end` (seconds since the search began).
-        lanes: their names, from the top.
+        segments: one for each bar: `lane`, `trial`, `phase`, `begin`, `end` (seconds since the search began).
+        lanes: the names of the lanes, one for each slot, from the top.
     """
     chart = alt.Chart(rows_of(segments)).mark_bar(height={"band": 0.8}).encode(
         x=alt.X("begin:Q", title="seconds since the search began", scale=alt.Scale(nice=False)),

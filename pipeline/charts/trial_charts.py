@@ -21,7 +21,7 @@ from pipeline.charts.style import (
 )
 
 Role = Literal["winner", "published", "full length", "stopped early"]
-"""What a trial is to the reader."""
+"""How the charts present a trial to the reader."""
 _LABELLED_EPOCHS = 15
 _COLORS: Mapping[Role, str] = {"winner": RED, "published": GREEN, "full length": BLUE, "stopped early": SOFT}
 _STRENGTHS: Mapping[Role, float] = {"winner": 1.0, "published": 1.0, "full length": 0.75, "stopped early": 0.35}
@@ -41,7 +41,7 @@ _ACCURACY_TIP = alt.Tooltip("accuracy:Q", format=".2%", title="validation accura
 
 
 def learning_curves(points: Values) -> Spec:
-    """Validation accuracy by epoch, a line for each trial; the trial under the pointer stands out.
+    """Returns a chart of validation accuracy by epoch: a line for each trial; the trial under the pointer stands out.
 
     Args:
         points: one for each epoch of each trial: `trial`, `role`, `epoch`, `accuracy`.
@@ -59,12 +59,12 @@ def learning_curves(points: Values) -> Spec:
 
 
 def ladder(points: Values, rungs: Sequence[str]) -> Spec:
-    """A line for each trial through the rungs of ASHA, and at each rung the cut-off that the trial met.
+    """Returns a chart with a line for each trial through ASHA's rungs, and at each rung the cut-off that applied to it.
 
     Args:
         points: one for each decision, and for each end at full length: `trial`, `role`, `rung`, `x` (rungs counted from
             0, shifted a little by the order of arrival), `accuracy`, `cutoff` (None where there was none), `verdict`.
-        rungs: their names, without quotes; the full length last.
+        rungs: the names of the rungs, with no quotation marks in them; the full length last.
     """
     hover = _trial_under_the_pointer()
     names = ",".join(f"'{name}'" for name in rungs)
@@ -87,12 +87,14 @@ def ladder(points: Values, rungs: Sequence[str]) -> Spec:
 
 
 def accuracy_against(points: Values, title: str, more_is_better: bool) -> Spec:
-    """Accuracy against a cost, the Pareto front as a line through the trials that no other beats in both.
+    """Returns a chart of accuracy against a cost, with the Pareto front as a line.
+
+    The front consists of the trials that no other trial beats in both.
 
     Args:
         points: one for each trial: `trial`, `role`, `accuracy`, `cost` (above 0), `front` (whether it is on the front).
-        title: of the cost.
-        more_is_better: of the cost, as of images a second.
+        title: the name of the cost.
+        more_is_better: whether a larger cost is better, as with images a second.
     """
     front = alt.Chart(rows_of([point for point in points if point["front"]]))
     cost = alt.X(
@@ -119,12 +121,12 @@ def _trial_under_the_pointer() -> alt.Parameter:
 
 
 def _strength(hover: alt.Parameter) -> Any:
-    """The trial under the pointer is drawn in full, those that were stopped are faded."""
+    """Returns the opacity: the trial under the pointer is drawn in full, and trials that were stopped are faded."""
     return alt.when(hover).then(alt.value(1)).otherwise(alt.Opacity("strength:Q", scale=None))
 
 
 def _with_strength(points: Values) -> alt.Data:
-    """The rows with what their roles come to in numbers: a scale of its own would take the legend away."""
+    """Returns the rows with their roles' opacity and width as numbers: scales for these would remove the legend."""
     return rows_of(
         [{**point, "strength": _STRENGTHS[point["role"]], "width": _WIDTHS[point["role"]]} for point in points]
     )

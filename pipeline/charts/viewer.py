@@ -1,4 +1,4 @@
-"""The script that shows the charts: Vega, Vega-Lite and Vega-Embed, with nothing to load from anywhere."""
+"""Builds the script that shows the charts: Vega, Vega-Lite and Vega-Embed, with nothing left to download."""
 
 import json
 from functools import cache
@@ -14,20 +14,22 @@ for (const place of document.querySelectorAll("[data-chart]")) {
   vegaEmbed(place, spec, {renderer: "svg", actions: false, ast: true, tooltip: {theme: "custom"}});
 }
 """
-"""SVG, which knows the page's colours and prints sharply; `ast`: Vega's expressions are read, never run as code."""
+"""Charts are SVG, which can use the page's CSS variables and prints sharply. `ast` makes Vega interpret its expressions
+instead of running them as code."""
 
 
 @cache
 def viewer_script() -> str:
-    """The whole script, about 0.9 MB; it shows the charts of the page that it stands in, at the page's end.
+    """Returns the whole script, about 0.9 MB; it belongs at the end of a page, and shows the charts of that page.
 
-    A chart's place names, as `data-chart`, the element that holds its specification (`embedded_spec`).
+    The element in which a chart is shown has a `data-chart` attribute with the id of the element that holds the chart's
+    specification (`embedded_spec`).
     """
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    # Within a page, these letters would end the script.
+    # Within a page, `</script` would end the script.
     return vl_convert.javascript_bundle(_SHOW, version).replace("</script", r"<\/script")
 
 
 def embedded_spec(spec: Spec) -> str:
-    """The specification as JSON that may stand within a `script` element, whatever names are in it."""
+    """Returns the specification as JSON that is safe within a `script` element, whatever names it contains."""
     return json.dumps(spec, separators=(",", ":"), allow_nan=False).replace("<", r"\u003c")

@@ -1,4 +1,4 @@
-"""Ray: start or join it, what there is, who holds what, and a watchdog for when nothing moves.
+"""Ray: how to start or join it, its resources and who holds them, and a watchdog for when nothing progresses.
 
 Imported by: `training`, `search`, `session`, `planning`, `train_actions`, `sweep_actions`, `diagnosis`, `predict`.
 Imports: `tune_spaces`, `errors`, `config`, `trials`.
@@ -6,12 +6,12 @@ Imports: `tune_spaces`, `errors`, `config`, `trials`.
 
 import os
 
-# Here, because Ray reads these when it is imported or started, by whichever module that is first.
-# A trial stops between two epochs; Tune's own handler would cut the epoch short.
+# These are set here because Ray reads them when it is imported or started, whichever module does that first.
+# A trial is to stop between two epochs; Tune's own handler would cut the epoch short.
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-# Records are MLflow's business, and the terminal is `pipeline.terminal.progress`'s.
+# Tune need not print or keep records: `pipeline.terminal.progress` prints, and MLflow has the records.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-# A process beside each training that would warn its workers; they save every epoch as it is.
+# Switches off a process beside each training that would warn workers of preemption: they save every epoch anyway.
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")

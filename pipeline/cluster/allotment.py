@@ -1,4 +1,4 @@
-"""What a trial takes of the cluster, and how many run at once."""
+"""The resources that a trial takes of the cluster, and how many trials run at the same time."""
 
 from dataclasses import dataclass
 
@@ -8,24 +8,26 @@ from pipeline.config import TrialResources
 from pipeline.errors import UsageError
 
 ROUNDING = 1e-9
-"""7 cores hold 100 times 0.07, though 7 / 0.07 is a little less."""
+"""A tolerance for rounding: 7 cores hold 100 times 0.07 cores, though 7 / 0.07 is computed as a little less."""
 
 
 @dataclass(frozen=True)
 class Allotment:
-    """What each worker of a trial takes, and how many trials run at once."""
+    """The resources that each worker of a trial takes, and how many trials run at the same time."""
 
     cpus: float
     gpus: float
     concurrent: int
     workers: int = 1
-    """Of one trial; they may be on several nodes."""
+    """The number of workers of one trial; they may be on several nodes."""
 
 
 def allot(
     resources: TrialResources, workers: int = 1, unit: str = "trial", workers_flag: str = "--workers-per-trial"
 ) -> Allotment:
-    """Fits the request to the cluster; `unit` and `workers_flag` name the flags it came from.
+    """Fits the requested resources to the cluster.
+
+    `unit` and `workers_flag` name the flags that the request came from, for the error messages.
 
     Raises:
         UsageError: the cluster can never hold one trial.
@@ -48,12 +50,15 @@ def allot(
 
 
 def cluster_cores() -> float:
-    """All cores of the cluster, in use or not."""
+    """Returns the number of all cores of the cluster, in use or not."""
     return float(ray.cluster_resources().get("CPU", 0))
 
 
 def _slots(node: dict[str, float], cpus: float, gpus: float) -> int:
-    """How many trials a node holds at once. A GPU is not shared across its edge: 0.4 fits twice, not 2.5 times."""
+    """Returns how many workers a node holds at the same time.
+
+    A worker's fraction of a GPU must lie on a single GPU: 0.4 fits on each GPU twice, not 2.5 times.
+    """
     by_cpu = int(node.get("CPU", 0) / cpus + ROUNDING)
     if not gpus:
         return by_cpu

@@ -1,4 +1,4 @@
-"""Starting or joining Ray."""
+"""Starts or joins Ray."""
 
 import logging
 import socket
@@ -15,7 +15,7 @@ from pipeline.errors import InterruptedCommandError, UsageError
 def connected(address: str | None, dashboard: bool = False) -> Iterator[None]:
     """Joins the Ray cluster at `address`, or starts one on this machine; leaves or stops it at the end.
 
-    Ray Train asks the `dashboard` who still lives when it cleans up after workers; it takes seconds to start.
+    When Ray Train cleans up after workers, it asks the `dashboard` which are still alive. Starting that takes seconds.
     """
     if ray.is_initialized():
         yield  # whoever connected first also disconnects
@@ -45,7 +45,10 @@ def connected(address: str | None, dashboard: bool = False) -> Iterator[None]:
 
 
 def _refuse_unresponsive(address: str) -> None:
-    """Ray itself tries for minutes. What is not HOST:PORT (`auto`), it looks up at once."""
+    """Raises UsageError if nothing answers at HOST:PORT, where Ray itself would keep trying for minutes.
+
+    Any other address, such as `auto`, is left to Ray, which looks it up immediately.
+    """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         return

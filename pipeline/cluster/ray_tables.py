@@ -1,4 +1,4 @@
-"""The cluster's resources from Ray's own tables, without its dashboard."""
+"""Reads the cluster's resources from Ray's own tables, without its dashboard."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -20,17 +20,17 @@ from pipeline.cluster.resource_holders import (
 )
 
 ROLES = {"ResourceTrainable": "a trial", "RayTrainWorker": "a training's worker", "FusedTrials": "fused trials"}
-"""What a class of actors is here; Tune runs every trial's class under that name."""
+"""What the actors of a class do here; Tune runs the class of every trial under the name `ResourceTrainable`."""
 LIVING = ("ALIVE", "RESTARTING", "PENDING_CREATION", "DEPENDENCIES_UNREADY")
 
 
-# The contents of these modules are made as they are imported, where mypy cannot see them.
+# The contents of these modules are created when they are imported, so mypy cannot see them.
 COMMON: Any = common_pb2
 GCS: Any = gcs_pb2
 
 
 def read_resource_table() -> ResourceTable:
-    """Asks Ray. Not through its public functions, which would start a Ray where there is none any more."""
+    """Asks Ray, but not by its public functions: they would start a new Ray if there is none any more."""
     if not ray.is_initialized():
         return ResourceTable(unread=["this process is not connected to Ray"])
     job = ray._private.worker.global_worker.current_job_id.binary()
@@ -38,7 +38,7 @@ def read_resource_table() -> ResourceTable:
 
 
 def resource_table_of(accessor: Any, job: bytes) -> ResourceTable:
-    """What Ray's control store, behind `accessor`, knows; `job` is this process's own."""
+    """Returns what Ray's control store knows, read through `accessor`; `job` is the id of this process's job."""
     tables = _Tables(accessor, job)
     held = [*tables.groups_that_hold(), *tables.actors_that_hold(), *tables.held_by_others()]
     waiting = [*tables.groups_that_wait(), *tables.actors_that_wait(), *tables.tasks_that_wait()]
@@ -46,7 +46,7 @@ def resource_table_of(accessor: Any, job: bytes) -> ResourceTable:
 
 
 class _Tables:
-    """The control store's tables. What cannot be read is empty, and named."""
+    """The control store's tables. A table that cannot be read is empty, and is listed in `unread`."""
 
     def __init__(self, accessor: Any, job: bytes) -> None:
         self.unread: list[str] = []
@@ -56,7 +56,7 @@ class _Tables:
             "actors",
             lambda: [
                 GCS.ActorTableData.FromString(row)
-                for condition in LIVING  # the table keeps the dead ones too, and they may be many
+                for condition in LIVING  # the table also keeps dead actors, and there may be many
                 for row in accessor.get_actor_table(None, condition)
             ],
             [],
@@ -72,12 +72,12 @@ class _Tables:
     def _read(self, what: str, read: Callable[[], Any], otherwise: Any) -> Any:
         try:
             return read()
-        except Exception as error:  # whatever it is: a report with a gap is better than none
+        except Exception as error:  # whatever the error is: a report with a gap is better than none
             self.unread.append(f"{what}: {type(error).__name__}: {error}")
             return otherwise
 
     def name(self, node_id: str) -> str:
-        """A node's address, with a piece of its id where several nodes have it."""
+        """Returns a node's address, with the start of its id if several nodes have the same address."""
         addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in self._nodes}
         address = addresses.get(node_id, "a node that is gone")
         several = sum(other == address for other in addresses.values()) > 1
@@ -97,7 +97,7 @@ class _Tables:
         return [f"{self.name(node['NodeID'])}: {node['DeathReasonMessage'] or 'no reason is known'}" for node in dead]
 
     def groups_that_hold(self) -> list[Claim]:
-        """Placed bundles hold, whether the whole group is placed or not."""
+        """Returns what placement groups hold: a placed bundle holds its resources even if its group is incomplete."""
         found = []
         for group in self._living_groups():
             bundles = [bundle for bundle in group.bundles if bundle.node_id]
@@ -128,7 +128,7 @@ class _Tables:
         return [actor for actor in inside if _is_alive(actor) and user_resources(dict(actor.required_resources))]
 
     def actors_that_hold(self) -> list[Claim]:
-        """Those outside of placement groups."""
+        """Returns what actors outside of placement groups hold."""
         return [
             Claim(
                 f"{_actor_name(actor)} on {self.name(actor.node_id.hex())}",
@@ -153,7 +153,7 @@ class _Tables:
         ]
 
     def tasks_that_wait(self) -> list[Claim]:
-        """What the nodes queue, less the actors among it. In a group that waits, it waits with the group."""
+        """Returns the tasks in the nodes' queues: no actors, and no tasks in a placement group, which wait with it."""
         queued: Counter[frozenset[tuple[str, float]]] = Counter()
         for demand in self._demands:
             count = demand.num_ready_requests_queued + demand.num_infeasible_requests_queued + demand.backlog_size
@@ -166,9 +166,9 @@ class _Tables:
         ]
 
     def held_by_others(self) -> list[Claim]:
-        """What of each node is held neither by a placement group nor by an actor outside of one."""
+        """Returns the resources of each node that neither a placement group nor an actor outside of one holds."""
         if self.unread:
-            return []  # it would be too much
+            return []  # what is held according to an unread table would be counted here
         known = self._known_by_node()
         found = []
         for node in self._nodes:
@@ -195,7 +195,7 @@ class _Tables:
 
 
 def _free(accessor: Any) -> dict[str, Resources]:
-    """By node; a resource of which nothing is left is not among them."""
+    """Returns the free resources of each node; a resource that is used up is missing from them."""
     nodes = [GCS.AvailableResources.FromString(row) for row in accessor.get_all_available_resources()]
     return {node.node_id.hex(): dict(node.resources_available) for node in nodes}
 
@@ -206,7 +206,7 @@ def _demands(accessor: Any) -> list[Any]:
 
 
 def _other_drivers(accessor: Any, own_job: bytes) -> dict[bytes, str]:
-    """By job: the processes that also work on the cluster."""
+    """Returns the other drivers on the cluster, by the ids of their jobs."""
     rows = accessor.get_job_table(skip_submission_job_info_field=True, skip_is_running_tasks_field=True)
     jobs = [GCS.JobTableData.FromString(row) for row in rows]
     return {

@@ -1,4 +1,4 @@
-"""Who holds what of the cluster and who waits for what, as values; and why a wait may not end."""
+"""Plain values that say who holds and who waits for the cluster's resources, and the reason why somebody waits."""
 
 import re
 from collections import defaultdict
@@ -9,9 +9,9 @@ from typing import Literal
 Resources = dict[str, float]
 Strategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 IN_A_GROUP = re.compile(r"(.+)_group_(?:\d+_)?[0-9a-f]{36}")
-"""What is taken out of a placement group, as Ray calls it: `CPU_group_0_<id>`."""
+"""Ray's name for a resource that is taken from a placement group: `CPU_group_0_<id>`."""
 SMALLEST_AMOUNT = 0.001
-"""Ray's own markers are no smaller; sums of fractions may be off by less."""
+"""The smallest amount that counts: Ray's own markers are no smaller, and rounding errors of sums are below it."""
 
 
 @dataclass(frozen=True)
@@ -25,39 +25,39 @@ class Node:
 
 @dataclass(frozen=True)
 class Claim:
-    """What holds resources, or waits for them."""
+    """The resources that an owner holds, or waits for."""
 
     owner: str
     bundles: tuple[Resources, ...]
-    """Each on one node."""
+    """The resources by bundle; a bundle lies on a single node."""
     strategy: Strategy = "PACK"
     group: str | None = None
-    """The placement group out of which it is taken; else it is taken of the nodes themselves."""
+    """The placement group from which the resources are taken; None if they are taken directly from the nodes."""
     driver: str | None = None
-    """Whose it is, where it is not this process's."""
+    """The driver that the owner belongs to; None if that is this process."""
 
 
 @dataclass(frozen=True)
 class ResourceTable:
-    """The cluster at one moment."""
+    """The cluster's resources at one moment."""
 
     nodes: list[Node] = field(default_factory=list)
-    """The living ones; none where Ray does not tell what is free."""
+    """The living nodes; empty if Ray does not say what is free."""
     held: list[Claim] = field(default_factory=list)
     waiting: list[Claim] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
-    """A line for each node that is no more."""
+    """A line for each node that has died."""
     unread: list[str] = field(default_factory=list)
     """A line for each table that could not be read."""
 
     def sums(self, kind: str) -> tuple[float, float]:
-        """How much of a resource is held, and how much there is."""
+        """Returns how much of a resource is held, and how much there is in all."""
         total = sum(node.total.get(kind, 0) for node in self.nodes)
         return total - sum(node.free.get(kind, 0) for node in self.nodes), total
 
 
 def user_resources(resources: Resources) -> Resources:
-    """Without what Ray keeps for itself, and without the ids of placement groups."""
+    """Returns the resources without Ray's internal ones, and without the ids of placement groups in their names."""
     found: Resources = {}
     for key, amount in sorted(resources.items()):
         group = IN_A_GROUP.fullmatch(key)
@@ -68,7 +68,7 @@ def user_resources(resources: Resources) -> Resources:
 
 
 def waiting_reason(claim: Claim, nodes: list[Node]) -> str:
-    """What keeps a claim from its resources. Exact where its bundles are equal, as this project's are."""
+    """Says why a claim cannot get its resources. Exact if its bundles are all equal, as this project's are."""
     if claim.group is not None:
         return f"within {claim.group}"
     if not nodes:
@@ -86,7 +86,7 @@ def waiting_reason(claim: Claim, nodes: list[Node]) -> str:
 
 
 def _placed(units: list[Resources], nodes: list[Resources], apart: bool) -> bool:
-    """Whether all find a place, the largest first."""
+    """Whether all units fit on the nodes if the largest are placed first; `apart`: each on a node of its own."""
     left = [dict(node) for node in nodes]
     for unit in sorted(units, key=lambda unit: sum(unit.values()), reverse=True):
         node = next((node for node in left if _fits(unit, node)), None)

@@ -1,4 +1,4 @@
-"""What the watchdog says: who holds what, what waits, how far the trials are."""
+"""The text of the watchdog's report: who holds what, what waits for what, and how far the trials are."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -7,25 +7,26 @@ from pipeline.cluster.resource_holders import Claim, Node, Resources, ResourceTa
 from pipeline.trials.records import EpochRecord
 
 MOST_LINES = 20
-"""Of each kind."""
+"""The largest number of lines of each kind in a report."""
 
 
 @dataclass
 class RunningTrial:
-    """A trial that has started and not ended."""
+    """A trial that has started and has not ended."""
 
     epochs: int
     since: float
-    """When it started, or its last epoch was reported."""
+    """When it started, or when its last epoch was reported."""
     last: EpochRecord | None = None
     together: int = 1
-    """How many are trained as one with it, itself included: an epoch takes so many times as long as its share."""
+    """How many trials are fused with it, itself included; each one's `epoch_seconds` are a share of an epoch's."""
     trained: float = 0.0
-    """Seconds that it was over that epoch since this command began; 0 for one of an earlier command."""
+    """The seconds that its last epoch took in this command; 0 if an earlier command trained that epoch."""
 
 
 def stall_lines(quiet: float, table: ResourceTable) -> list[str]:
-    # Should there be too many lines: others hold what is missing here, and what waits here is what counts.
+    # If there are too many lines, the last are cut. So holders of other drivers come first, since they hold what is
+    # missing here; of all that waits, what belongs to this process comes first.
     held = [f"{_asked(claim)} held by {_whose(claim)}" for claim in _sorted(table.held, others_first=True)]
     waiting = [_waiting_line(claim, table.nodes) for claim in _sorted(table.waiting, others_first=False)]
     if not waiting and not table.unread:
@@ -37,7 +38,7 @@ def stall_lines(quiet: float, table: ResourceTable) -> list[str]:
 
 
 def _sums(table: ResourceTable) -> str:
-    """Of cores, GPUs, and whatever else somebody waits for."""
+    """Says how much is held of the cores, the GPUs, and everything else that something waits for."""
     if not table.nodes:
         return ""
     asked = [kind for claim in table.waiting for bundle in claim.bundles for kind in user_resources(bundle)]
@@ -81,7 +82,7 @@ def _capped(lines: list[str]) -> list[str]:
 
 
 def _asked(claim: Claim) -> str:
-    """The amounts; equal bundles once."""
+    """Formats the amounts of a claim; equal bundles are written once, with their count."""
     counts = Counter(_amounts(bundle) for bundle in claim.bundles)
     return " + ".join(text if count == 1 else f"{count} x ({text})" for text, count in counts.items())
 
@@ -95,7 +96,7 @@ def _amounts(resources: Resources) -> str:
 
 def _number(kind: str, amount: float) -> str:
     if kind != "memory":
-        return f"{round(amount, 4) + 0:g}"  # no -0 for what floats make of nothing
+        return f"{round(amount, 4) + 0:g}"  # adding 0 avoids the -0 that rounding may give
     return f"{amount / 1e9:.1f} GB" if amount >= 1e8 else f"{amount:.0f} B"
 
 

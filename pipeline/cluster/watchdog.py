@@ -1,4 +1,4 @@
-"""Where nothing progresses for long, the command says so, and which resource is held by whom."""
+"""Reports when nothing has progressed for long, and who holds and who waits for resources then."""
 
 import threading
 import time
@@ -13,19 +13,19 @@ from pipeline.trials.records import EpochRecord, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
 
 EPOCHS_IN_SILENCE = 2
-"""A trial may take so many times as long over an epoch as over its last one."""
+"""A trial may take this many times as long for an epoch as for its last one before that is reported."""
 SECONDS_FOR_RAY = 30.0
-"""How long Ray may take to answer; while its control store is away, it does not."""
+"""The seconds that Ray may take to answer; it does not answer while its control store is down."""
 
 
 class Watchdog(Observer):
-    """Observes the trials; reports when no news has come for `minutes`, and again each time that they pass.
+    """Observes the trials; reports when there was no progress for `minutes`, and again each time that they pass.
 
-    Where a trial's epochs take longer than that, silence is nothing to report: then it waits for twice the longest
-    time that one under way has taken over its last epoch. What earlier commands have trained does not count: a trial
-    that goes on has to start first.
+    If epochs take longer than that, silence is normal: the watchdog then waits for twice the longest time that any
+    running trial took for its last epoch. Epochs that earlier commands trained do not count, because a resumed trial
+    has to start up first.
 
-    Use as a context manager around the training; it says nothing once that is left.
+    Use as a context manager around the training; it reports nothing once the block is left.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Watchdog(Observer):
         self._say, self._read, self._clock, self._patience = say, read, clock, patience
         self._news = clock()
         self._reported = self._news
-        """When the last report was, or the news since."""
+        """When the last report was made, or the last progress if that is later."""
         self._running: dict[tuple[int, int], RunningTrial] = {}
         self._lock = threading.Lock()
-        """Over the three above."""
+        """Protects the three fields above."""
         self._over = threading.Event()
         self._saying = threading.Lock()
         self._reader: threading.Thread | None = None
@@ -80,7 +80,7 @@ class Watchdog(Observer):
         with self._lock:
             self._progressed()
             before = self._running.get((spec.index, spec.seed)) or RunningTrial(spec.recipe.epochs, self._news)
-            # Not all of it, where it had to wait in between.
+            # Not all of the time since its last epoch, if it had to wait in between.
             trained = min(self._news - before.since, before.together * epoch.metrics.get("epoch_seconds", 0.0))
             self._running[spec.index, spec.seed] = replace(before, since=self._news, last=epoch, trained=trained)
 
@@ -96,7 +96,7 @@ class Watchdog(Observer):
         self.progressed()
 
     def progressed(self) -> None:
-        """Hears of any other progress than a trial's."""
+        """Notes progress; to be called for any progress that is not a trial's."""
         with self._lock:
             self._progressed()
 
@@ -104,7 +104,7 @@ class Watchdog(Observer):
         self._news = self._reported = self._clock()
 
     def _silence(self) -> float:
-        """For how many seconds no news is nothing to report."""
+        """Returns the seconds without progress that are not worth a report."""
         longest = max((trial.trained for trial in self._running.values()), default=0.0)
         return max(self._period, EPOCHS_IN_SILENCE * longest)
 
@@ -113,7 +113,7 @@ class Watchdog(Observer):
             pass
 
     def look(self) -> float:
-        """Reports where a report is due; gives the seconds until one may be."""
+        """Reports if a report is due; returns the seconds until the next one may be."""
         with self._lock:
             now, silence = self._clock(), self._silence()
             if now < self._reported + silence:
@@ -124,12 +124,12 @@ class Watchdog(Observer):
         with self._lock:
             stale, wait = self._news != news, max(0.0, self._reported + self._silence() - self._clock())
         with self._saying:
-            if not stale and not self._over.is_set():  # Ray may have taken its time
+            if not stale and not self._over.is_set():  # both may have changed while Ray was answering
                 self._say("\n".join(lines))
         return wait
 
     def _read_resource_table(self) -> ResourceTable:
-        """What Ray says, if it answers."""
+        """Returns what Ray answers, or a table that says that it has not answered in time."""
         if self._reader is not None and self._reader.is_alive():
             return ResourceTable(unread=["Ray has not answered since the report before"])
         answers: list[ResourceTable] = []
@@ -141,5 +141,5 @@ class Watchdog(Observer):
     def _read_safely(self) -> ResourceTable:
         try:
             return self._read()
-        except Exception as error:  # whatever it is: the training goes on, and the rest of the report is of use
+        except Exception as error:  # whatever the error is: training continues, and the rest of the report is useful
             return ResourceTable(unread=[f"{type(error).__name__}: {error}"])

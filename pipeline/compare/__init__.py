@@ -1,7 +1,7 @@
-"""The command that lays trained models side by side.
+"""The command that compares trained models side by side.
 
-`subjects`: which runs are meant. `evidence`: what the tracking store knows of each. `comparison`: what follows from it,
-numbers in and numbers out. `tables`: the same in words, for a terminal and as Markdown.
+`subjects` finds the runs that are meant. `evidence` reads what the tracking store has recorded of each. `comparison`
+compares them, numbers in and numbers out. `tables` puts the result into words, for a terminal and as Markdown.
 
 Imported by: nothing, being a command.
 Imports: `vit`, `errors`, `config`, `statistics`, `trials`, `terminal`, `tracking`, `registry`.

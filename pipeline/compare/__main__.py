@@ -1,4 +1,4 @@
-"""The command that lays trained models side by side: settings, figures, classes, and a test on the same images.
+"""The command that compares trained models: settings, figures, accuracy by class, and a test on the same images.
 
 python -m pipeline.compare vit-digits@champion vit-digits@challenger
 """
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _compare(client: "MlflowClient", flags: Namespace) -> None:
-    # Only now: these take seconds to import, and bad usage should not wait for them.
+    # Imported only here: these imports take seconds, and errors in usage should be reported without that wait.
     from pipeline.compare.comparison import compare
     from pipeline.compare.evidence import gather
     from pipeline.compare.subjects import SubjectFinder

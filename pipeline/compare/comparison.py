@@ -1,4 +1,4 @@
-"""What follows from the evidence on several models: numbers in, numbers out."""
+"""Compares several models by the evidence on them: numbers in, numbers out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,34 +17,34 @@ _OTHER_METRICS = {
     "test accuracy with mirror images": "test/accuracy_tta_flip",
     "training images a second": "images_per_second",
 }
-"""Beside the two accuracies: by name, what MLflow calls them."""
+"""The metrics besides the two accuracies: from the name that is shown to MLflow's name."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One model's figure."""
+    """One measured value of one model."""
 
     value: float
     interval: Interval | None = None
-    """95%, of an accuracy whose images are known."""
+    """The 95% interval of an accuracy whose number of images is known."""
     images: int | None = None
 
 
 Row = tuple[Figure | None, ...]
-"""One figure for each model; None where it has none."""
+"""One figure for each model; None for a model that has none."""
 
 
 @dataclass(frozen=True)
 class ClassAccuracies:
     split: str
-    """`test` or `validation`: the images they were measured on."""
+    """`test` or `validation`: the images on which the accuracies were measured."""
     rows: dict[str, Row]
-    """By class."""
+    """The accuracies by class."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two models on the same test images; `paired` is None where `reason` says why there is no test."""
+    """Two models on the same test images. If there is no test of them, `paired` is None, and `reason` says why."""
 
     first: str
     second: str
@@ -56,17 +56,17 @@ class Pair:
 class Comparison:
     models: tuple[str, ...]
     settings: dict[str, tuple[str | None, ...]]
-    """Those that are not the same for all."""
+    """The settings that are not the same for all models; None for a model without the setting."""
     metrics: dict[str, Row]
     classes: ClassAccuracies | None
     pairs: tuple[Pair, ...]
-    """The first model with each other."""
+    """The first model paired with each of the others."""
     notes: tuple[str, ...]
     """What cannot be compared, and why."""
 
 
 def compare(models: Sequence[Evidence]) -> Comparison:
-    """Lays models side by side, and tests the first against each other on the same test images."""
+    """Compares the models, and tests the first against each of the others on the same test images."""
     classes, notes = _classes(models)
     return Comparison(
         tuple(model.name for model in models),
@@ -151,7 +151,7 @@ def _pair(first: Evidence, second: Evidence) -> Pair:
 
 
 def _why_not_paired(first: Evidence, second: Evidence) -> str:
-    """Empty where nothing stands against it."""
+    """Says why two models cannot be tested on the same images; empty if they can."""
     for model in (first, second):
         if model.test is None and "test/accuracy" not in model.metrics:
             return f"{model.name} was not measured on test images (a sweep measures its finalists only)"

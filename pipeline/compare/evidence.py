@@ -1,4 +1,4 @@
-"""What the tracking store knows of one trained model."""
+"""Gathers what the tracking store has recorded of one trained model."""
 
 import json
 import tempfile
@@ -24,7 +24,7 @@ _ENDINGS = {"FINISHED": "finished", "FAILED": "failed", "RUNNING": "running"}
 @dataclass(frozen=True)
 class Evidence:
     name: str
-    """As the user gave it."""
+    """The name that the user gave."""
     run_id: str
     run_name: str
     kind: str
@@ -33,14 +33,14 @@ class Evidence:
     settings: dict[str, str]
     metrics: dict[str, float]
     data_digest: str | None
-    """Of all images it was trained, validated and tested on."""
+    """The digest of all images that the model was trained, validated and tested on."""
     class_names: tuple[str, ...] | None
     confusion: NDArray[np.int64] | None
-    """Of its best epoch, over the validation images: rows are true classes, columns predicted ones."""
+    """The best epoch's confusion matrix on the validation images: rows are true classes, columns predicted ones."""
     test: Predictions | None
-    """None where it was not tested, or in a form of older stores."""
+    """The predictions on the test images; None if there are none, or if they have an older version's format."""
     test_digest: str | None
-    """Of the test images."""
+    """The digest of the test images."""
 
 
 def gather(client: MlflowClient, subject: Subject) -> Evidence:
@@ -68,7 +68,11 @@ def gather(client: MlflowClient, subject: Subject) -> Evidence:
 
 
 def _test_digest(client: MlflowClient, subject: Subject) -> str | None:
-    """A training by itself tells it; a finalist's sweep reads the test images in a stage, whose run tells it."""
+    """Returns the digest of the test images that a model was measured on; None if it is not known.
+
+    The run of a training outside a sweep has it as a tag. For finalists, the sweep reads the test images in a stage,
+    and the run of that stage has the tag.
+    """
     run = subject.run
     own, parent = run.data.tags.get(TEST_SET_READ_TAG), run.data.tags.get("mlflow.parentRunId")
     if own is not None or parent is None:

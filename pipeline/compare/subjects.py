@@ -1,4 +1,4 @@
-"""Which trained models a user means: by run, by run name, by registered version, or by a trial's number."""
+"""Finds the trained models that a user names: by run id, run name, registered version or trial number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pipeline.registry.versions import get_version
 from pipeline.tracking.pages import all_pages
 
 _KINDS = ("train", "trial", "finalist", "audit", "reproduce")
-"""Of runs that trained one model."""
+"""The kinds of runs that trained one model."""
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,15 @@ class Subject:
     """One model to compare."""
 
     name: str
-    """As the user gave it."""
+    """The name that the user gave."""
     run: Run
-    """That trained it."""
+    """The run that trained the model."""
     version_tags: dict[str, str]
-    """Of the registered version; empty where it was not named by that."""
+    """The tags of the registered version; empty if the user did not name one."""
 
 
 class SubjectFinder:
-    """Looks names up in a tracking store."""
+    """Looks up trained models in a tracking store by the names that a user gives."""
 
     def __init__(self, client: MlflowClient) -> None:
         self._client = client
@@ -36,16 +36,16 @@ class SubjectFinder:
         self._experiments = [experiment.experiment_id for experiment in experiments]
 
     def find(self, names: Sequence[str], sweep: str | None) -> list[Subject]:
-        """The models of these names, in their order.
+        """Returns the models with these names, in the order of the names.
 
         Args:
-            names: run ids; run names, of which the newest run counts; `models:/NAME@ALIAS`, with or without `models:/`;
-                `NAME/VERSION`; or numbers of a sweep's trials.
-            sweep: run name or id of the sweep that numbers and run names refer to. None: the newest, where all names
-                are numbers.
+            names: run ids; run names, each of which means the newest run of that name; `models:/NAME@ALIAS`, with or
+                without `models:/`; `NAME/VERSION`; or numbers of a sweep's trials.
+            sweep: run name or id of the sweep that numbers and run names refer to. If it is None, all names or none
+                must be numbers; numbers then refer to the newest sweep, and run names to all runs.
 
         Raises:
-            UsageError: a name means nothing, or no trained model.
+            UsageError: a name matches nothing, or something that is not a trained model.
         """
         numbers = [name for name in names if name.isdecimal()]
         if sweep is None and numbers and len(numbers) < len(names):
@@ -68,7 +68,7 @@ class SubjectFinder:
         return _trained(name, run)
 
     def _parents(self, sweep: str | None) -> list[str]:
-        """The sweep, and the one whose trials it took over, where its search had finished before."""
+        """The run id of the sweep, and that of the earlier sweep whose finished search it reuses, if there is one."""
         condition = "tags.`pipeline.kind` = 'sweep'"
         if sweep is None:
             run = self._newest(condition)
@@ -102,7 +102,7 @@ class SubjectFinder:
             return None
 
     def _newest(self, condition: str, parents: list[str] | None = None) -> Run | None:
-        """The newest run that a condition holds for; of the first of the `parents` that has one."""
+        """The newest run that meets a condition; with `parents`, a child of the first parent that has such a run."""
         among = [""] if parents is None else [f" AND tags.`mlflow.parentRunId` = '{parent}'" for parent in parents]
         for parent in among:
             found = self._client.search_runs(
@@ -114,7 +114,7 @@ class SubjectFinder:
 
 
 def _named(name: str) -> str:
-    """The condition of a search. MLflow knows no way to write a quotation mark in one, and no run here has any."""
+    """The search condition for a run name. MLflow cannot escape a quotation mark in it, and no run here has one."""
     return f"attributes.run_name = '{name.replace(chr(39), '')}'"
 
 

@@ -1,4 +1,4 @@
-"""A comparison in words: tables for a terminal, and the same as Markdown."""
+"""Puts a comparison into words and tables, for a terminal and as Markdown."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Section:
 
     title: str
     columns: tuple[str, ...] = ()
-    """The first names the rows, the others are the models."""
+    """The first column names the rows; the others are the models."""
     rows: tuple[tuple[str, ...], ...] = ()
     lines: tuple[str, ...] = ()
 
@@ -73,7 +73,7 @@ def _sentence(pair: Pair) -> str:
 
 
 def print_sections(console: Console, all_sections: Sequence[Section]) -> None:
-    """Names stand there as texts: a class may be called `[bold]`."""
+    """Prints the sections. Names are printed as plain text, not as Rich's markup: a class may be called `[bold]`."""
     for section in all_sections:
         console.print()
         if section.columns:

@@ -1,7 +1,7 @@
-"""The command that copies a store of one's own into a team's server: rows from database to database, and files.
+"""The command that copies a personal tracking store into a team's server: rows from database to database, and files.
 
-MLflow's own interfaces give every copied run a new id, and stages, parents and models refer to each other by ids. So
-the rows themselves are copied, with MLflow's own table definitions. The source is only read.
+MLflow's own interfaces would give every copied run a new id, but stages, parent runs and models refer to each other by
+id. So the rows themselves are copied, with MLflow's own table definitions. The source is only read.
 
 Imported by: nothing.
 Imports: `vit`, `errors`, `config`, `terminal`, `tracking`.

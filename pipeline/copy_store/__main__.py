@@ -1,4 +1,4 @@
-"""The command that copies a store of one's own into a team's server.
+"""The command that copies a personal tracking store into a team's server.
 
 python -m pipeline.copy_store --from sqlite:///mlflow.db --to postgresql+psycopg2:///mlflow --artifacts /srv/artifacts
 """
@@ -47,7 +47,7 @@ def _parser() -> Parser:
 def _copy(flags: Namespace) -> "StoreCopy":
     source = resolve_tracking_uri(flags.source)
     prepare_mlflow()
-    # Only now: it takes seconds, which `--help` and bad usage should not.
+    # Imported only here: the import takes seconds, for which `--help` and errors in usage should not have to wait.
     from pipeline.copy_store.artifacts import usable_folder
     from pipeline.copy_store.copying import copy_store
     from pipeline.copy_store.tables import opened

@@ -1,4 +1,4 @@
-"""The server's artifacts: tried out before anything is copied."""
+"""Checks that the folder of the server's artifacts can be written, before anything is copied."""
 
 import uuid
 
@@ -7,10 +7,10 @@ from vit.files.storage import Folder
 
 
 def usable_folder(uri: str) -> Folder:
-    """The folder of `--artifacts`, in which a file has been written and removed again.
+    """Returns the folder of `--artifacts`, after writing a file to it and removing that file again.
 
     Raises:
-        UsageError: it cannot be written; a full disk stays what it is.
+        UsageError: the folder cannot be written. If the disk is full, the original error is raised instead.
     """
     try:
         folder, probe = Folder(uri), f".probe-{uuid.uuid4().hex}"

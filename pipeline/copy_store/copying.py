@@ -1,4 +1,4 @@
-"""The whole copy: refusals, files, rows, and reading all of it back."""
+"""Copies a whole store: checks that it can be copied, copies files and rows, and reads all of it back."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,35 +16,35 @@ from vit.files.storage import Folder
 
 @dataclass(frozen=True)
 class StoreCopy:
-    """What is in the target now."""
+    """What the target contains after the copy."""
 
     experiments: dict[str, int]
-    """Their ids in the target, by name."""
+    """The experiments' ids in the target, by name."""
     files: int
     size: int
-    """Bytes of all files."""
+    """The size of all files together, in bytes."""
     changed_files: int
-    """Of those that were in the target before, how many are not as in the source, and were kept."""
+    """How many files were in the target before and differ from those in the source; they were kept."""
     rows: dict[str, Counts]
-    """By table."""
+    """The counts of rows by table."""
     left: dict[str, int]
-    """Rows that were not copied, by table."""
+    """How many rows were not copied, by table."""
 
 
 def copy_store(source: sa.Engine, target: sa.Engine, artifacts: Folder, say: Callable[[str], None]) -> StoreCopy:
     """Copies all that trainings and the registry wrote, and reads it back.
 
-    The files come first, then all rows in one transaction: cut off anywhere, the target has no run whose files are
-    missing, and the same call goes on.
+    The files come first, then all rows in one transaction: wherever the copy is interrupted, the target has no run
+    whose files are missing, and the same call resumes the copy.
 
     Args:
         source: a store that nothing writes to; it is only read.
-        target: a server's database; the server may run.
+        target: the database of a server, which may be running.
         artifacts: where the server keeps its artifacts.
-        say: tells the user what comes next.
+        say: called with a line that tells the user what happens next.
 
     Raises:
-        UsageError: something stands in the way; nothing was written.
+        UsageError: the store cannot be copied; nothing was written.
         PipelineError: what was written does not read back the same.
     """
     folder = Path(str(source.url.database)).parent if source.dialect.name == "sqlite" else None

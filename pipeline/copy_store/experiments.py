@@ -1,4 +1,4 @@
-"""Experiments: which one of the target each of the source becomes, and where its files are."""
+"""Maps each experiment of the source to one of the target, and finds where its files are."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,36 +12,36 @@ from pipeline.copy_store.tables import table
 from pipeline.errors import UsageError
 
 SERVED = "mlflow-artifacts:/"
-"""So begins the location of artifacts that go through the server."""
+"""The prefix of artifact locations that are served by the tracking server."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One of the source, as it is to be in the target."""
+    """An experiment of the source, with its id in the target."""
 
     name: str
     old_id: int
     new_id: int
     recorded: str
-    """Where its files are, by the source's rows: a path or URI."""
+    """Where its files are according to the source's rows: a path or URI."""
     root: str
-    """Where they are now; below it the paths are the recorded ones."""
+    """Where its files are now; below it, their paths are as recorded."""
 
     def now(self, location: str) -> str:
-        """Where something of it lies now, by where it is recorded: a path or URI that fsspec takes."""
+        """Returns where files of the experiment are now, by their recorded location: a path or URI for fsspec."""
         below = location.removeprefix(self.recorded)
         return _plain(location if below == location else f"{self.root}{below}")
 
 
 def source_experiments(source: sa.Connection, folder: Path | None) -> list[tuple[dict[str, Any], str]]:
-    """The rows of the source's experiments, each with the path or URI where its files are now.
+    """Returns the rows of the source's experiments, each with the path or URI where its files are now.
 
     Args:
-        source: where they are.
-        folder: of the source's database; None where that is no file.
+        source: a connection to the source's database.
+        folder: the folder of the source's database; None if that is not a file.
 
     Raises:
-        UsageError: the files of one that has runs cannot be found.
+        UsageError: the files of an experiment that has runs cannot be found.
     """
     experiments, runs = table("experiments"), table("runs")
     used = set(source.scalars(sa.select(runs.c.experiment_id).distinct()))
@@ -50,7 +50,7 @@ def source_experiments(source: sa.Connection, folder: Path | None) -> list[tuple
 
 
 def take_up_experiments(target: sa.Connection, found: list[tuple[dict[str, Any], str]]) -> list[Experiment]:
-    """Finds each experiment in the target by its name, and makes those that are missing."""
+    """Finds each experiment in the target by its name, and creates those that are missing."""
     experiments = table("experiments")
     there = {row.name: row.experiment_id for row in target.execute(sa.select(experiments))}
     return [
@@ -66,7 +66,7 @@ def take_up_experiments(target: sa.Connection, found: list[tuple[dict[str, Any],
 
 
 def _made(target: sa.Connection, row: dict[str, Any]) -> int:
-    """Its id, which the database gives it."""
+    """Creates an experiment in the target, and returns the id that the database assigns to it."""
     experiments = table("experiments")
     values = {name: value for name, value in row.items() if name != "experiment_id"}
     new_id: int = target.execute(sa.insert(experiments).returning(experiments.c.experiment_id), values).scalar_one()
@@ -76,7 +76,10 @@ def _made(target: sa.Connection, row: dict[str, Any]) -> int:
 
 
 def _root(row: dict[str, Any], folder: Path | None) -> str:
-    """Where it is recorded, else beside the database: the whole folder may have come from another machine."""
+    """Returns where an experiment's files are: at the recorded location or, failing that, beside the database.
+
+    They are beside it if the whole folder has been moved, for instance from another machine.
+    """
     candidates = [row["artifact_location"], *([str(folder / "mlartifacts" / row["name"])] if folder else [])]
     for candidate in candidates:
         try:
@@ -91,7 +94,7 @@ def _root(row: dict[str, Any], folder: Path | None) -> str:
 
 
 def _plain(location: str) -> str:
-    """A local URI as a path, since fsspec takes `%20` for three characters."""
+    """Converts a local URI to a path, since fsspec would take `%20` for three characters; leaves others as they are."""
     if not location.startswith("file:"):
         return location
     return str(local_file_uri_to_path(location))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Artifacts: copied file by file, each whole or not at all, and read back."""
+"""Copies artifacts file by file, each completely or not at all, and reads them back."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -13,43 +13,43 @@ from pipeline.errors import PipelineError
 from vit.files.storage import Folder
 
 AT_ONCE = 8
-"""Files, each of which is in memory for a moment."""
+"""How many files are copied at the same time; each of them is in memory for a moment."""
 
 
 @dataclass(frozen=True)
 class CopiedFile:
-    """A file that the target has now."""
+    """A file that the target contains after the copy."""
 
     path: str
     size: int
-    """Of the source's."""
+    """The size of the source's file, in bytes."""
     sha256: str
-    """Of the target's."""
+    """The digest of the target's file."""
     changed: bool
-    """It was there before, otherwise than in the source, and was kept."""
+    """Whether the file was in the target before with different content than in the source, and was kept."""
 
 
 @dataclass(frozen=True)
 class _File:
     folder: Folder
     below: str
-    """Its path in the folder."""
+    """The file's path within the folder."""
     path: str
-    """Its path in the target."""
+    """The file's path within the target."""
     settled: bool
 
 
 def copy_files(folders: Iterable[ArtifactFolder], target: Folder) -> list[CopiedFile]:
-    """Copies what is in each folder; a second call goes on where the first was cut off.
+    """Copies the content of each folder; a second call resumes where the first was interrupted.
 
-    Where the target has the run or the model already, a file of it that is there stays as it is.
+    If the target has the run or the model already, those of its files that are there are kept as they are.
     """
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(lambda file: _copy(file, target), _files(folders)))
 
 
 def refuse_other_files(files: list[CopiedFile], target: Folder) -> None:
-    """Raises PipelineError where a file reads back differently."""
+    """Raises PipelineError if a file reads back differently."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for file, digest in zip(files, pool.map(lambda file: _digest(target.read(file.path)), files), strict=True):
             if digest != file.sha256:

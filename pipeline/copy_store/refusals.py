@@ -1,4 +1,4 @@
-"""What stands in the way of copying, looked for before anything is written."""
+"""Checks whether a store can be copied, before anything is written."""
 
 from collections.abc import Iterator
 
@@ -11,13 +11,13 @@ from pipeline.errors import UsageError
 
 
 def refuse_unfit(source: sa.Connection, target: sa.Connection) -> None:
-    """Raises UsageError with the first reason why the source cannot go into the target."""
+    """Raises UsageError, with the first reason found, if the source cannot be copied into the target."""
     for reason in _reasons(source, target):
         raise UsageError(reason)
 
 
 def uncopied(source: sa.Connection) -> dict[str, int]:
-    """How many rows of the source stay behind, by table: traces, evaluation data sets and the like."""
+    """Returns how many rows of the source are not copied, by table: traces, evaluation data sets and the like."""
     others = Base.metadata.tables.keys() - COPIED - WITHOUT_RECORDS
     counts = {name: source.scalar(sa.select(sa.func.count()).select_from(table(name))) or 0 for name in sorted(others)}
     return {name: count for name, count in counts.items() if count}
@@ -42,7 +42,10 @@ def _reasons(source: sa.Connection, target: sa.Connection) -> Iterator[str]:
 
 
 def _other_models(source: sa.Connection, target: sa.Connection) -> Iterator[str]:
-    """A version that both have must be the same one, since people and aliases call it by its number."""
+    """Yields a reason for each model or version that both stores have, but that is not the same one in both.
+
+    A version that both have must be the same one, since people and aliases refer to it by its number.
+    """
     models, versions = table("registered_models"), table("model_versions")
     for what, key, same in (
         ("a model {0}", (models.c.name,), (models.c.creation_time,)),

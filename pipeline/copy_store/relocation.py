@@ -1,4 +1,4 @@
-"""What of a row is another in the target: the ids of its experiment and data set, and where its files are."""
+"""Adapts rows to the target, where the ids of experiments and data sets and the locations of files are different."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ class ArtifactFolder:
     """The files of a run or of a logged model."""
 
     recorded: str
-    """By the source's rows: a path or URI."""
+    """Where they are according to the source's rows: a path or URI."""
     now: str
-    """Where they are: a path or URI."""
+    """Where they are now: a path or URI."""
     path: str
-    """Below the server's artifacts."""
+    """Their path within the server's artifacts."""
     settled: bool
-    """The target has the run or the model already: what has become of its files there since stays."""
+    """Whether the target has the run or the model already; its files there are then kept, even if they have changed."""
 
 
 class Relocation:
-    """Knows the target's ids and places for those of the source."""
+    """Maps ids and locations of the source to those of the target."""
 
     def __init__(self, source: sa.Connection, target: sa.Connection, experiments: list[Experiment]) -> None:
-        """Raises UsageError where a version's files belong to no run or model of the source."""
+        """Raises UsageError if the files of a model version belong to no run or model of the source."""
         self._experiments = {each.old_id: each for each in experiments}
         self.folders = list(self._folders(source, target))
         self._paths = {folder.recorded: folder.path for folder in self.folders}
@@ -39,7 +39,7 @@ class Relocation:
         self._locations = {location: self._moved_location(location) for location in self._version_locations(source)}
 
     def row(self, table_name: str, row: Row) -> Row:
-        """The row as the target should have it."""
+        """Returns the row as it should be in the target."""
         moved = dict(row)
         if "experiment_id" in row:
             moved["experiment_id"] = self._experiments[row["experiment_id"]].new_id
@@ -68,7 +68,10 @@ class Relocation:
                 yield ArtifactFolder(recorded, experiment.now(recorded), path, name in settled)
 
     def _present_datasets(self, source: sa.Connection, target: sa.Connection) -> Iterator[tuple[str, str]]:
-        """The target's id of each data set that it has already, by the source's: name and digest say which it is."""
+        """Yields, for each data set that the target has already, its id in the source and its id in the target.
+
+        Data sets of the same experiment are the same if their names and digests are.
+        """
         datasets = table("datasets")
         wanted = sa.select(*datasets.c["experiment_id", "name", "digest", "dataset_uuid"])
         there = {tuple(row[:3]): row.dataset_uuid for row in target.execute(wanted)}
@@ -83,7 +86,7 @@ class Relocation:
         return {location for row in rows for location in row if location}
 
     def _moved_location(self, location: str) -> str:
-        """Of a version's files, which are all or a part of a run's or of a model's."""
+        """Returns the target's location of a version's files, which are all or some files of a run or a model."""
         if location.startswith(("models:/", "runs:/")):
             return location
         for recorded, path in self._paths.items():

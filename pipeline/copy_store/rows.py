@@ -1,4 +1,4 @@
-"""Rows: written where they are missing, and read back."""
+"""Writes the rows that the target lacks, and reads all rows back."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ BATCH = 500
 
 @dataclass(frozen=True)
 class Counts:
-    """Of a table's rows."""
+    """How many rows of a table were added, and how many were there."""
 
     added: int
     there: int
-    """Were in the target before."""
+    """Rows that were in the target before."""
     changed: int
-    """Of those that were there, how many are not as in the source: the target has gone on since, and keeps them."""
+    """How many rows that were there differ from the source: the target has changed them since, and keeps them."""
 
 
 def write_rows(source: sa.Connection, target: sa.Connection, relocation: Relocation) -> dict[str, Counts]:
-    """Adds what is missing; gives the counts by table. The target's transaction makes it all or nothing."""
+    """Adds the missing rows, and returns the counts by table. The target's transaction makes it all or nothing."""
     return {each.name: _write_table(source, target, relocation, each) for each in copied_tables()}
 
 
 def refuse_other_rows(
     source: sa.Connection, target: sa.Connection, relocation: Relocation, written: Mapping[str, Counts]
 ) -> None:
-    """Raises PipelineError where what is read is not what was written."""
+    """Raises PipelineError if the rows that are read back are not those that were written."""
     for each in copied_tables():
         missing = different = 0
         for batch in _pairs(source, target, relocation, each):
@@ -56,7 +56,7 @@ def _write_table(source: sa.Connection, target: sa.Connection, relocation: Reloc
 def _pairs(
     source: sa.Connection, target: sa.Connection, relocation: Relocation, each: sa.Table
 ) -> Iterator[list[tuple[Row, Row | None]]]:
-    """Each row as it should be, with what the target has by its key, in batches."""
+    """Yields, in batches, each row as it should be, with the row that the target has for its key, or None."""
     key = list(each.primary_key.columns)
     rows = source.execution_options(yield_per=BATCH).execute(sa.select(each)).mappings()
     for partition in rows.partitions():

@@ -18,29 +18,29 @@ COPIED = frozenset(
         "registered_model_tags", "registered_model_aliases", "model_versions", "model_version_tags",
     )
 )  # fmt: skip
-"""All that trainings and the registry write, besides the experiments, whose ids the target gives."""
+"""The tables that trainings and the registry write, except that of the experiments, whose ids the target assigns."""
 WITHOUT_RECORDS = frozenset(("experiments", "workspaces"))
-"""Every store has rows there."""
+"""Tables in which every store has rows, so that those are not counted as left behind."""
 
 
 def table(name: str) -> sa.Table:
-    """A table of MLflow's, by its name in the database."""
+    """Returns one of MLflow's tables, by its name in the database."""
     found: sa.Table = Base.metadata.tables[name]
     return found
 
 
 def copied_tables() -> list[sa.Table]:
-    """Those to copy, each after what its rows refer to."""
+    """Returns the tables to copy, each after the tables that its rows refer to."""
     return [each for each in Base.metadata.sorted_tables if each.name in COPIED]
 
 
 @contextmanager
 def opened(flag: str, uri: str) -> Iterator[sa.Engine]:
-    """A database that MLflow has set up.
+    """Opens a database that MLflow has set up, until the block ends.
 
     Raises:
-        UsageError: not a database's URI, or it holds no store of MLflow's.
-        PipelineError: it cannot be opened, or fails within the block.
+        UsageError: the URI is not that of a database, or the database holds no MLflow store.
+        PipelineError: the database cannot be opened, or fails within the block.
     """
     _refuse_no_database(flag, uri)
     try:
@@ -71,6 +71,6 @@ def _refuse_no_database(flag: str, uri: str) -> None:
         url = sa.make_url(uri)
     except sa.exc.ArgumentError as error:
         raise UsageError(f"{flag} is {uri}, but must be a database's URI, such as sqlite:///mlflow.db") from error
-    # SQLite would make an empty one.
+    # SQLite would create an empty database.
     if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
         raise UsageError(f"{flag} is {uri}, but there is no such database")

@@ -1,4 +1,4 @@
-"""The folders of sweeps and trainings in a storage, and what is in them."""
+"""Finds the folders of sweeps and trainings in a storage, and reads what is in them."""
 
 import json
 from collections.abc import Iterator
@@ -27,10 +27,10 @@ class CommandFolder:
         return self.uri.rpartition("/")[2]
 
     def files(self) -> dict[str, int]:
-        """Everything in it, by its path in the folder, with its size; folders, of 0 bytes, too.
+        """Returns the size of everything in the folder, by path within it. Subfolders are included, with 0 bytes.
 
         Raises:
-            UsageError, PipelineError: it cannot be read.
+            UsageError, PipelineError: the folder cannot be read.
         """
         with _reading(self.uri):
             fs, root = fsspec.core.url_to_fs(self.uri)
@@ -43,27 +43,27 @@ class CommandFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether its last command came to its end."""
+        """Whether the last command in this folder ran to its end."""
         try:
             return bool(json.loads(Folder(self.uri).read(SESSION_FILE)).get("finished"))
-        except ValueError:  # broken
+        except ValueError:  # the file is broken
             return False
 
     def has_outcome(self, trial: str) -> bool:
-        """Whether a trial, by the path of its folder in this one, has an outcome."""
+        """Whether a trial, given by the path of its folder within this one, has an outcome."""
         try:
             ledger = TrialLedger.read(Folder(f"{self.uri}/{trial}"))
-        except PipelineError:  # broken
+        except PipelineError:  # the file is broken
             return False
         return ledger is not None and ledger.outcome is not None
 
 
 def command_folders(storage: str, must_exist: bool) -> list[CommandFolder]:
-    """Every folder of a command in a storage (path or URI).
+    """Returns the folders of all commands in a storage (path or URI).
 
     Raises:
-        UsageError: it is missing though it must exist, or there can be no such location.
-        PipelineError: it cannot be read.
+        UsageError: the storage is missing though it must exist, or it is not a location that can be read.
+        PipelineError: the storage cannot be read.
     """
     base = absolute_storage(storage)
     try:

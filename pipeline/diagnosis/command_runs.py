@@ -1,4 +1,4 @@
-"""The commands' runs in a tracking store, and whether a command is still under way."""
+"""Finds the runs of commands in a tracking store, and tells whether a command is still under way."""
 
 import re
 import socket
@@ -17,14 +17,14 @@ from pipeline.tracking.events import RECORD_TAG
 from pipeline.tracking.pages import all_pages
 
 FOLDER_TAG = "pipeline.folder"
-"""Only a command's own run has it, not those of its stages and trials."""
+"""A tag that only a command's own run has, not the runs of its stages and trials."""
 HOST_TAG = "pipeline.host"
 OS_USER_TAG = "pipeline.os_user"
 OWNER = re.compile("[0-9a-f]{32}")
 
 
 class CommandRuns:
-    """The runs that this pipeline wrote. A command owns its runs: they carry its id, which its folder keeps."""
+    """The runs that this pipeline wrote. A command owns the runs tagged with its id, which its folder keeps."""
 
     def __init__(self, client: MlflowClient) -> None:
         self._client = client
@@ -32,11 +32,11 @@ class CommandRuns:
         self._experiments = [experiment.experiment_id for experiment in experiments]
 
     def running(self) -> list[Run]:
-        """All that are RUNNING, whoever owns them."""
+        """All runs that are marked RUNNING, whoever owns them."""
         return self._search("attributes.status = 'RUNNING' AND tags.`pipeline.kind` LIKE '%'")
 
     def running_of(self, owner: str) -> list[Run]:
-        """Those of one command, its own run last."""
+        """The runs of one command that are marked RUNNING, its own run last."""
         runs = self._search(f"attributes.status = 'RUNNING' AND tags.`{RECORD_TAG}` LIKE '{owner}/%'")
         return sorted(runs, key=lambda run: FOLDER_TAG in run.data.tags)
 
@@ -46,7 +46,7 @@ class CommandRuns:
         return found[0] if found else None
 
     def end_as_interrupted(self, run: Run) -> None:
-        """As Ctrl-C leaves a run, so that the same command takes it up again."""
+        """Ends a run in the state in which Ctrl-C leaves it, so that the same command resumes it."""
         self._client.set_tag(run.info.run_id, "pipeline.stopped", "interrupted")
         self._client.set_terminated(run.info.run_id, "KILLED")
 
@@ -66,19 +66,19 @@ def owner_of(run: Run) -> str | None:
 
 @dataclass(frozen=True)
 class LockState:
-    """Whether a command is under way over a folder, as far as this machine can tell."""
+    """Whether a command is under way in a folder, as far as this machine can tell."""
 
     state: Literal["held", "free", "unknown"]
     reason: str = ""
-    """Why it is unknown."""
+    """Why the state is unknown."""
 
 
 def lock_state(folder: str, run: Run | None) -> LockState:
-    """Looks at a folder's lock, where that lock would be on this machine.
+    """Checks a folder's lock, if this lock would be on this machine; otherwise the state is unknown.
 
     Args:
         folder: path or URI.
-        run: the command's own, where it is known.
+        run: the command's own run, if it is known.
     """
     reason = _why_lock_tells_nothing(folder, run)
     if reason is not None:
@@ -91,13 +91,13 @@ def lock_state(folder: str, run: Run | None) -> LockState:
 
 def _why_lock_tells_nothing(folder: str, run: Run | None) -> str | None:
     tags = run.data.tags if run is not None else {}
-    host, user = tags.get(HOST_TAG), tags.get(OS_USER_TAG, tags.get("mlflow.user"))  # older runs have the latter alone
+    host, user = tags.get(HOST_TAG), tags.get(OS_USER_TAG, tags.get("mlflow.user"))  # older runs have only the latter
     is_this_machine = host == socket.gethostname()
     if host is not None and not is_this_machine:
         return f"it ran on {host}"
     if "://" not in folder:
         return None if is_this_machine or Path(folder).is_dir() else f"its folder {folder} is not on this machine"
-    # The lock of an object store's folder is a file of this machine and of this user.
+    # The lock of a folder in an object store is a file on this machine, which belongs to this user.
     if not is_this_machine:
         return f"{folder} has no lock of its own, and its run does not say on which machine it ran"
     return None if user == os_user() else f"it ran as user {user}"
@@ -105,13 +105,13 @@ def _why_lock_tells_nothing(folder: str, run: Run | None) -> str | None:
 
 @contextmanager
 def held_for_mending(folder: str) -> Iterator[None]:
-    """No command starts over the folder meanwhile.
+    """Locks a folder, so that no command starts in it during the block.
 
     Raises:
-        UsageError: one is under way.
+        UsageError: a command is under way in it.
     """
     if "://" not in folder and not Path(folder).is_dir():
-        yield  # the lock would make the folder again
+        yield  # locking would create the folder again
         return
     with locked(folder):
         yield

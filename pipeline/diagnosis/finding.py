@@ -1,4 +1,4 @@
-"""What the diagnosis finds, and mending it."""
+"""A finding of the diagnosis, and how it is mended and shown."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,22 +10,22 @@ from pipeline.errors import FAILED, PipelineError
 Kind = Literal["ray", "run", "checkpoint", "leftover", "unfinished", "version", "group"]
 State = Literal["open", "mended", "information"]
 MOST_NAMES = 4
-"""In one line; a program finds them all in `details`."""
+"""The most names in one line; programs find all of them in `details`."""
 
 
 @dataclass(frozen=True)
 class Finding:
     kind: Kind
     thing: str
-    """Its name."""
+    """The name of what was found."""
     problem: str
     advice: str
-    """What to do; once it is mended, what was done."""
+    """What to do; for a finding that has been mended, what was done."""
     state: State = "open"
     details: Mapping[str, Any] = field(default_factory=dict)
     """Plain values for programs."""
     mend: Callable[[], str] | None = None
-    """Mends it and says what was done; None where a person has to. Raises PipelineError where it must not be done."""
+    """Mends it and returns what was done; None if a person has to. Raises PipelineError if it must not be mended."""
 
     @property
     def line(self) -> str:
@@ -38,7 +38,7 @@ class Finding:
 
 
 def mended(finding: Finding) -> Finding:
-    """The finding as it is after an attempt to mend it."""
+    """Tries to mend the finding, and returns it as it is afterwards."""
     if finding.mend is None or finding.state != "open":
         return finding
     try:
@@ -52,7 +52,7 @@ def exit_status(findings: Sequence[Finding]) -> int:
 
 
 def totals(findings: Sequence[Finding]) -> str:
-    """The findings by kind and by state, in words."""
+    """The numbers of findings by kind and by state, in words."""
     if not findings:
         return "nothing was found"
     kinds = Counter(finding.kind for finding in findings)
@@ -65,13 +65,13 @@ def totals(findings: Sequence[Finding]) -> str:
 
 
 def first_names(names: Sequence[str]) -> str:
-    """The first names, and how many there are more."""
+    """The first names, and how many more there are."""
     more = len(names) - MOST_NAMES
     return ", ".join([*names[:MOST_NAMES], *([f"{more} more"] if more > 0 else [])])
 
 
 def size_text(size: float) -> str:
-    """So many bytes."""
+    """A number of bytes as text: `1.5 GB`."""
     for unit, worth in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= worth:
             return f"{size / worth:.1f} {unit}"

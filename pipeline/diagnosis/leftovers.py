@@ -1,4 +1,4 @@
-"""Files in a command's folder that nothing needs any more."""
+"""Finds and removes the files in a command's folder that nothing needs any more."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -19,13 +19,13 @@ from pipeline.session.folder import (
 from vit.files.storage import PREVIOUS_STATE_FILE, STATE_FILE, Folder
 
 TRIAL_FOLDER = re.compile(rf"((?:{TRIALS_FOLDER}|{AUDIT_FOLDER}|{FINALISTS_FOLDER}/\d+)/\d{{5}})/([^/]+)(?:/.*)?")
-"""What is in the folder of a trial, a finalist or an audited trial."""
+"""Matches a path in the folder of a trial, a finalist or an audited trial; groups: that folder, the name within it."""
 NEEDED_BY_A_COMMAND = (TUNE_FOLDER, RAY_TRAIN_FOLDER, PROBE_FILE)
-"""In its folder, as long as it is under way."""
+"""What a command needs in its folder as long as it is under way."""
 NEEDED_TO_GO_ON = (STATE_FILE, PREVIOUS_STATE_FILE)
-"""In a trial's folder, until it is over."""
+"""What resuming a trial needs in its folder, until the trial is over."""
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
-"""What is left of a file whose writer died while it wrote (`vit.files.storage`)."""
+"""Matches the temporary name of a file, which is left behind if its writer dies (`vit.files.storage`)."""
 
 
 def leftovers_finding(folder: CommandFolder, leftovers: Mapping[str, int], lock: LockState) -> Finding:
@@ -53,11 +53,11 @@ def _remove_leftovers(folder: CommandFolder) -> str:
 
 
 def find_leftovers(files: Mapping[str, int], has_outcome: Callable[[str], bool]) -> dict[str, int]:
-    """The files and folders that the next command over this folder would not read, with their sizes.
+    """Returns the sizes of the files and folders that the next command in this folder would not read, by path.
 
     Args:
-        files: everything in it, by path, with its size.
-        has_outcome: says whether a trial, by the path of its folder, has an outcome.
+        files: the size of everything in the folder, by path.
+        has_outcome: tells whether a trial, given by the path of its folder, has an outcome.
     """
     has_outcome = cache(has_outcome)
     found: dict[str, int] = {}
@@ -69,7 +69,7 @@ def find_leftovers(files: Mapping[str, int], has_outcome: Callable[[str], bool])
 
 
 def _leftover_with(path: str, has_outcome: Callable[[str], bool]) -> str | None:
-    """The file or folder that goes as a whole and that this path belongs to; None where it stays."""
+    """Returns the leftover, a file or a whole folder, that this path belongs to; None if it must be kept."""
     first = path.partition("/")[0]
     if first in NEEDED_BY_A_COMMAND:
         return first

@@ -1,4 +1,4 @@
-"""Placement groups that hold a cluster's resources for nobody."""
+"""Finds placement groups that hold a cluster's resources although nobody uses them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pipeline.errors import UsageError
 
 @dataclass(frozen=True)
 class Group:
-    """A placement group that nobody uses, of a job that is over."""
+    """A placement group that nobody uses and whose job is over."""
 
     id: str
     name: str
@@ -21,14 +21,14 @@ class Group:
 
 
 def check_groups(cluster: str, was_named: bool) -> Iterator[Finding]:
-    """Finds the groups that outlived their jobs. Joins no cluster to look.
+    """Finds the placement groups that outlived their jobs, without joining the cluster.
 
     Args:
         cluster: HOST:PORT.
-        was_named: by the user; one that was merely found may be another user's.
+        was_named: whether the user named the cluster; one that was merely found may be another user's.
 
     Raises:
-        UsageError: it was named and cannot be read.
+        UsageError: the user named the cluster, and it cannot be read.
     """
     try:
         groups = leaked_groups(cluster)
@@ -49,7 +49,7 @@ def _leaked(group: Group, cluster: str) -> Finding:
     problem = f"({group.state}, {holds}) belongs to job {group.job}, which is over, and nobody uses it"
     details = {"id": group.id, "name": group.name, "job": group.job, "address": cluster}
     if group.name:
-        # Made to be found by its name: whether a job will come for it, only its owner knows.
+        # A group has a name so that other jobs can find it: only its owner knows whether one still will.
         advice = f"it is named {group.name}; if no job will look for it, ray.util.remove_placement_group removes it"
         return Finding("group", thing, problem, advice, details=details)
     mend = partial(_remove_group, cluster, group.id)
@@ -57,10 +57,10 @@ def _leaked(group: Group, cluster: str) -> Finding:
 
 
 def leaked_groups(cluster: str) -> list[Group]:
-    """The groups whose job and actor are gone and that no living actor is in.
+    """Returns the groups whose creators, job and actor, are gone and that no living actor is in.
 
     Raises:
-        UsageError: it is no Ray cluster, or does not let us read.
+        UsageError: there is no Ray cluster, or it refuses access.
     """
     from ray.core.generated import gcs_pb2
 
@@ -75,11 +75,14 @@ def leaked_groups(cluster: str) -> list[Group]:
 
 
 def _tables(cluster: str) -> Any:
-    """Ray's own, read from outside: its public ways need a dashboard to tell whose a group is, or one driver more."""
+    """Returns access to Ray's own tables, without joining the cluster.
+
+    Ray's public interfaces need a dashboard to tell which job a group belongs to, or would add one more driver.
+    """
     import ray._raylet
     from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
-    # As `pipeline.cluster.connection` does: a Ray that a command has started for itself asks for the token of its user.
+    # As `ray.init` does: a Ray that a command has started for itself asks for the token of the command's user.
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     raylet: Any = ray._raylet
     options = raylet.GcsClientOptions.create(cluster, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False)

@@ -1,4 +1,4 @@
-"""More than one Ray on this machine, and the one that `--address` means."""
+"""Finds out whether several Rays run on this machine, and which cluster `--address` means."""
 
 import logging
 import socket
@@ -11,16 +11,16 @@ from pipeline.diagnosis.finding import Finding
 from pipeline.errors import UsageError
 
 GCS_SERVER = "gcs_server"
-"""The process that each Ray has one of, on its head node."""
+"""The process of which each Ray has exactly one, on its head node."""
 ANSWER_TIMEOUT = 5.0
 
 
 def check_rays(processes: Iterable[Any] | None = None) -> Iterator[Finding]:
-    """Finds more than one Ray on this machine.
+    """Yields a finding if more than one Ray runs on this machine.
 
     Args:
-        processes: with `info` of pid, name, status and cmdline, as `psutil.process_iter` gives them, which is asked
-            where this is None.
+        processes: objects whose `info` has pid, name, status and cmdline. None means those that `psutil.process_iter`
+            gives.
     """
     if processes is None:
         processes = psutil.process_iter(["pid", "name", "status", "cmdline"])
@@ -41,10 +41,10 @@ def _in_words(info: Mapping[str, Any]) -> str:
 
 
 def find_cluster(address: str | None) -> str | None:
-    """HOST:PORT of the cluster at an address, or of the one that Ray would join; None where none is named or there.
+    """Returns HOST:PORT of the cluster at an address or, without an address, of the one that Ray would join, if any.
 
     Raises:
-        UsageError: the address is not one, or nothing answers there.
+        UsageError: the address is not valid, or no cluster answers there.
     """
     from ray._private.services import canonicalize_bootstrap_address
 
@@ -55,7 +55,7 @@ def find_cluster(address: str | None) -> str | None:
         found = str(canonicalize_bootstrap_address(address or "auto"))
         host, _, port = found.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_TIMEOUT).close()
-    except (OSError, ValueError, OverflowError) as error:  # Ray's own, where it finds none, is an OSError too
+    except (OSError, ValueError, OverflowError) as error:  # Ray's own error if it finds no cluster is an OSError too
         if address is None:
             return None
         raise UsageError(f"--address is {address}, but no Ray cluster answers there ({error})") from error

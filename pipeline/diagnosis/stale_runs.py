@@ -1,4 +1,4 @@
-"""Runs that are marked RUNNING though nothing runs: their command was killed before it could end them."""
+"""Finds runs that are marked RUNNING although their command was killed before it could end them."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,11 +10,11 @@ from pipeline.diagnosis.finding import Finding, first_names
 
 
 def check_runs(records: CommandRuns, folders: Mapping[str, str]) -> Iterator[Finding]:
-    """Looks at every run that is RUNNING, command by command.
+    """Checks every run that is marked RUNNING, command by command.
 
     Args:
-        records: of the tracking store.
-        folders: where commands have their folders, by the commands' ids; for those whose own run is gone.
+        records: the runs of the tracking store.
+        folders: the commands' folders by the commands' ids; they are used for a command whose own run is gone.
     """
     running = records.running()
     strangers = [run for run in running if owner_of(run) is None]
@@ -32,7 +32,7 @@ def _check_command(records: CommandRuns, owner: str, known_folder: str | None) -
     lock = lock_state(folder, command) if folder is not None else LockState("unknown", "its own run is gone")
     if lock.state == "held":
         return None
-    runs = records.running_of(owner)  # after the look at the lock: the command may have ended in between
+    runs = records.running_of(owner)  # read after the lock: the command may have ended in between
     if not runs:
         return None
     name = str(command.info.run_name) if command is not None else f"command {owner}"
@@ -70,7 +70,7 @@ def _to_go_on(command: Run | None, folder: str) -> str:
 
 
 def command_line(command: Run | None) -> str:
-    """What the user typed, as far as it is known."""
+    """The command that the user typed or, if it is not known, a hint to give it again."""
     line = command.data.tags.get("pipeline.command") if command is not None else None
     return line or "give the same command again"
 

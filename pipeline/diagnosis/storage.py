@@ -1,4 +1,4 @@
-"""What is wrong with the folders of sweeps and trainings: MLflow knows nothing of one, or it holds leftovers."""
+"""Finds folders of sweeps and trainings without a run in MLflow, unfinished ones, and leftovers in them."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from pipeline.session.folder import SESSION_FILE
 
 
 def check_folder(folder: CommandFolder, records: CommandRuns) -> Iterator[Finding]:
-    """Looks at a folder, unless a command is under way over it."""
+    """Checks a folder, unless a command is under way in it."""
     run = records.command_run(folder.owner) if folder.owner is not None else None
     lock = lock_state(folder.uri, run)
     if lock.state == "held":

@@ -1,4 +1,4 @@
-"""Registered versions whose files are gone."""
+"""Finds registered versions whose files are gone."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from pipeline.tracking.pages import all_pages
 
 
 def check_versions(client: MlflowClient) -> Iterator[Finding]:
-    """Lists the files of every version of this pipeline's models; downloads none."""
+    """Checks the files of every version of this pipeline's models by listing them, without downloading any."""
     for name, aliases in _models(client):
         for version in search_versions(client, name):
             yield from _check(client, version, aliases.get(int(version.version), []))
@@ -34,7 +34,7 @@ def _check(client: MlflowClient, version: ModelVersion, aliases: list[str]) -> I
 
 
 def _models(client: MlflowClient) -> Iterator[tuple[str, dict[int, list[str]]]]:
-    """Every model by name, with the aliases of its versions."""
+    """Yields the name of every model, with the aliases of its versions by number."""
     pattern = f"name LIKE '{experiment_name('%')}'"
     for model in all_pages(lambda token: client.search_registered_models(pattern, page_token=token)):
         aliases: dict[int, list[str]] = {}

@@ -1,8 +1,8 @@
-"""What all figures have in common: one PNG of 900 x 550 pixels, one palette, one way to save.
+"""What all figures have in common: a PNG of 900 x 550 pixels, one palette, one way to save.
 
-Imports matplotlib's object interface and numpy alone, keeps no global state: a side process starts and draws in
-moments while trials keep every core busy. That is also why the layout is fixed by hand: matplotlib's own layout
-engines draw a figure two or three times over.
+Imports only matplotlib's object interface (and numpy with it) and keeps no global state, so that a side process can
+start and draw quickly while trials keep every core busy. For the same reason the layout is set by hand: matplotlib's
+own layout engines draw a figure two or three times.
 """
 
 from matplotlib.axes import Axes
@@ -14,7 +14,8 @@ WIDTH, HEIGHT = 900, 550
 """Pixels."""
 
 
-# Okabe and Ito's palette: told apart with every kind of colour vision. The markers say the same once more.
+# Okabe and Ito's palette, whose colours can be told apart with every kind of colour vision. The markers repeat what the
+# colours say.
 BLUE, GREEN, ORANGE, RED, PINK, SKY = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#56B4E9"
 GREY, DARK = "#999999", "#333333"
 
@@ -37,7 +38,7 @@ def soften(axes: Axes) -> None:
 
 
 def plain(text: str, length: int) -> str:
-    """One line of at most `length` characters, in which a dollar is a dollar and starts no formula."""
+    """Returns a text as one line of at most `length` shown characters, in which a dollar sign starts no formula."""
     line = " ".join(text.split())
     if len(line) > length:
         line = line[: length - 1].rstrip() + "…"

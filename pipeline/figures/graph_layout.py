@@ -1,40 +1,44 @@
-"""Where the boxes of a graph stand: in columns by their longest path, with a lane for every arrow that passes a column.
+"""Lays out the boxes of a graph in columns by their longest path, with a lane for every arrow that crosses a column.
 
-A small form of Sugiyama's layered drawing (1981). Arrows bend between columns only, where no box stands, and cross a
-column in a lane of their own, so none runs through a box.
+A small form of Sugiyama's layered graph drawing (1981). Arrows bend only between columns, where there are no boxes, and
+cross a column in a lane of their own, so that none runs through a box.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 LANE = 0.3
-"""Height of a lane; a box has the height 1."""
+"""The height of a lane, where a box has the height 1."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Columns count from 0 at the left, y from 0 at the top, downwards, in heights of a box."""
+    """The positions of boxes and arrows.
+
+    Columns count from 0 at the left; y counts downwards from 0 at the top, in heights of a box.
+    """
 
     columns: int
     height: float
     boxes: Mapping[str, tuple[int, float]]
-    """Column and y of each box's middle."""
+    """The column of each box and the y of its middle, by name."""
     lanes: Mapping[tuple[str, int], float]
-    """The y at which the arrows from a box pass a column: they part behind the last column they share."""
+    """The y at which the arrows from a box cross a column, by the box's name and the column. The arrows of a box
+    share a lane, and separate after the last column that they share."""
 
     def route(self, source: str, target: str) -> list[tuple[int, float]]:
-        """The points (column, y) of an arrow, its two boxes included."""
+        """Returns the points (column, y) of an arrow, including those of its two boxes."""
         first, last = self.boxes[source], self.boxes[target]
         between = range(first[0] + 1, last[0])
         return [first, *((column, self.lanes[source, column]) for column in between), last]
 
 
 def arrange(inputs: Mapping[str, Sequence[str]]) -> Layout:
-    """Lays out the boxes, given by name with their inputs, each after its inputs."""
+    """Lays out the boxes; `inputs` has the inputs of each box by its name, and has each box after its inputs."""
     column_of = _columns(inputs)
     columns = max(column_of.values(), default=-1) + 1
     lanes_of = _lanes(inputs, column_of)
-    # A box stands at (its name, its column), a lane at (its source's name, the column that it passes).
+    # The key of a box is (its name, its column), and that of a lane (its source's name, the column that it crosses).
     middles: dict[tuple[str, int], float] = {}
     height = 0.0
     for column in range(columns):
@@ -52,7 +56,7 @@ def arrange(inputs: Mapping[str, Sequence[str]]) -> Layout:
 
 
 def _columns(inputs: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """The longest path to each box, in arrows."""
+    """Returns the column of each box: the number of arrows on the longest path to it."""
     columns: dict[str, int] = {}
     for name, sources in inputs.items():
         columns[name] = 1 + max((columns[source] for source in sources), default=-1)
@@ -60,7 +64,7 @@ def _columns(inputs: Mapping[str, Sequence[str]]) -> dict[str, int]:
 
 
 def _lanes(inputs: Mapping[str, Sequence[str]], column_of: Mapping[str, int]) -> list[list[str]]:
-    """For each column the boxes from further left whose arrows pass it."""
+    """Returns, for each column, the boxes further left whose arrows cross it."""
     reach = dict(column_of)
     for name, sources in inputs.items():
         for source in sources:
@@ -70,5 +74,8 @@ def _lanes(inputs: Mapping[str, Sequence[str]], column_of: Mapping[str, int]) ->
 
 
 def _top(middles: Mapping[tuple[str, int], float], parents: Sequence[str], column: int) -> float:
-    """The highest of what stands to the left and is connected: ordering by it keeps the longest chain in one row."""
+    """Returns the y of the highest connected box or lane in the column to the left.
+
+    Ordering by it keeps the longest chain in one row.
+    """
     return min((middles[name, column] for name in parents), default=0.0)

@@ -1,4 +1,4 @@
-"""The graph of stages as text, Mermaid or Graphviz."""
+"""Writes the graph of stages as text, as Mermaid or, with Graphviz, as SVG."""
 
 import shutil
 import subprocess
@@ -8,35 +8,35 @@ from pathlib import Path
 from pipeline.errors import UsageError
 from pipeline.figures.boxes import FILLS, INK, STROKES, Box
 
-# Mermaid reads entities in labels, without the ampersand, and HTML.
+# In labels, Mermaid interprets HTML, and entities written without the ampersand.
 MERMAID_ESCAPES = str.maketrans({character: f"#{ord(character)};" for character in '#"<>&`'})
 DOT_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\""})
 
 
 def as_text(boxes: Sequence[Box]) -> str:
-    """A line for each stage, in the order of `boxes`: its name, its inputs, and what came of it."""
+    """Returns a line for each stage, in the order of `boxes`: its name, its inputs, and its outcome."""
     rows = [(box.name, f"<- {', '.join(box.inputs)}" if box.inputs else "", box.status) for box in boxes]
     names, inputs = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
     return "".join(f"{name:{names}}  {sources:{inputs}}  {status}".rstrip() + "\n" for name, sources, status in rows)
 
 
 def as_mermaid(boxes: Sequence[Box]) -> str:
-    """A `flowchart LR`, for Markdown on GitHub and elsewhere; a class for each outcome."""
-    # Not the names themselves: `end` and `a--b` are syntax.
+    """Returns a Mermaid `flowchart LR`, for Markdown on GitHub and elsewhere, with a style class for each outcome."""
+    # The names themselves cannot be ids: `end` and `a--b` are Mermaid syntax.
     ids = {box.name: f"s{number}" for number, box in enumerate(boxes)}
     lines = ["flowchart LR"]
     for box in boxes:
         label = "<br/>".join(part.translate(MERMAID_ESCAPES) for part in (box.name, box.status) if part)
         lines.append(f'    {ids[box.name]}["{label}"]' + (f":::{box.outcome}" if box.outcome else ""))
     lines += [f"    {ids[source]} --> {ids[box.name]}" for box in boxes for source in box.inputs]
-    # In the order of their first stages. The text has a colour of its own, to be read in dark mode too.
+    # In the order of their first stages. The text colour is set so that it can be read in dark mode too.
     for outcome in dict.fromkeys(box.outcome for box in boxes if box.outcome):
         lines.append(f"    classDef {outcome} fill:{FILLS[outcome]},stroke:{STROKES[outcome]},color:{INK}")
     return "\n".join(lines) + "\n"
 
 
 def as_dot(boxes: Sequence[Box]) -> str:
-    """Graphviz's own language."""
+    """Returns the graph in DOT, the language of Graphviz."""
     lines = [
         "digraph stages {",
         "    rankdir=LR;",
@@ -55,7 +55,7 @@ def _dot_id(name: str) -> str:
 
 
 def refuse_graph_suffix(path: Path) -> None:
-    """For a command to ask before its work, not after.
+    """Refuses a path that `write_graph` could not write, so that a command finds out before its work, not after.
 
     Raises:
         UsageError: the suffix names no format that `write_graph` knows.
@@ -65,12 +65,13 @@ def refuse_graph_suffix(path: Path) -> None:
 
 
 def write_graph(path: Path, boxes: Sequence[Box]) -> Path:
-    """Writes the graph in the format that the suffix names, and gives the path that was written.
+    """Writes the graph in the format that the suffix names, and returns the path that was written.
 
-    That is another than `path` where `.svg` is asked for and Graphviz is not installed: Mermaid's `.mmd` beside it.
+    It differs from `path` where that ends in `.svg` and Graphviz is not installed: Mermaid is then written to a file of
+    the same name that ends in `.mmd`.
 
     Raises:
-        UsageError: an unknown suffix.
+        UsageError: the suffix is unknown.
         OSError: the file cannot be written.
         subprocess.CalledProcessError: `dot` fails.
     """

@@ -1,4 +1,4 @@
-"""ASHA's ladder: a line for each trial through its rungs."""
+"""Draws ASHA's ladder: a line for each trial through its rungs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -21,11 +21,11 @@ def draw_ladder(
     max_epochs: int,
     winner: int,
 ) -> None:
-    """ASHA's ladder: a line for each trial through its rungs; at each rung its trials in the order of their arrival.
+    """Draws ASHA's ladder: a line for each trial through its rungs, and at each rung the trials in order of arrival.
 
-    `decisions` holds each trial's, lowest rung first; `finals` the best validation accuracy (0 to 1) of the trials that
-    ran to `max_epochs`. Trial 0 is the published configuration. A mark is filled where the trial went on, and the dash
-    above or below it is the cut-off that it met.
+    `decisions` holds the decisions on each trial, lowest rung first; `finals` holds the best validation accuracy
+    (0 to 1) of each trial that ran to `max_epochs`. Trial 0 is the published configuration. A mark is filled where the
+    trial continued; the dash above or below it is the cut-off that the trial was compared with.
     """
     figure = new_figure(title)
     axes = figure.add_axes((0.095, 0.17, 0.765, 0.71))
@@ -50,7 +50,7 @@ def draw_ladder(
 
 
 class _Ladder:
-    """The places of all decisions: x counts the rungs from 0, the full length last."""
+    """The positions of all decisions: x counts the rungs from 0, and the full length is the last."""
 
     def __init__(
         self, decisions: Mapping[int, Sequence[Decision]], finals: Mapping[int, float], max_epochs: int
@@ -61,12 +61,12 @@ class _Ladder:
             rung: max(decision.of for made in decisions.values() for decision in made if decision.epoch == rung)
             for rung in self.rungs
         }
-        # Thinner the more there are: a thousand lines at full strength are a blot.
+        # The more trials, the fainter and smaller they are drawn: a thousand opaque lines would hide each other.
         count = max(len(decisions), 1)
         self.alpha, self.size = float(np.clip(12 / count, 0.06, 0.6)), float(np.clip(900 / count, 4, 30))
 
     def x(self, decision: Decision) -> float:
-        """In the order of arrival, over at most 0.7 of the way from rung to rung."""
+        """Returns a decision's x: in the order of arrival, spread over at most 0.7 of the distance between rungs."""
         count = self.arrived[decision.epoch]
         return self.rungs.index(decision.epoch) + min(0.7, 0.06 * count) * ((decision.of - 0.5) / count - 0.5)
 
@@ -79,7 +79,10 @@ class _Ladder:
         axes.add_collection(LineCollection(dashes, colors=DARK, linewidths=1.6, zorder=4))
 
     def draw_trial(self, axes: Axes, trial: int, color: str, width: float | None) -> tuple[float, float] | None:
-        """One line with its marks; `width` in points sets it off from the others. Gives its end, if it has one."""
+        """Draws a trial's line with its marks, and returns the position of its last mark, if it has any.
+
+        A `width` in points makes the line stand out from the others.
+        """
         made = [decision for decision in self.decisions.get(trial, ()) if decision.epoch in self.arrived]
         points = [(self.x(decision), decision.accuracy) for decision in made]
         filled = [decision.go_on for decision in made]
@@ -98,12 +101,12 @@ class _Ladder:
 
 
 def _label_ends(axes: Axes, ends: Mapping[int, tuple[float, float] | None], winner: int) -> None:
-    """Names the winner and the published configuration at the right, each at its end's height or under the other."""
+    """Labels the winner and the published configuration at the right, each at its end's height or below the other."""
     known = sorted(((end[1], trial) for trial, end in ends.items() if end is not None), reverse=True)
     low, high = axes.get_ylim()
     height = np.inf
     for accuracy, trial in known:
-        # Three lines of text, of the axes' height.
+        # Three lines of text take 0.13 of the axes' height.
         height = min(accuracy, height - 0.13 * (high - low))
         role = "published" if trial == 0 else f"trial {trial}"
         text = f"winner:\n{role}\n{accuracy:.1%}" if trial == winner else f"{role}\n{accuracy:.1%}"

@@ -1,4 +1,4 @@
-"""Accuracy against model size, a mark for each trial."""
+"""Draws accuracy against model size, with a mark for each trial."""
 
 from collections.abc import Sequence
 
@@ -29,9 +29,9 @@ def draw_leaderboard(
     outcomes: Sequence[str],
     baseline_index: int,
 ) -> None:
-    """Validation accuracy (0 to 1, None before the first epoch's end) against model size, one mark for each trial.
+    """Draws validation accuracy (0 to 1; None where no epoch was completed) against model size, a mark for each trial.
 
-    The outcomes are the keys of `OUTCOME_STYLES`. The best has the highest accuracy, and of equals comes first.
+    The outcomes are keys of `OUTCOME_STYLES`. The best trial is the one with the highest accuracy, the first of equals.
     """
     figure = new_figure(title)
     axes = figure.add_axes((0.095, 0.17, 0.765, 0.71))
@@ -46,7 +46,7 @@ def draw_leaderboard(
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _abbreviate(value)))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    # Room above for the best's label.
+    # Leaves room above for the label of the best trial.
     axes.margins(y=0.12)
     soften(axes)
     if np.isfinite(scores).any():
@@ -80,7 +80,7 @@ def _scatter_outcome(
 def _annotate(
     axes: Axes, names: Sequence[str], sizes: NDArray[np.float64], scores: NDArray[np.float64], baseline_index: int
 ) -> None:
-    """Rings the best and the baseline; the one's label stands above all marks, the other's right of them."""
+    """Rings the best trial and the baseline, and labels the best above all marks and the baseline to their right."""
     winner = int(np.nanargmax(scores))
     left, right = np.log(axes.get_xlim())
     position = (np.log(sizes[winner]) - left) / (right - left)
@@ -106,7 +106,7 @@ def _annotate(
 
 
 def _abbreviate(count: float) -> str:
-    """2690000 as 2.69M."""
+    """Returns a count in short: 2690000 as `2.69M`."""
     for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= unit:
             return f"{count / unit:.3g}{name}"

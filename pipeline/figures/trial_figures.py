@@ -1,4 +1,4 @@
-"""The figures of a training: curves by epoch, accuracy by class, confusions."""
+"""Draws the figures of a training: curves by epoch, accuracy by class, confusion matrix."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from pipeline.figures.canvas import BLUE, DARK, DPI, GREY, HEIGHT, RED, WIDTH, new_figure, plain, save, soften
 
-# More have no room for a name and a number each.
+# With more classes there is no room for the name and the number of each.
 MOST_NAMED_CLASSES = 20
 LISTED_CLASSES = 8
 MOST_MARKED_EPOCHS = 40
 
 
 def draw_curves(path: str, title: str, epochs: Sequence[Mapping[str, float]], best_epoch: int) -> None:
-    """Loss and accuracy by epoch, training and validation, the best epoch marked.
+    """Draws loss and accuracy by epoch, in training and validation, with the best epoch marked.
 
     `epochs` holds at least one entry, in order, with the tracked names `epoch`, `train/loss`, `val/loss`,
     `train/accuracy` and `val/accuracy` (accuracies from 0 to 1); `best_epoch` is the `epoch` of one of them.
@@ -49,7 +49,7 @@ def draw_curves(path: str, title: str, epochs: Sequence[Mapping[str, float]], be
 
 
 def draw_class_accuracy(path: str, title: str, class_names: Sequence[str], accuracies: Sequence[float | None]) -> None:
-    """A bar for each class's accuracy (0 to 1, None for a class without images) and their mean as a line.
+    """Draws a bar for each class's accuracy (0 to 1; None for a class without images), and their mean as a line.
 
     Beyond 20 classes the bars are sorted and thin, and the best and the worst are listed beside them.
     """
@@ -75,7 +75,7 @@ def _draw_named_bars(figure: Figure, class_names: Sequence[str], accuracies: Seq
     known = [accuracy for accuracy in accuracies if accuracy is not None]
     if known:
         mean = float(np.mean(known))
-        # Behind the bars, where it cannot cross out a number.
+        # Behind the bars, so that the line does not cross out a number.
         axes.axvline(mean, color=RED, linestyle="--", zorder=0)
         axes.text(mean, 1.01, f"mean {mean:.1%}", color=RED, ha="center", transform=axes.get_xaxis_transform())
     axes.set(xlim=(0, 1), ylim=(len(class_names) - 0.4, -0.6), xlabel="accuracy within the class")
@@ -119,9 +119,10 @@ def _list_classes(figure: Figure, top: float, heading: str, classes: Sequence[tu
 
 
 def draw_confusion_matrix(path: str, title: str, class_names: Sequence[str], confusion: NDArray[np.int64]) -> None:
-    """The confusion matrix (num_classes, num_classes), rows true and columns predicted, coloured by share of the row.
+    """Draws the confusion matrix (num_classes, num_classes): rows are true classes, columns are predicted ones.
 
-    Up to 20 classes the cells hold their counts. The line under the title names the largest confusion.
+    A cell is coloured by its share of the row. With up to 20 classes, the cells also show their counts. The line under
+    the title names the largest confusion.
     """
     figure = new_figure(title)
     figure.text(0.5, 0.905, largest_confusion(class_names, confusion), ha="center", color=DARK, fontsize=10)
@@ -130,7 +131,7 @@ def draw_confusion_matrix(path: str, title: str, class_names: Sequence[str], con
     totals = confusion.sum(axis=1, keepdims=True)
     # A true class without images has no shares, and no colour.
     shares = np.divide(confusion, totals, out=np.full(confusion.shape, np.nan), where=totals > 0)
-    # The root of the share: on a plain scale the confusions, a few per cent each, would all look white.
+    # Coloured by the square root of the share: on a linear scale the confusions, a few per cent each, would look white.
     norm = PowerNorm(0.5, vmin=0, vmax=1)
     axes.imshow(shares, cmap="Blues", norm=norm, aspect="auto", interpolation="nearest")
     if len(class_names) <= MOST_NAMED_CLASSES:
@@ -149,11 +150,11 @@ def draw_confusion_matrix(path: str, title: str, class_names: Sequence[str], con
 def _name_cells(
     axes: Axes, class_names: Sequence[str], confusion: NDArray[np.int64], shares: NDArray[np.float64]
 ) -> None:
-    """Writes the classes beside the matrix and the counts, zeros left out, into its cells."""
+    """Writes the names of the classes beside the matrix, and the counts except zeros into its cells."""
     count = len(class_names)
     names = [plain(name, 22) for name in class_names]
     axes.set_yticks(range(count), names, fontsize=8.5)
-    # Slanted names must leave room for the axis label under them.
+    # Cut shorter, since slanted names must leave room for the axis label under them.
     axes.set_xticks(range(count), [plain(name, 14) for name in class_names], fontsize=8.5)
     if max(map(len, names)) > 3:
         for label in axes.get_xticklabels():
@@ -162,13 +163,13 @@ def _name_cells(
     cell, digits = axes.bbox.width / count, max(len(str(confusion.max())), 2)
     size = min(10.0, 0.9 * cell / (0.65 * digits) * 72 / DPI)
     for row, column in zip(*np.nonzero(confusion), strict=True):
-        # The scale is a root: half of its colours are used up at a quarter.
+        # The colour scale is a square root: a share of a quarter is already halfway along it.
         color = "white" if shares[row, column] > 0.25 else DARK
         axes.text(column, row, str(confusion[row, column]), color=color, ha="center", va="center", fontsize=size)
 
 
 def largest_confusion(class_names: Sequence[str], confusion: NDArray[np.int64]) -> str:
-    """The confusion of most images in words; of equal ones, that of the largest share of its true class."""
+    """Describes the confusion with the most images; of equal ones, that with the largest share of its true class."""
     totals = confusion.sum(axis=1)
     if not totals.any():
         return "no images"

@@ -1,4 +1,4 @@
-"""Digests of the code that a stage depends on, so that a change of it is seen and a change of a comment is not."""
+"""Computes digests of the code that a stage depends on, which change with the code but not with its comments."""
 
 import ast
 import hashlib
@@ -13,21 +13,22 @@ FOLLOWED = (
     "pipeline.training", "pipeline.trials", "pipeline.planning.deadline", "pipeline.tracking.pages",
     "pipeline.tracking.run_files", "pipeline.tracking.test_set_reads", "pipeline.tracking.weights",
 )  # fmt: skip
-"""Packages whose code can change a stage's output: followed through imports. The rest cannot: it shows progress, holds
-resources, or keeps records (a run's metrics, figures and predictions: those of a training that has ended stay as they
-are)."""
+"""Packages whose code can change a stage's output; imports of them are followed. Other code cannot change an output: it
+shows progress, holds resources, or keeps records (a run's metrics, figures and predictions, which stay unchanged once
+the training has ended)."""
 NOT_FOLLOWED = (
-    # What these read has a digest of its own, of the images.
+    # These read the images, which have a digest of their own.
     "vit.data.dataset", "vit.data.decode", "vit.data.image_files", "vit.data.parquet", "vit.data.sources",
-    # Only fields of the stages' outputs: an output of other fields cannot be read, and its stage runs again.
+    # This only defines the fields of the stages' outputs: an output with other fields cannot be read, and its stage
+    # runs again.
     "pipeline.results.stage_outputs",
 )  # fmt: skip
 
 
 def code_digests(*modules: str) -> dict[str, str]:
-    """A digest by module: of these, and of what they import from `FOLLOWED`, and so on.
+    """Returns a digest of each of these modules and, recursively, of each module of `FOLLOWED` that they import.
 
-    Comments, docstrings and layout are not in it; templates beside a module that begin with its name are.
+    Comments, docstrings and layout do not count; templates beside a module whose names begin with its name do.
     """
     found: dict[str, str] = {}
     waiting = list(modules)
@@ -43,9 +44,9 @@ def _is_followed(module: str) -> bool:
     return any(f"{module}.".startswith(f"{each}.") for each in FOLLOWED) and module not in NOT_FOLLOWED
 
 
-@cache  # what is edited while a command runs is not what it runs
+@cache  # edits made while a command runs are not in the code that it runs
 def _read(module: str) -> tuple[str, tuple[str, ...]]:
-    """The module's digest, and the modules of this project that it imports."""
+    """Returns the module's digest, and the modules of this project that it imports."""
     tree = ast.parse(_file(module).read_text())
     nodes = list(ast.walk(tree))
     imported = tuple(sorted(set(_imports(nodes))))
@@ -70,7 +71,7 @@ def _imports(nodes: Iterable[ast.AST]) -> list[str]:
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            # `from package import module` names a module by its last part.
+            # `from package import module`: the imported name may be a module itself.
             within = [f"{node.module}.{alias.name}" for alias in node.names]
             modules = [name for name in within if _file(name).is_file()]
             found += modules if len(modules) == len(within) else [*modules, node.module]
@@ -78,5 +79,5 @@ def _imports(nodes: Iterable[ast.AST]) -> list[str]:
 
 
 def _is_docstring(node: ast.stmt) -> bool:
-    """A string that nobody uses: of a module, a class or a function, or of the field above it."""
+    """Whether a statement is a bare string: the docstring of a module, class or function, or of the field above it."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

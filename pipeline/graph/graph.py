@@ -1,4 +1,4 @@
-"""Stages, sorted so that each comes after its inputs. Names nothing of Ray and MLflow."""
+"""Sorts stages so that each comes after its inputs, plans and runs them; depends on neither Ray nor MLflow."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,17 +17,17 @@ class GraphError(ValueError):
 
 @dataclass(frozen=True)
 class GraphResults:
-    """What became of each stage: it is in one of the three, or in none if it never started."""
+    """What happened to each stage: it is in one of the three, or in none if the run was stopped before it."""
 
     outputs: dict[str, Any] = field(default_factory=dict)
     failures: dict[str, BaseException] = field(default_factory=dict)
-    """In the order of the graph, whichever failed first."""
+    """The stages' errors, in the order of the graph, whichever stage failed first."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """With the stage whose failure kept it from running."""
+    """By stage, the stage whose failure kept it from running."""
 
 
 class Graph:
-    """Stages, sorted so that each comes after its inputs; checked when it is built."""
+    """A graph of stages, sorted so that each comes after its inputs; it is checked when it is built."""
 
     def __init__(self, stages: Iterable[Stage]) -> None:
         """Raises GraphError for a stage declared twice, an input that is no stage, and a cycle."""
@@ -57,21 +57,21 @@ class Graph:
         return self._stages[name]
 
     def ancestors(self, name: str) -> set[str]:
-        """All stages that lead to a stage, itself left out."""
+        """Returns all stages that a stage depends on, directly or indirectly, without the stage itself."""
         inputs = set(self[name].inputs)
         return inputs.union(*(self.ancestors(each) for each in inputs))
 
     def until(self, name: str) -> "Graph":
-        """The stage and all that lead to it."""
+        """Returns a graph of the stage and all stages that it depends on."""
         wanted = {name, *self.ancestors(name)}
         return Graph(stage for stage in self if stage.name in wanted)
 
     def after(self, name: str) -> set[str]:
-        """The stage and all that depend on it."""
+        """Returns the stage and all stages that depend on it."""
         return {name, *(stage.name for stage in self if name in self.ancestors(stage.name))}
 
     def identities(self) -> dict[str, Identity]:
-        """What decides each stage's output; known before anything runs."""
+        """Returns what decides each stage's output, which is known before anything runs."""
         found: dict[str, Identity] = {}
         for stage in self:
             found[stage.name] = Identity(
@@ -80,11 +80,11 @@ class Graph:
         return found
 
     def plan(self, memory: Memory, forced: Mapping[str, str], now: float) -> dict[str, ReuseDecision]:
-        """Whether each stage runs, in order.
+        """Decides for each stage, in order, whether it runs or an earlier output is reused.
 
         Args:
             memory: what has been computed before.
-            forced: stages for which only this very command's earlier work counts, and the flag that says so.
+            forced: the stages for which only this command's own earlier runs count, each with the flag that says so.
             now: seconds since 1970.
         """
         identities = self.identities()
@@ -102,14 +102,15 @@ class Graph:
     def run(
         self, execute: Callable[[Stage, dict[str, Any]], Any], known: Mapping[str, Any], stop: Callable[[], bool]
     ) -> GraphResults:
-        """Runs the stages, those that do not wait for each other side by side, each in a thread of its own.
+        """Runs the stages, each in a thread of its own; stages that do not depend on each other run at the same time.
 
-        A stage that fails takes along those that depend on it; the others go on. Once `stop()`, none is begun.
+        If a stage fails, those that depend on it are skipped, and the others continue. Once `stop()` is true, no
+        further stage begins.
 
         Args:
-            execute: gets a stage and its inputs' outputs by name, and gives its output.
+            execute: takes a stage and its inputs' outputs by name, and returns the stage's output.
             known: outputs of stages that need not run.
-            stop: asked before each beginning.
+            stop: is called before each stage begins.
         """
         results, jobs = GraphResults(), Jobs[Any]()
         sorter = self._sorter()

@@ -1,4 +1,4 @@
-"""Work in threads of its own, which say when they have ended."""
+"""Runs jobs in threads of their own, and reports when each has ended."""
 
 import queue
 import threading
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Jobs(Generic[T]):
-    """Jobs side by side, each in a daemon thread: who presses Ctrl-C twice does not wait for them."""
+    """Jobs that run at the same time, each in a daemon thread, so that a second Ctrl-C need not wait for them."""
 
     def __init__(self) -> None:
         self._ends: queue.SimpleQueue[tuple[str, T | BaseException]] = queue.SimpleQueue()
@@ -18,11 +18,11 @@ class Jobs(Generic[T]):
         def run() -> None:
             try:
                 self._ends.put((name, work()))
-            except BaseException as error:  # whatever it is, it is the job's end, and whoever waits hears of it
+            except BaseException as error:  # any error ends the job, and whoever waits must learn of it
                 self._ends.put((name, error))
 
         threading.Thread(target=run, name=name, daemon=True).start()
 
     def next_end(self) -> tuple[str, T | BaseException]:
-        """Waits for a job to end; gives its name, and what it gave or raised."""
+        """Waits for a job to end, and returns its name with what it returned or raised."""
         return self._ends.get()

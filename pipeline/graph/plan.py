@@ -1,4 +1,4 @@
-"""Which stages of a graph need to run: the part that the user chose, and what of it is known already."""
+"""Plans which stages of a graph need to run: those that the user selected, unless their outputs are known."""
 
 import time
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class GraphPlan:
 
     @property
     def outputs(self) -> dict[str, Any]:
-        """Of the stages that need not run."""
+        """The outputs of the stages that need not run."""
         return {name: decision.reused.output for name, decision in self.decisions.items() if decision.reused}
 
     @property
@@ -42,7 +42,7 @@ class GraphPlan:
 
 @dataclass(frozen=True)
 class StageSelection:
-    """What the user asked for: `--from`, `--until`, and the flag, if any, by which earlier results do not count."""
+    """What the user asked for: `--from`, `--until`, and the flag, if any, that rules out other commands' results."""
 
     from_stage: str | None = None
     until_stage: str | None = None
@@ -50,10 +50,11 @@ class StageSelection:
 
 
 def plan_graph(graph: Graph, selection: StageSelection, memory: Memory) -> GraphPlan:
-    """Asks the memory what of the graph has been computed before.
+    """Plans the selected part of the graph: what the memory has of it need not run.
 
     Raises:
-        UsageError: --from or --until names no stage, or one that cannot be begun at.
+        UsageError: --from or --until names no stage, --until does not lead to --from, or a stage before --from has to
+            run.
     """
     chosen = selected_part(graph, selection)
     decisions = chosen.plan(memory, _forced_stages(chosen, selection), time.time())
@@ -67,10 +68,10 @@ def plan_graph(graph: Graph, selection: StageSelection, memory: Memory) -> Graph
 
 
 def selected_part(graph: Graph, selection: StageSelection) -> Graph:
-    """The graph as far as --until goes.
+    """Returns the part of the graph that leads to the stage of --until.
 
     Raises:
-        UsageError: --from or --until names no stage, or they name none in common.
+        UsageError: --from or --until names no stage, or --until does not lead to --from.
     """
     from_stage, until_stage = selection.from_stage, selection.until_stage
     for flag, name in (("--from", from_stage), ("--until", until_stage)):

@@ -1,4 +1,4 @@
-"""Whether a stage has been computed before, and if not, why it runs."""
+"""Decides whether an earlier output of a stage can be reused, and if not, says why the stage runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from pipeline.graph.fingerprint import fingerprint
 from pipeline.graph.stage import Identity, Stage
 
 DIGEST_OF = "digest of "
-"""So begins the name of what follows from the rest of the configuration; it is told where nothing else changed."""
+"""The prefix of a setting that follows from the others; its change is named only if nothing else changed."""
 
 
 @dataclass(frozen=True)
 class Remembered:
-    """A stage that has finished before."""
+    """An earlier, finished run of a stage."""
 
     run_id: str
     ended_at: float
     """Seconds since 1970."""
     identity: Identity
     output: Any
-    """Of the stage's `output_type`."""
+    """The stage's output, of its `output_type`."""
 
     @property
     def digest(self) -> str:
@@ -31,27 +31,28 @@ class Remembered:
 
 
 def output_digest(output: Any) -> str:
-    """Equal for equal outputs, in any process."""
+    """Returns the digest of an output, which is equal for equal outputs, in any process."""
     return fingerprint(TypeAdapter(type(output)).dump_python(output, mode="json"))
 
 
 class Memory(Protocol):
-    """What has been computed before."""
+    """Knows what has been computed before."""
 
     def find(self, stage: Stage, fingerprint: str, inputs: Mapping[str, str], own: bool) -> Remembered | None:
-        """A finished run with this fingerprint that read these very inputs: the command's newest, else the newest.
+        """Returns a finished run with this fingerprint and exactly these inputs: the command's newest, else the newest.
 
-        Two runs of a search with one fingerprint need not find the same: ASHA decides by who arrives first.
+        The inputs are compared since two runs of a search with the same fingerprint need not have the same output:
+        ASHA's decisions depend on which trial reports first.
 
         Args:
-            stage: which.
-            fingerprint: of its identity.
+            stage: the stage to find.
+            fingerprint: the fingerprint of its identity.
             inputs: digests of its inputs' outputs, by stage.
-            own: of the present command's runs only.
+            own: whether only this command's own runs count.
         """
 
     def latest(self, stage: Stage) -> Identity | None:
-        """What the newest finished run of a stage was, whatever its fingerprint."""
+        """Returns the identity of a stage's newest finished run, whatever its fingerprint; None if there is none."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,11 @@ class ReuseDecision:
     """Whether a stage runs, and why."""
 
     reason: str
-    """In words: `cached from run 3f2a91c0 (2 minutes ago)`, `run, because trials changed (32 -> 48)`."""
+    """The reason in words: `cached from run 3f2a91c0 (2 minutes ago)`, `run, because trials changed (32 -> 48)`."""
     reused: Remembered | None = None
     """The finished run whose output is reused; None if the stage must run."""
     has_own_reason: bool = False
-    """Whether it has a reason of its own to run, besides an input that runs."""
+    """Whether the stage has a reason of its own to run, other than an input that runs."""
 
 
 def reuse_decision(
@@ -75,15 +76,15 @@ def reuse_decision(
     forced: str | None,
     now: float,
 ) -> ReuseDecision:
-    """Whether a stage runs.
+    """Decides whether a stage runs.
 
     Args:
-        stage: which.
+        stage: the stage.
         identity: what decides its output.
         inputs: digests of its inputs' outputs, by stage, where all of these are known.
         rerun_inputs: the stages before it that run for reasons of their own.
         memory: what has been computed before.
-        forced: the flag, if any, by which only this very command's earlier work counts.
+        forced: the flag, if any, by which only this command's own earlier runs count.
         now: seconds since 1970.
     """
     if rerun_inputs:
@@ -102,7 +103,7 @@ def reuse_decision(
 
 
 def _why(stage: Stage, identity: Identity, memory: Memory) -> str:
-    """Why nothing that was computed before serves."""
+    """Says why no earlier output can be reused."""
     before = memory.latest(stage)
     if before is None:
         return "it has not finished before"
@@ -112,7 +113,7 @@ def _why(stage: Stage, identity: Identity, memory: Memory) -> str:
 
 
 def _difference(before: Identity, identity: Identity) -> str:
-    """What has changed since the last finished run."""
+    """Says what has changed since the last finished run; empty if nothing has."""
     changes = {
         name: f"{name} changed ({before.settings.get(name, 'unset')} -> {identity.settings.get(name, 'unset')})"
         for name in sorted({*before.settings, *identity.settings})

@@ -1,4 +1,4 @@
-"""Running a planned graph: a run in MLflow for each stage that runs, and what became of each."""
+"""Runs a planned graph: writes an MLflow run for each stage that runs, and records what happened to each stage."""
 
 import tempfile
 import time
@@ -20,7 +20,7 @@ from pipeline.tracking.tracker import Tracker
 
 @dataclass
 class StageRecord:
-    """What becomes of a stage under one command."""
+    """What happens to a stage under one command."""
 
     name: str
     inputs: tuple[str, ...]
@@ -29,15 +29,15 @@ class StageRecord:
     cached_run_id: str | None
     """The earlier run whose output is used; None if the stage runs."""
     key: str = ""
-    """By which the tracker knows its run; empty until it begins."""
+    """The key by which the tracker knows the stage's run; empty until the stage begins."""
     seconds: float | None = None
     """Wall time; None until it has run."""
 
 
 class GraphRunner:
-    """Runs what needs to run of a graph, under the run `parent`.
+    """Runs the stages of a graph that need to run, under the run `parent`.
 
-    `records` has each stage from the beginning of `run`, in order, so that a later stage can report the earlier ones.
+    `records` holds every stage in order as soon as `run` begins, so that a later stage can report the earlier ones.
     """
 
     def __init__(
@@ -49,17 +49,17 @@ class GraphRunner:
         say: Callable[[str], None],
         stage_begins: Callable[[], None] = lambda: None,
     ) -> None:
-        """`parent` is the tracker's key of a run; `stage_begins` is called at each beginning."""
+        """`parent` is the tracker's key of a run; `stage_begins` is called whenever a stage begins."""
         self._plan, self._tracker, self._parent = plan, tracker, parent
         self._identities = plan.graph.identities()
         self._records, self._say, self._stage_begins = records, say, stage_begins
 
     def run(self, stopping: Callable[[], bool]) -> dict[str, Any]:
-        """Gives all outputs by stage. Once `stopping()` is true, no stage is begun.
+        """Runs the graph, and returns all outputs by stage. Once `stopping()` is true, no further stage begins.
 
         Raises:
             InterruptedCommandError: the user wants to stop.
-            Exception: what the first stage that failed raised; the others that did not depend on it have ended.
+            Exception: the error of the first failed stage of the graph; the stages that do not depend on it have ended.
         """
         self._forget_what_is_run()
         for stage in self._plan.graph:
@@ -71,7 +71,7 @@ class GraphRunner:
         return results.outputs
 
     def _forget_what_is_run(self) -> None:
-        """Where an earlier command of this run took a stage from elsewhere, this one may run it itself."""
+        """Removes the tags of outputs that an earlier command of this run reused, if this command runs the stages."""
         earlier = self._tracker.earlier(self._parent)
         if earlier is None:
             return
@@ -119,12 +119,15 @@ class GraphRunner:
 
 
 def _cached_tag(stage: str) -> str:
-    """The tag of the parent that names the earlier run of a stage."""
+    """Returns the tag of the parent that names the earlier run of a stage whose output is reused."""
     return f"pipeline.cached.{stage}"
 
 
 def _run_key(stage: Stage, identity: Identity, inputs: Mapping[str, Any]) -> str:
-    """The same when a command goes on with the stage, another where it runs on other outputs of the same inputs."""
+    """Returns the tracker's key of a stage's run.
+
+    It is the same when a command resumes the stage, and another when the same input stages have other outputs.
+    """
     given = fingerprint({name: output_digest(output) for name, output in inputs.items()})
     return f"stage/{stage.name}/{identity.fingerprint}/{given}"
 

@@ -1,4 +1,4 @@
-"""A stage, and what decides its output."""
+"""Defines a stage of the graph, and what decides its output."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,10 +11,10 @@ PlainValue = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Stage:
-    """A named step.
+    """A named step of a graph.
 
-    `run` gets the outputs of `inputs` by their names and returns its own: small, of type `output_type`, with all that
-    is big referred to.
+    `run` gets the outputs of `inputs` by their names and returns its own output, of type `output_type`. An output is
+    small: it refers to anything large, such as weights, instead of holding it.
     """
 
     name: str
@@ -26,9 +26,9 @@ class Stage:
     code: Mapping[str, str] = field(default_factory=dict)
     """The code that decides its output: a digest by module."""
     missing: Callable[[Any], str | None] = lambda output: None
-    """Names what the output refers to and no longer exists; None if all of it exists."""
+    """Names what the output refers to but no longer exists; None if all of it exists."""
     misfit: Callable[[Any], str | None] = lambda output: None
-    """Says why an output, maybe of another command, does not go with what this one has already."""
+    """Says why an output, perhaps of another command, does not fit what this command has already; None if it fits."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Identity:
     """The configuration that decides its output, by names that a user knows."""
     code: Mapping[str, str]
     inputs: Mapping[str, str]
-    """Fingerprints, by stage."""
+    """The fingerprints of the stage's inputs, by their names."""
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits; equal where the same would be computed."""
+        """Returns 16 hexadecimal digits, which are equal if the same would be computed."""
         return fingerprint([dict(self.settings), dict(self.code), dict(self.inputs)])

@@ -1,4 +1,4 @@
-"""What stages have computed before: MLflow is the memory, so it is shared by all that see the tracking store.
+"""Remembers finished stages in MLflow, so that all who use the same tracking store share them.
 
 A stage's run is tagged with its fingerprint, and holds its identity and its output as `stage.json`.
 """
@@ -24,14 +24,14 @@ from pipeline.tracking.run_files import fetch_file
 
 STAGE_FILE = "stage.json"
 RUNS_A_PAGE = 10
-"""The newest nearly always serves."""
+"""A small page, since the newest run can nearly always be reused."""
 
 
 class StageMemory:
     """The finished stages of an experiment."""
 
     def __init__(self, client: MlflowClient, experiment: str, owner: str) -> None:
-        """`owner` is whose stages are this command's own."""
+        """`owner` is the tracker's owner under which this command's own stages are written."""
         self._client, self._owner = client, owner
         found = client.get_experiment_by_name(experiment)
         self._experiments = [found.experiment_id] if found else []
@@ -49,7 +49,7 @@ class StageMemory:
             try:
                 output: Any = TypeAdapter(stage.output_type).validate_python(kept.output)
             except ValidationError:
-                continue  # of another version of this project
+                continue  # written by another version of this project
             return Remembered(run.info.run_id, run.info.end_time / 1000, kept.identity, output)
         return None
 
@@ -59,7 +59,7 @@ class StageMemory:
         return kept.identity if kept else None
 
     def _finished(self, stage: Stage, tags: Mapping[str, str], more: str) -> Iterator[Run]:
-        """Newest first."""
+        """Yields the finished runs of a stage that have these tags, newest first."""
         wanted = {"pipeline.kind": "stage", "pipeline.stage": stage.name, **tags}
         conditions = [f"tags.`{name}` = '{value}'" for name, value in wanted.items()]
         pattern = " AND ".join([*conditions, "attributes.status = 'FINISHED'"]) + more
@@ -72,14 +72,14 @@ class StageMemory:
     def _kept(self, run: Run) -> "_Kept | None":
         with tempfile.TemporaryDirectory() as scratch:
             path = fetch_file(self._client, Path(scratch), run.info.run_id, STAGE_FILE)
-            with suppress(ValueError):  # cut short, or of another version
+            with suppress(ValueError):  # truncated, or of another version
                 return TypeAdapter(_Kept).validate_json(path.read_text()) if path is not None else None
         return None
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """What `stage.json` holds."""
+    """The contents of `stage.json`."""
 
     identity: Identity
     inputs: dict[str, str]
@@ -88,7 +88,7 @@ class _Kept:
 
 
 def write_stage(folder: Path, stage: Stage, identity: Identity, inputs: Mapping[str, Any], output: Any) -> None:
-    """Writes what the memory keeps of a finished stage, which was given these outputs of its inputs."""
+    """Writes what the memory keeps of a finished stage; `inputs` are the outputs that it was given, by stage."""
     given = TypeAdapter(stage.output_type).dump_python(output, mode="json")
     digests = {name: output_digest(each) for name, each in inputs.items()}
     (folder / STAGE_FILE).write_text(json.dumps({"identity": asdict(identity), "inputs": digests, "output": given}))

@@ -1,6 +1,6 @@
-"""A sweep's page: what MLflow has of the sweep, read back, and one HTML file made of it.
+"""The page of a sweep: reads what MLflow has recorded of the sweep, and renders one HTML file from it.
 
-Each section is a function of the records; where they lack what it needs, the page says so in its place.
+Each section is a function of the records. If they lack what a section needs, the page says so in the section's place.
 
 Imported by: `report`.
 Imports: `vit`, `errors`, `statistics`, `trials`, `charts`, `figures`, `tracking`.

@@ -1,4 +1,4 @@
-"""What a section of the page is made of. Plain text everywhere: the template escapes it."""
+"""The blocks that the page's sections consist of. They hold plain text, which the template escapes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from pipeline.charts.style import Spec
 
 
 class NotRecordedError(Exception):
-    """The records lack what a section needs; the message says what and why, for the reader of the page."""
+    """Raised if the records lack what a section needs. Its message tells the page's reader what is missing and why."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Chart:
     kind: ClassVar = "chart"
     spec: Spec
     says: str
-    """What it shows, for those who cannot see it."""
+    """What the chart shows, in words, for readers who cannot see it."""
     min_width: int = 0
-    """Pixels; on a narrower screen it scrolls."""
+    """In pixels; on a narrower screen the chart scrolls."""
     max_width: int = 0
-    """Pixels; 0 for all there is."""
+    """In pixels; 0 for no limit."""
 
     @property
     def style(self) -> str:
@@ -52,7 +52,7 @@ class Row:
     cells: Sequence[str]
     strong: bool = False
     note: str | None = None
-    """Below the row, over its whole width."""
+    """A text below the row, across all columns but the first."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Row]
     words: Sequence[int] = ()
-    """The columns of words, which stand at the left; numbers stand at the right."""
+    """The indices of the columns that hold words: these are aligned to the left, columns of numbers to the right."""
     fold: str | None = None
-    """What to click on to see it; None where it is seen at once."""
+    """The text to click on to unfold the table; None for a table that is always shown."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Two views of an image, as data URIs, and what is said of it."""
+    """Two views of an image, as data URIs, with a title and a caption."""
 
     plain: str
     overlaid: str
@@ -104,10 +104,10 @@ Block = Text | Chart | Charts | Table | Pictures | Drawing | Code | Facts
 
 
 def need(values: Mapping[str, Any], name: str, why: str = "") -> Any:
-    """A value of a summary.
+    """Returns a value of a sweep's summary.
 
     Raises:
-        NotRecordedError: it is missing or None; `why` is what the reader is told then.
+        NotRecordedError: the value is missing or None. `why` is the message, if it is given.
     """
     found = values.get(name)
     if found is None:

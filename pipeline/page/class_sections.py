@@ -1,4 +1,4 @@
-"""The page's sections on the classes: accuracy of each, which is taken for which, and the worst mistakes."""
+"""The page's sections on the classes: the accuracy of each, the confusions between them, and the worst mistakes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from pipeline.statistics.intervals import Interval, accuracy_interval
 from pipeline.trials.predictions import Predictions
 
 MOST_CLASSES = 30
-"""In a chart; of more, those with the most mistakes of the winner."""
+"""The most classes that a chart shows; if there are more, those in which the winner makes the most mistakes."""
 COUNTED_CLASSES = 20
-"""So many leave room for counts in the cells of the confusion matrix."""
+"""With up to this many classes, the cells of the confusion matrix have room for counts."""
 SHOWN_PAIRS = 10
 
 
@@ -57,7 +57,7 @@ def _why_no_champion(records: SweepRecords) -> str:
 
 @dataclass(frozen=True)
 class _Tally:
-    """Of one class."""
+    """The correctly classified images of one class, and all its images."""
 
     right: int
     total: int
@@ -68,14 +68,14 @@ class _Tally:
 
 
 def _tally(predictions: Predictions, classes: int) -> list[_Tally]:
-    """How many images of each class are right, and how many there are."""
+    """Counts the correctly classified images of each class, and all its images."""
     right = np.bincount(predictions.labels[predictions.correct], minlength=classes)
     total = np.bincount(predictions.labels, minlength=classes)
     return [_Tally(int(its_right), int(its_total)) for its_right, its_total in zip(right, total, strict=True)]
 
 
 def _bar(name: str, model: str, tally: _Tally) -> dict[str, Any] | None:
-    """Of the chart; None for a class without images."""
+    """A bar of the chart; None for a class without images."""
     if not tally.total:
         return None
     interval = tally.interval
@@ -93,7 +93,7 @@ def _share_text(tally: _Tally) -> str:
 
 
 def _models(records: SweepRecords) -> Mapping[str, str]:
-    """Those whose answers are recorded, with what a reader calls them; the winner first."""
+    """The models whose predictions are recorded, with their labels on the page; the winner first."""
     summary = records.summary
     winner, registry = summary["winner"], summary["registry"]
     labels = {
@@ -114,7 +114,7 @@ def _winner(records: SweepRecords) -> Predictions:
 
 
 def _hardest(predictions: Predictions, names: Sequence[str]) -> list[int]:
-    """All classes; of very many, those of which most images are wrong; in their order."""
+    """The indices of all classes or, if there are too many, of those with the most mistakes; in the classes' order."""
     tallies = _tally(predictions, len(names))
     worst = sorted(range(len(names)), key=lambda index: tallies[index].right - tallies[index].total)
     return sorted(worst[:MOST_CLASSES])
@@ -180,7 +180,7 @@ def mistakes(records: SweepRecords) -> list[Block]:
 
 def _picture(found: Mistakes, number: int, names: Sequence[str]) -> Picture:
     true, attention = names[found.labels[number]], found.attention[number]
-    of_even = attention * attention.size  # in shares of what each patch had if all weighed alike
+    of_even = attention * attention.size  # relative to the weight of a patch if all weighed the same
     return Picture(
         picture(found.images[number]),
         picture_with_map(found.images[number], attention),

@@ -1,4 +1,4 @@
-"""Which classes a model takes for which."""
+"""The pairs of classes that a model confuses most."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,26 +9,29 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Confusion:
-    """Images of one class that were taken for another."""
+    """The images of one class that a model took for another."""
 
     true: int
     predicted: int
     count: int
     total: int
-    """Images of the true class."""
+    """All images of the true class."""
 
     @property
     def share(self) -> float:
-        """Of the true class."""
+        """The confused images as a fraction of the true class."""
         return self.count / self.total
 
     def in_words(self, class_names: Sequence[str]) -> str:
-        """`cat taken for dog: 264 of 1,000`."""
+        """The confusion in words: `cat taken for dog: 264 of 1,000`."""
         return f"{class_names[self.true]} taken for {class_names[self.predicted]}: {self.count:,} of {self.total:,}"
 
 
 def most_confused(confusion: NDArray[np.int64], count: int) -> list[Confusion]:
-    """At most `count` pairs, that of most images first; of equals, that of the largest share of its true class."""
+    """Returns at most `count` pairs, the one with the most images first.
+
+    Among pairs with as many images, the one with the largest share of its true class comes first.
+    """
     totals = confusion.sum(axis=1)
     pairs = [
         Confusion(int(true), int(predicted), int(confusion[true, predicted]), int(totals[true]))

@@ -1,4 +1,4 @@
-"""A sweep's result in a sentence or two."""
+"""Puts the result of a sweep into a few sentences."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from pipeline.trials.predictions import Predictions
 
 
 def result_sentence(summary: Mapping[str, Any]) -> str:
-    """Who won, and what it comes to on the test images."""
+    """Says which configuration won, and how accurate it is on the test images."""
     winner, published = summary["winner"], summary["baseline"]
     trainings = len(winner["test_accuracies"])
     basis = "one training" if trainings == 1 else f"mean of {trainings} seeds"
@@ -23,7 +23,7 @@ def result_sentence(summary: Mapping[str, Any]) -> str:
 
 
 def certainty_sentences(predictions: Mapping[str, Predictions]) -> list[str]:
-    """How sure that is: the intervals of the training that was registered, as far as its answers are recorded."""
+    """Says how certain the result is: the intervals of the registered training, if its predictions are recorded."""
     if WINNER not in predictions:
         return []
     winner = predictions[WINNER].correct

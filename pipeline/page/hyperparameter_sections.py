@@ -1,4 +1,4 @@
-"""The page's section on the hyperparameters: which values led where, and which mattered."""
+"""The page's section on the hyperparameters: which values led to which accuracy, and which hyperparameters mattered."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,14 @@ from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 
 MOST_AXES = 11
-"""Of the parallel coordinates, beside the accuracy's: more cannot be told apart."""
+"""The most axes of the parallel coordinates, besides the accuracy's: more could not be told apart."""
 _PIXELS = 92
-"""From axis to axis, at least."""
+"""The smallest distance between two neighbouring axes."""
 _FEW = 4
 _ROOM = 0.09
-"""From one text beside an axis to the next, of its length."""
+"""The smallest distance between two texts beside an axis, as a fraction of the axis's length."""
 _LOG_RATIO = 20
-"""Of the largest and the smallest value: from there on an axis is logarithmic."""
+"""The ratio of the largest to the smallest value from which on an axis is logarithmic."""
 ACCURACY = "validation accuracy"
 HYPERPARAMETERS = [field.name for kind in (ViTConfig, Recipe) for field in fields(kind)]
 
@@ -46,7 +46,7 @@ def hyperparameters(records: SweepRecords) -> list[Block]:
 
 
 def searched(rows: Sequence[Mapping[str, Any]], shares: Mapping[str, float]) -> list[str]:
-    """The hyperparameters in which the drawn trials differ, the most important first; trial 0 was not drawn."""
+    """The hyperparameters in which the sampled trials differ, the most important first; trial 0 was not sampled."""
     drawn = [row for row in rows if row["trial"] != 0]
     names = [name for name in HYPERPARAMETERS if len({str(row.get(name)) for row in drawn}) > 1]
     return sorted(names, key=lambda name: -shares.get(name, 0.0))
@@ -81,7 +81,7 @@ def _coordinates(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> lis
 
 
 def _places(column: Sequence[Any]) -> list[float]:
-    """Where each value stands on its axis, from 0 to 1; words, and few whole numbers, at equal distances."""
+    """The position of each value on its axis, from 0 to 1. Words, or a few whole numbers, are spaced equally."""
     options = sorted(set(column), key=_order)
     numeric = all(_is_number(value) for value in options)
     whole = all(isinstance(value, int) for value in options)
@@ -94,7 +94,7 @@ def _places(column: Sequence[Any]) -> list[float]:
 
 
 def _order(value: Any) -> tuple[str, Any]:
-    """Numbers by value, whole or not; all else behind them, by its kind."""
+    """A sort key: numbers come first, by value; other values follow, grouped by their type."""
     return ("" if _is_number(value) else str(type(value)), value)
 
 
@@ -103,7 +103,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _ticks(places: Sequence[float], texts: Sequence[str]) -> list[tuple[float, str]]:
-    """Every value of a few, else the lowest and the highest and some between them."""
+    """Position and text of each tick: the lowest value, the highest, and those between them that have room."""
     known = sorted(dict(zip(places, texts, strict=True)).items())
     shown: list[tuple[float, str]] = []
     for place, text in known:

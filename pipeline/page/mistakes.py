@@ -1,4 +1,4 @@
-"""The worst mistakes of a model on the test images: those of whose wrong answer it was surest, kept to be looked at."""
+"""The worst mistakes of a model on the test images, kept for viewing: its most confident wrong predictions."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,22 +11,22 @@ from pipeline.trials.predictions import Predictions
 
 @dataclass(frozen=True)
 class Mistakes:
-    """The surest first; all arrays have an entry for each."""
+    """The most confident mistake comes first; each array but the last has one entry per mistake."""
 
     images: NDArray[np.uint8]
     """(N, H, W, C)"""
     labels: NDArray[np.int64]
     """(N,) true classes."""
     predicted: NDArray[np.int64]
-    """(N,) classes that were said."""
+    """(N,) predicted classes."""
     confidence: NDArray[np.float64]
-    """(N,) probabilities of the classes that were said."""
+    """(N,) probabilities of the predicted classes."""
     label_probability: NDArray[np.float64]
     """(N,) probabilities of the true classes."""
     attention: NDArray[np.float32]
-    """(N, side, side) over the patches, each summing to 1 (`vit.model.attention_rollout`)."""
+    """(N, side, side) attention over the patches; each map sums to 1 (`vit.model.attention_rollout`)."""
     has_class_token: NDArray[np.bool_]
-    """() whether the model has one; else the attention is the mean over the patches."""
+    """() whether the model has a class token. If so, `attention` is that token's, else the mean over the patches."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -36,13 +36,13 @@ class Mistakes:
 
     @staticmethod
     def read(path: Path) -> "Mistakes":
-        """What `write` wrote. Raises ValueError or KeyError where the file is something else."""
+        """Reads what `write` wrote. Raises ValueError or KeyError if the file is something else."""
         with np.load(path, allow_pickle=False) as arrays:
             return Mistakes(**{field.name: arrays[field.name] for field in fields(Mistakes)})
 
 
 def surest_mistakes(predictions: Predictions, count: int) -> NDArray[np.int64]:
-    """Where the wrong answers of the highest confidence stand, at most `count`, the surest first."""
+    """The indices of the most confident wrong predictions, at most `count`, in decreasing order of confidence."""
     (wrong,) = np.nonzero(~predictions.correct)
     order = np.argsort(-predictions.confidence[wrong], kind="stable")
     surest: NDArray[np.int64] = wrong[order][:count].astype(np.int64)

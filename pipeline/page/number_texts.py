@@ -1,4 +1,4 @@
-"""Numbers as the page writes them."""
+"""Formats numbers as the page shows them."""
 
 MISSING = "-"
 
@@ -20,7 +20,7 @@ def spread(mean: float | None, deviation: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`42.0 s`, `1 min 36 s`, `1 h 2 min`."""
+    """A duration: `42.0 s`, `1 min 36 s` or `1 h 2 min`."""
     if seconds is None:
         return MISSING
     if seconds < 60:
@@ -31,7 +31,7 @@ def duration(seconds: float | None) -> str:
 
 
 def count_of(count: int, thing: str) -> str:
-    """`1 seed`, `2 seeds`."""
+    """A count with its noun: `1 seed`, `2 seeds`."""
     return f"{count} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 

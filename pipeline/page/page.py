@@ -1,4 +1,4 @@
-"""A sweep's records as one HTML file: charts, pictures and the script that shows them inside, nothing to load."""
+"""Renders a sweep's records as one HTML file that contains its charts, pictures and script, and so loads nothing."""
 
 import base64
 import hashlib
@@ -35,7 +35,7 @@ SECTIONS: Sequence[tuple[str, str, Callable[[SweepRecords], list[Block]]]] = (
     ("audit", "Did ASHA stop the right ones?", audit),
     ("reproduce", "How to reproduce this", reproduction),
 )
-"""By their anchors and titles, in the order of the page."""
+"""The anchor, the title and the function of each section, in the order of the page."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Section:
     title: str
     blocks: Sequence[Block]
     left_out: str | None
-    """Why it is empty."""
+    """Why the section is empty; None if it is not."""
 
 
 def sections_of(records: SweepRecords) -> list[Section]:
-    """All sections; one for which something was not recorded says so in the place of its content."""
+    """Builds all sections. A section that needs something that was not recorded says so in place of its content."""
     return list(_sections(records))
 
 
@@ -61,11 +61,11 @@ def _sections(records: SweepRecords) -> Iterator[Section]:
 
 
 def render_page(summary: Mapping[str, Any], sections: Sequence[Section]) -> str:
-    """The page. The same records give the same page.
+    """Renders the page as HTML. The same records give the same page.
 
     Args:
-        summary: of the sweep.
-        sections: what `sections_of` makes of its records.
+        summary: the sweep's summary.
+        sections: what `sections_of` built from the sweep's records.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

@@ -1,12 +1,13 @@
-"""Which trials no other beats in accuracy and cost at once."""
+"""The Pareto front: the trials that no other trial beats in both accuracy and cost."""
 
 from collections.abc import Sequence
 
 
 def pareto_front(accuracies: Sequence[float], costs: Sequence[float]) -> list[bool]:
-    """Whether each point is on the front: none has more accuracy at no higher cost, or a lower cost at no less.
+    """Returns whether each point is on the Pareto front.
 
-    Equal points are on it together.
+    It is, unless another point has a higher accuracy at no higher cost, or a lower cost at no lower accuracy. Of equal
+    points, all or none are on the front.
     """
     points = list(zip(accuracies, costs, strict=True))
     return [

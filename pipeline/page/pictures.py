@@ -1,4 +1,4 @@
-"""Images as a page shows them: PNG as data URIs, with a map over them."""
+"""Converts images to PNG files in data URIs, as the page shows them, plain or with a heat map over them."""
 
 import base64
 import io
@@ -8,22 +8,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _SIDE = 144
-"""Pixels of a picture's longer side, about; a small image is enlarged by a whole number, each pixel a square."""
+"""The approximate length of a picture's longer side, in pixels.
+
+A small image is enlarged by a whole factor, so that each of its pixels becomes a square.
+"""
 _DIMMEST = 0.3
-"""Of the brightness: where the map is lowest, the image can still be made out."""
+"""The fraction of the brightness that is left where the map is lowest, so that the image can still be made out."""
 _GLOW = np.array([230, 120, 0], dtype=np.float64)
-"""The orange of Okabe and Ito's palette, a little darker: told apart from grey with every kind of colour vision."""
+"""The orange of Okabe and Ito's palette, a little darker: every kind of colour vision can tell it from grey."""
 
 
 def picture(image: NDArray[np.uint8]) -> str:
-    """A data URI of an image (H, W, C), C being 1 (grey) or 3 (RGB)."""
+    """Returns an image (H, W, C) as a data URI; C is 1 (grey) or 3 (RGB)."""
     return _data_uri(_sized(Image.fromarray(_rgb(image))))
 
 
 def picture_with_map(image: NDArray[np.uint8], weights: NDArray[np.floating]) -> str:
-    """The same in grey, glowing where the weights (rows, columns), each of which covers a patch, are high.
+    """Returns the image in grey, glowing where the weights (rows, columns) are high; each weight covers a patch.
 
-    The highest weight glows in full and the lowest not at all, however little they differ.
+    The highest weight glows fully and the lowest not at all, however little they differ.
     """
     base = _sized(Image.fromarray(_rgb(image)))
     low, high = float(weights.min()), float(weights.max())

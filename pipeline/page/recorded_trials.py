@@ -1,4 +1,4 @@
-"""A trial's epochs and times as they were recorded."""
+"""The epochs and times of a trial, as they were recorded."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -8,28 +8,28 @@ from statistics import median
 class RecordedEpoch:
     number: int
     accuracy: float
-    """Fraction, of the validation images."""
+    """As a fraction of the validation images."""
     images_per_second: float
-    """That it trained on."""
+    """The training images per second, validation not included."""
     seconds: float
-    """Training and validation."""
+    """The time for training and validation together."""
     training_seconds: float
     ended: float
-    """Seconds since 1970."""
+    """When the epoch ended, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
 class RecordedTrial:
     index: int
     started: float
-    """When it was handed to a process: seconds since 1970."""
+    """When the trial was handed to a process, in seconds since 1970."""
     ended: float
     epochs: tuple[RecordedEpoch, ...]
-    """In order."""
+    """In the order of their numbers."""
     together: int = 1
-    """How many trials were trained as one with it, itself included."""
+    """How many trials were fused with this one, itself included; 1 for a trial that was trained alone."""
 
     @property
     def images_per_second(self) -> float | None:
-        """The median over its epochs; None where it has none."""
+        """The median over the epochs; None for a trial without epochs."""
         return median(epoch.images_per_second for epoch in self.epochs) if self.epochs else None

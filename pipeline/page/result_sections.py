@@ -1,4 +1,4 @@
-"""The page's sections on the result: who won, how it was confirmed, how to get it again."""
+"""The page's sections on the result: who won, how it was confirmed and audited, and how to reproduce it."""
 
 from pipeline.page.blocks import Block, Code, Facts, Row, Table, Text, need
 from pipeline.page.headline import certainty_sentences, result_sentence

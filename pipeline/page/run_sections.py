@@ -12,7 +12,7 @@ from pipeline.page.sweep_records import SweepRecords
 from pipeline.page.time_use import lanes_of, refuse_untold, segments_of, totals_of
 
 MOST_LANES = 40
-"""In the timeline; the totals are of all."""
+"""The most lanes that the timeline shows; the totals are of all lanes."""
 
 
 def stages(records: SweepRecords) -> list[Block]:

@@ -1,4 +1,4 @@
-"""The graph of stages as SVG within the page: it takes the page's colours, and its text can be searched."""
+"""Draws the graph of stages as SVG within the page, so that it has the page's colours and its text can be searched."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -12,7 +12,7 @@ from pipeline.page.number_texts import duration
 _PITCH, _ROW = 150, 76
 """Pixels from column to column, and from row to row."""
 _WIDTH, _HEIGHT = 112, 50
-"""Of a box."""
+"""The size of a box in pixels."""
 _MARGIN = 6
 _BOX = Markup(
     '<g class="stage {outcome}"><rect x="{left}" y="{top}" width="{width}" height="{height}" rx="7"/>'
@@ -28,7 +28,10 @@ _SVG = Markup(
 
 
 def draw_stages(stages: Sequence[Mapping[str, Any]]) -> Markup:
-    """The stages of a summary as boxes from left to right, each after its inputs, with its time or where it is from."""
+    """Draws a summary's stages as boxes, each to the right of its inputs.
+
+    A box gives the time that its stage took or, if the result was cached, the run that the result is from.
+    """
     layout = arrange({stage["name"]: stage["inputs"] for stage in stages})
     arrows = [_arrow(layout, source, stage["name"]) for stage in stages for source in stage["inputs"]]
     boxes = [_box(layout, stage) for stage in stages]
@@ -52,7 +55,7 @@ def _note(stage: Mapping[str, Any]) -> str:
 
 
 def _arrow(layout: Layout, source: str, target: str) -> Markup:
-    """Level across the columns that it passes, an S between them."""
+    """Draws an arrow that is horizontal where it passes a column, and S-shaped between columns."""
     half, places = _WIDTH / 2, [_middle(place) for place in layout.route(source, target)]
     path = f"M{places[0][0] + half:g},{places[0][1]:g}"
     for (start_x, start_y), (x, y) in pairwise(places):

@@ -1,4 +1,4 @@
-"""All that a sweep's page is made of, read from MLflow alone."""
+"""Reads everything that a sweep's page needs, from MLflow alone."""
 
 import json
 import tempfile
@@ -30,15 +30,16 @@ _CURVES = ("val/accuracy", "images_per_second", "epoch_seconds")
 
 @dataclass(frozen=True)
 class SweepRecords:
-    """What MLflow has of a sweep. What it lacks, as in a store of an older version, is None or not there."""
+    """What MLflow has recorded of a sweep. What it lacks, as a store of an older version may, is None or absent."""
 
     summary: Mapping[str, Any]
     """What `pipeline.report.summary` wrote: accuracies are fractions, times are seconds."""
     trials: Sequence[RecordedTrial]
-    """Those whose runs are still there, in the leaderboard's order."""
+    """The trials whose runs still exist, in the leaderboard's order."""
     predictions: Mapping[str, Predictions]
-    """On the test images, in their order: of the best trainings of winner, published configuration and champion. The
-    champion is the one at the sweep's end, where it was measured on the same test images and is not the winner."""
+    """The predictions on the test images, in the images' order, by model: of the best trainings of the winner and the
+    published configuration, and of the champion. The champion is the one at the sweep's end; it is included only if it
+    was measured on the same test images and is not the winner."""
     mistakes: Mistakes | None
 
     @property
@@ -47,15 +48,15 @@ class SweepRecords:
 
 
 def read_sweep(client: MlflowClient, run_id: str, predictions: Mapping[str, Predictions] | None = None) -> SweepRecords:
-    """Reads the records of the sweep whose run this is.
+    """Reads the records of a sweep.
 
     Args:
-        client: of the tracking store.
-        run_id: of the sweep's run.
-        predictions: what `read_predictions` gave, where they have been read already.
+        client: a client of the tracking store.
+        run_id: the id of the sweep's own run.
+        predictions: what `read_predictions` returned, if the predictions have been read already.
 
     Raises:
-        PipelineError: it has no summary: it has not come to its report.
+        PipelineError: the run has no summary, because the sweep has not reached its report.
         MlflowException: the store does not answer.
     """
     with _scratch() as scratch:
@@ -71,7 +72,7 @@ def read_sweep(client: MlflowClient, run_id: str, predictions: Mapping[str, Pred
 
 
 def read_predictions(client: MlflowClient, summary: Mapping[str, Any]) -> dict[str, Predictions]:
-    """See `SweepRecords.predictions`.
+    """Reads the predictions for `SweepRecords.predictions`, which says what they are.
 
     Raises:
         MlflowException: the store does not answer.
@@ -127,7 +128,7 @@ def _read_trial(client: MlflowClient, images: int, row: Mapping[str, Any]) -> Re
 
 
 def _best_run_id(client: MlflowClient, model: Mapping[str, Any]) -> str | None:
-    """The training of a confirmed model whose weights represent it; None where it is gone."""
+    """The run of the training whose weights represent a confirmed model; None if that run is gone."""
     for run_id in model["run_ids"]:
         with none_where_gone():
             if client.get_run(run_id).data.tags.get("pipeline.confirm_seed") == str(model["best_seed"]):

@@ -1,4 +1,4 @@
-"""Where a search's time went, as far as its records tell."""
+"""How the time of a search was spent, as far as its records show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from pipeline.page.blocks import NotRecordedError
 from pipeline.page.recorded_trials import RecordedTrial
 
 _CLOCK_SECONDS = 1.0
-"""By which two times of one command may disagree."""
+"""By how much two times that the same command recorded may disagree."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a trial; in seconds since 1970."""
+    """A stretch of a trial that it spent in one phase; times are in seconds since 1970."""
 
     trial: int
     phase: str
@@ -26,14 +26,15 @@ class Segment:
 
 
 def refuse_untold(trials: Sequence[RecordedTrial], search_seconds: float | None) -> None:
-    """Refuses records that do not tell what the slots did when.
+    """Refuses records that do not show what each slot did at what time.
 
     Args:
-        trials: the search's.
-        search_seconds: that the search took of the command whose slots and cores are known; None where it ran before.
+        trials: the trials of the search.
+        search_seconds: how long the search took in the command whose slots and cores are known; None if the search ran
+            in an earlier command.
 
     Raises:
-        NotRecordedError: they do not tell.
+        NotRecordedError: the records do not show it.
     """
     if search_seconds is None:
         raise NotRecordedError("the search ran in an earlier command, and on how many slots is not recorded")
@@ -51,11 +52,11 @@ def refuse_untold(trials: Sequence[RecordedTrial], search_seconds: float | None)
 
 
 def segments_of(trial: RecordedTrial) -> list[Segment]:
-    """What a trial did, from its start to its end, without gaps.
+    """Returns the phases of a trial, from its start to its end, without gaps.
 
-    An epoch is known by its end and by how long it and its training took; what lies between two of them, or between the
-    last and the trial's end, went into saving and reporting. Clocks of several machines may disagree: what would end
-    before it begins is left out.
+    The records tell when each epoch ended, and how long the epoch and its training took. The time between two epochs,
+    or between the last epoch and the trial's end, went into saving and reporting. The clocks of several machines may
+    disagree: a phase that would end before it begins is left out.
     """
     cuts: list[tuple[str, float]] = []
     for number, epoch in enumerate(trial.epochs):
@@ -73,7 +74,7 @@ def segments_of(trial: RecordedTrial) -> list[Segment]:
 
 
 def lanes_of(trials: Sequence[RecordedTrial]) -> list[list[RecordedTrial]]:
-    """The trials by slot, each after the one before it has ended; as few slots as that takes."""
+    """Assigns the trials to as few slots as possible: in a slot, a trial starts after the one before it has ended."""
     lanes: list[list[RecordedTrial]] = []
     for trial in sorted(trials, key=lambda trial: (trial.started, trial.index)):
         free = next((lane for lane in lanes if lane[-1].ended <= trial.started), None)
@@ -85,7 +86,7 @@ def lanes_of(trials: Sequence[RecordedTrial]) -> list[list[RecordedTrial]]:
 
 
 def totals_of(trials: Sequence[RecordedTrial], slots: int) -> dict[str, float]:
-    """Seconds by phase, of all slots together, from the first trial's start to the last one's end."""
+    """The seconds that all slots together spent in each phase, from the first trial's start to the last one's end."""
     totals = dict.fromkeys((STARTING, TRAINING, VALIDATING, SAVING), 0.0)
     for trial in trials:
         for segment in segments_of(trial):
@@ -99,6 +100,6 @@ def _span(trials: Sequence[RecordedTrial]) -> float:
 
 
 def training_seconds(images: int, batch_size: int, images_per_second: float) -> float:
-    """How long an epoch trained: its images, but for a last, smaller batch, at so many a second."""
+    """How long the training of an epoch took. It leaves out a last, smaller batch, so those images do not count."""
     batch = min(batch_size, images)
     return images // batch * batch / images_per_second

@@ -15,7 +15,7 @@ from vit.model.config import ViTConfig
 from vit.model.work import flops_per_image
 
 SHOWN_ROWS = 20
-"""Trials of the leaderboard; the rest is folded."""
+"""The rows of the leaderboard that are always shown; the others are folded away."""
 ENDS = {
     "finished": "ran to the full length",
     "asha": "stopped by ASHA",
@@ -25,7 +25,7 @@ ENDS = {
     "failed": "failed",
 }
 _ARRIVAL = 0.06
-"""By how much of the way to the next rung the trials at a rung stand apart, in the order of their arrival."""
+"""The largest gap between trials at a rung, drawn in their order of arrival, as a fraction of the way to the next."""
 
 
 def leaderboard(records: SweepRecords) -> list[Block]:
@@ -181,12 +181,12 @@ def _cost_chart(
 
 
 def _speeds(records: SweepRecords) -> dict[int, float]:
-    """Training images a second, by trial."""
+    """Training images per second, by trial."""
     return {trial.index: speed for trial in records.trials if (speed := trial.images_per_second) is not None}
 
 
 def _flops(row: Mapping[str, Any]) -> float:
-    """Of one image's way through a trial's model."""
+    """The FLOPs of one image's forward pass through a trial's model."""
     names = [field.name for field in fields(ViTConfig)]
     return flops_per_image(ViTConfig(**{name: row[name] for name in names if name in row}))
 

@@ -1,4 +1,4 @@
-"""`--budget`: the largest sweep that is expected to fit into a time."""
+"""Finds the largest sweep that is expected to fit into a given time (`--budget`)."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pipeline.errors import UsageError
 from pipeline.terminal.durations import duration_text
 
 WORTHWHILE_TRIALS = 8
-"""Fewer are no search: epochs and images are given up before."""
+"""Fewer trials are hardly a search, so epochs and training images are reduced before trials fall below this number."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +25,19 @@ class SweepSize:
 
 
 def fit_budget(seconds: float, most: SweepSize, least_images: int, estimate: Callable[[SweepSize], float]) -> SweepSize:
-    """The largest sweep that is expected to end within `seconds`.
+    """Returns the largest sweep that is expected to end within `seconds`.
 
-    Gives up what costs the result least first: trials, down to 8; then epochs, down to a third; then training
+    First reduces what costs the result least: trials, down to 8; then epochs, down to a third; then training
     images, down to a tenth; then trials down to one, and epochs down to one.
 
     Args:
         seconds: the budget.
-        most: what would run without one.
-        least_images: fewer training images than these are never tried, unless `most` has fewer.
-        estimate: expected seconds of a sweep; a larger one takes longer.
+        most: the sweep that would run without a budget.
+        least_images: the fewest training images that are tried, unless `most` has fewer.
+        estimate: returns the expected seconds of a sweep; a larger sweep must take longer.
 
     Raises:
-        UsageError: even the smallest does not fit.
+        UsageError: even the smallest sweep does not fit.
     """
     size = most
     if estimate(size) <= seconds:
@@ -53,7 +53,7 @@ def fit_budget(seconds: float, most: SweepSize, least_images: int, estimate: Cal
 
 
 def _concessions(most: SweepSize, least_images: int) -> list[tuple[str, int]]:
-    """What is given up, first to last: a field of `SweepSize` and how far down it goes."""
+    """Returns what is reduced, in this order: a field of `SweepSize` and its lowest value."""
     return [
         ("trials", min(WORTHWHILE_TRIALS, most.trials)),
         ("max_epochs", math.ceil(most.max_epochs / 3)),
@@ -64,7 +64,7 @@ def _concessions(most: SweepSize, least_images: int) -> list[tuple[str, int]]:
 
 
 def _largest(fitting: SweepSize, name: str, beyond: int, fits: Callable[[SweepSize], bool]) -> SweepSize:
-    """The largest value of a field that fits, from that of `fitting` to below `beyond`, by bisection."""
+    """Returns `fitting` with the largest value of a field, below `beyond`, that still fits, found by bisection."""
     low, high = getattr(fitting, name), beyond
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""`--budget`: a sweep made small enough for the time there is, and the same one whenever the command is given again."""
+"""Chooses a sweep that fits into the time (`--budget`), and the same sweep again when the command is repeated."""
 
 import json
 import time
@@ -24,23 +24,23 @@ from vit.data.dataset import limited_validation
 from vit.files.storage import Folder
 
 IMAGES_PER_CLASS = 10
-"""Training images that each class keeps at least."""
+"""A budget leaves at least this many training images per class."""
 DECIDE_TIME = ("trials", "finalists", "seeds", "audit", "workers_per_trial", "resources", "fuse", "address")
-"""Fields of a sweep's configuration by which its time may change, and the name of its folder does not."""
+"""Fields of a sweep's configuration that may change how long it takes, but not the name of its folder."""
 
 
 def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Console) -> SweepConfig:
-    """The configuration with fewer trials, epochs or training images, as the budget asks; says what it chose.
+    """Returns the configuration, with fewer trials, epochs or training images where the budget requires it.
 
-    What it chose is kept in the storage, so that the same command goes on with the same sweep.
+    Prints what was chosen and keeps it in the storage, so that the same command resumes the same sweep.
 
     Args:
         config: what would run without a budget.
-        budget: as the user gave it.
-        started: when the command began, in seconds since 1970: that time is spent.
+        budget: the time as the user gave it, such as `90m`.
+        started: when the command began, in seconds since 1970; the time since then counts as spent.
 
     Raises:
-        UsageError: the budget is no time, or too short for the smallest sweep.
+        UsageError: the budget is not a time, or is too short for the smallest sweep.
     """
     seconds = parse_duration(budget)
     with open_session(SweepSession, config, console) as session:
@@ -63,9 +63,11 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
 
 
 def _question(session: SweepSession, seconds: float) -> dict[str, Any]:
-    """All that a choice may depend on: what changes nothing of a sweep's size and time has it trained no second time.
+    """Returns everything that a choice depends on, and nothing else; the fingerprint of it names the choice's file.
 
-    The folder is the first of its name, whichever of them the command uses.
+    A setting that changes neither the size nor the time of a sweep must not lead to another choice, and so to training
+    the sweep a second time. For the same reason the sweep is named by the first of its folders, whichever of them
+    (`<folder>-2` and so on) the command uses.
     """
     config = asdict(session.config)
     first = folder_of(SweepSession, session.config, session.dataset).rpartition("/")[2]
@@ -74,22 +76,22 @@ def _question(session: SweepSession, seconds: float) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class BudgetChoice:
-    """What fits into a budget."""
+    """The size of the sweep that fits into a budget, and the seconds that it is expected to take."""
 
     size: SweepSize
     seconds: float
-    """Expected of the whole."""
+    """Expected for the whole command, including the time before the choice."""
     finalists_seconds: float
-    """Of these, for the epochs of the finalists."""
+    """The part of `seconds` for the epochs of the finalists."""
     fixed_seconds: float
-    """For all else that follows the search."""
+    """The part of `seconds` for everything else that follows the search."""
 
     def write(self, folder: Folder, name: str) -> None:
         folder.write(name, json.dumps(asdict(self)).encode(), durable=True)
 
     @staticmethod
     def read(folder: Folder, name: str) -> "BudgetChoice | None":
-        """None where none was made yet, or where the file is broken: whoever chooses anew writes it again."""
+        """Reads a choice; None where there is none yet or its file is broken: a new choice then overwrites the file."""
         if not folder.exists(name):
             return None
         try:
@@ -119,7 +121,7 @@ def _choose(session: SweepSession, seconds: float, started: float) -> BudgetChoi
 def _estimator(
     session: SweepSession, plan: SweepPlan, calibration: Calibration
 ) -> Callable[[SweepSize], SweepEstimate]:
-    """What a sweep of a size is expected to take."""
+    """Returns a function that estimates how long a sweep of a given size takes."""
     classes = session.dataset.num_classes
 
     def estimate(size: SweepSize) -> SweepEstimate:

@@ -1,4 +1,4 @@
-"""The cost of any configuration of a space, from the measured cost of a few."""
+"""Models the cost of any configuration of a space, from the measured cost of a few."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ from vit.training.evaluation import evaluation_batch
 from vit.training.precision import Precision
 
 NUM_MEASURED = 4
-"""One more than there are rates, so that no single bad measurement decides one."""
+"""One more than there are rates, so that no single bad measurement determines a rate."""
 
 
 @dataclass(frozen=True)
 class TimedModel:
-    """A configuration and what was measured of it."""
+    """A configuration and the times that were measured for it."""
 
     model: ViTConfig
     times: StepTimes
@@ -29,27 +29,27 @@ class TimedModel:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured of a few configurations, side by side as the trials will run.
+    """The measurements of a few configurations, taken side by side as the trials will run.
 
-    A batch's time is modelled as a non-negative combination of blocks, FLOPs and numbers written.
-    FLOPs alone do not tell: where patches are one pixel wide, writing takes longer than arithmetic, and where they are
-    wide, starting the steps does.
+    The time of a batch is modelled as a non-negative combination of the number of transformer blocks, the FLOPs, and
+    the numbers written to memory. FLOPs alone do not predict it: where patches are one pixel wide, writing takes longer
+    than the arithmetic, and where patches are wide, launching the operations does.
     """
 
     measured: tuple[TimedModel, ...]
     start_seconds: float
-    """A worker process's start: importing torch and all."""
+    """The time that a worker process takes to start, including its imports (torch and the rest)."""
     precision: Precision
-    """In which the steps were timed, and the trials will train."""
+    """The precision in which the steps were timed and the trials will train."""
     fusing_gains: Mapping[int, float] = field(default_factory=dict)
-    """How many times as fast trials are in the search, by index, where they are trained as one with others."""
+    """How many times as fast fusing makes a trial in the search, by index; only trials that will be fused are in it."""
 
     def __post_init__(self) -> None:
         if not self.measured:
             raise ValueError("measured is empty, but must hold at least one configuration")
 
     def step_seconds(self, model: ViTConfig, batch_size: int) -> float:
-        """Of an optimizer step with its augmentation."""
+        """Estimates the seconds of an optimizer step with its augmentation."""
         return float(_work(model, batch_size) @ self._step_rates)
 
     def validation_seconds(self, model: ViTConfig, images: int) -> float:
@@ -65,13 +65,16 @@ class Calibration:
 
     @cached_property
     def _validation_rates(self) -> NDArray[np.float64]:
-        # As many at once as `vit.timing.step_times` validates.
+        # `vit.timing.step_times` validates this many images at a time.
         batches = [min(each.times.batch_size, evaluation_batch(each.model)) for each in self.measured]
         per_image = [each.times.validation_seconds_per_image for each in self.measured]
         return self._rates(batches, [count * seconds for count, seconds in zip(batches, per_image, strict=True)])
 
     def _rates(self, batches: Sequence[int], seconds: Sequence[float]) -> NDArray[np.float64]:
-        """Seconds for each kind of work, by least squares of the relative errors; `seconds` are those of a batch."""
+        """Fits the seconds that each kind of work takes, by least squares of the relative errors.
+
+        `batches` and `seconds` hold the images and the time of one batch of each measured configuration.
+        """
         from sklearn.linear_model import LinearRegression  # slow to import
 
         works = np.array([_work(each.model, count) for each, count in zip(self.measured, batches, strict=True)])
@@ -83,7 +86,7 @@ class Calibration:
 
 
 def _work(model: ViTConfig, batch_size: int) -> NDArray[np.float64]:
-    """What a batch takes: blocks, each some steps to start; FLOPs; numbers written."""
+    """Returns the work of a batch: blocks, since launching their operations takes time; FLOPs; and numbers written."""
     per_image = np.array([0.0, flops_per_image(model), elements_per_image(model)])
     work: NDArray[np.float64] = np.array([float(model.depth), 0.0, 0.0]) + batch_size * per_image
     return work
@@ -92,10 +95,10 @@ def _work(model: ViTConfig, batch_size: int) -> NDArray[np.float64]:
 def epoch_seconds(
     calibration: Calibration, spec: TrialSpec, train_images: int, validation_images: int, workers: int = 1
 ) -> float:
-    """Training and validation of one epoch; a last, smaller batch is not trained on (`vit.training.fit`).
+    """Estimates the seconds of one epoch, training and validation.
 
-    Each of several workers takes its share of a batch and of the validation; that they wait for each other is not
-    reckoned with.
+    A last, smaller batch does not count, since it is not trained on (`vit.training.fit`). Each of several workers takes
+    its share of a batch and of the validation images; the time that they wait for each other is not included.
     """
     batch_size = min(spec.recipe.batch_size, train_images)
     steps = train_images // batch_size
@@ -104,9 +107,9 @@ def epoch_seconds(
 
 
 def specs_to_measure(specs: Sequence[TrialSpec]) -> list[TrialSpec]:
-    """The configurations to calibrate by: the published one (the first), and those whose work is mixed least alike.
+    """Chooses the configurations to measure: the published one (the first), and those whose mixes of work differ most.
 
-    Each is the one that adds most to the determinant of the information (a greedy D-optimal design).
+    Each further one is the one that adds most to the determinant of the information matrix (a greedy D-optimal design).
     """
     works = np.array([_work(spec.model, spec.recipe.batch_size) for spec in specs])
     mixes = works / np.exp(np.log(works).mean(axis=0))
@@ -119,5 +122,5 @@ def specs_to_measure(specs: Sequence[TrialSpec]) -> list[TrialSpec]:
 
 
 def _information(rows: NDArray[np.float64]) -> float:
-    # The small diagonal tells two rows apart from one, where three rates have no determinant yet.
+    # With fewer rows than the three rates, the determinant would be 0; the small diagonal makes it comparable anyway.
     return float(np.linalg.slogdet(rows.T @ rows + 1e-3 * np.eye(rows.shape[1])).logabsdet)

@@ -1,4 +1,4 @@
-"""Keeping a search within its time: what begins and what goes on, by what was seen so far."""
+"""Keeps a search within its time: decides which trials start and continue, by how long the trials so far took."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,41 +13,41 @@ from pipeline.trials.records import EpochRecord, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
 
 TRIAL_LENGTH_QUANTILE = 0.8
-"""The quantile of trial lengths so far that a further trial is expected to take."""
+"""A further trial is expected to take as long as this quantile of the lengths of the trials so far."""
 
 
 @dataclass(frozen=True)
 class FullLengthTrainings:
-    """The trainings that follow the search."""
+    """The full-length trainings of the finalists, which follow the search."""
 
     finalists: int
     seeds: int
-    """Trainings of each finalist, to its full length."""
+    """How often each finalist is trained to its full length, each time with another seed."""
     at_once: int
-    """How many of the trainings run at once."""
+    """How many of the trainings run at the same time."""
 
 
 class Deadline(Observer):
-    """Observes a search, and reckons what is still to come from the trials so far.
+    """Observes a search, and estimates from the trials so far how much time the rest will take.
 
-    Once a trial has no time for a further epoch, the search is over: nothing begins any more, and what runs ends with
-    the epoch that it is in.
+    Once a trial has no time for a further epoch, the search is over: no further trial starts, and the running trials
+    end with their current epoch.
     """
 
     def __init__(self, budget: Budget, final: FullLengthTrainings, clock: Callable[[], float] = time.time) -> None:
-        """`clock` tells the time as the budget's deadline does."""
+        """`clock` returns the current time in seconds since 1970, like the budget's deadline."""
         self._budget, self._final, self._clock = budget, final, clock
         self._begun: dict[int, float] = {}
         self._running: dict[int, TrialRecord] = {}
-        """With the epochs so far."""
+        """The running trials by index, with their epochs so far."""
         self._paused_at: dict[int, float] = {}
-        """When a running trial's last epoch ended; at first, when it began."""
+        """When each running trial completed its last epoch; before its first epoch is done, when it started."""
         self._ended: dict[int, TrialRecord] = {}
         self._is_over = False
         self._lengths: list[float] = []
-        """Of the trials so far, from their start to their end, in seconds."""
+        """Seconds from start to end of each ended trial except trial 0; of a restored trial, those of its epochs."""
         self._fused: set[int] = set()
-        """Trials that were trained as one with others, and had a share of an epoch's time."""
+        """Trials that were fused with others: the time recorded for their epochs is only their share of it."""
 
     def trial_started(self, spec: TrialSpec) -> None:
         self._begun[spec.index] = self._paused_at[spec.index] = self._clock()
@@ -70,26 +70,26 @@ class Deadline(Observer):
     def _note(self, record: TrialRecord, seconds: float) -> None:
         self._running.pop(record.index, None)
         self._ended[record.index] = record
-        if record.index != 0:  # it is never stopped, and tells nothing of the others
+        if record.index != 0:  # trial 0 is never stopped, so its length says nothing about the others
             self._lengths.append(seconds)
 
     def leaves_time_to_begin(self) -> bool:
-        """Whether there is time for a further trial and for all that follows the search."""
+        """Whether there is time for a further trial and for everything that follows the search."""
         return not self._is_over and self._clock() + self._trial_seconds() <= self._search_end()
 
     def leaves_time_to_go_on(self, index: int) -> bool:
-        """Whether there is time for a further epoch of a trial, as long as the one that has ended this moment."""
+        """Whether there is time for a further epoch of a trial, if it takes as long as the one that has just ended."""
         now = self._clock()
         epoch_seconds = now - self._paused_at[index]
         self._is_over |= now + epoch_seconds > self._search_end()
         return not self._is_over
 
     def seconds_left(self) -> float:
-        """Of the search, without what follows it; 0 where no further trial has time."""
+        """Returns the seconds left for the search alone; 0 if there is no time for a further trial."""
         return self._search_end() - self._clock() if self.leaves_time_to_begin() else 0.0
 
     def _search_end(self) -> float:
-        """When the search has to be over, by what would follow it if all trials were to end now."""
+        """Returns when the search has to be over, given what would follow it if all trials ended now."""
         return self._budget.deadline - self._seconds_after_search()
 
     def _trial_seconds(self) -> float:
@@ -97,24 +97,27 @@ class Deadline(Observer):
 
     def _seconds_after_search(self) -> float:
         budget, final = self._budget, self._final
-        if len(self._ended) < budget.trials:  # nobody knows yet what the finalists will be like
+        if len(self._ended) < budget.trials:  # too early to tell how long the finalists will take
             return budget.fixed_seconds + budget.finalists_seconds
         trials = [*self._ended.values(), *self._running.values()]
         finalists = choose_finalists(leaderboard(trials), final.finalists)
         lengths = [_full_length(trial) for trial in finalists for _ in range(final.seeds)]
         seconds = fullest_slot(lengths, final.at_once)
         if any(trial.index in self._fused for trial in finalists):
-            seconds = max(seconds, budget.finalists_seconds)  # alone, it takes longer than its share
+            seconds = max(seconds, budget.finalists_seconds)  # trained alone, it takes longer than its share
         return budget.fixed_seconds + seconds
 
 
 def fullest_slot(lengths: Sequence[float], slots: int) -> float:
-    """How long the slots take that are dealt out trainings beforehand, as `stages.full_length_trainings` does it."""
+    """Returns how long the busiest slot takes.
+
+    Each slot is assigned its trainings in advance, in turn, as `stages.full_length_trainings` does.
+    """
     return max(sum(lengths[slot::slots]) for slot in range(slots))
 
 
 def _full_length(trial: TrialRecord) -> float:
-    """Seconds that the trial's full length takes, by the epochs it has done."""
+    """Estimates the seconds of training a trial to its full length, from the epochs it has completed."""
     return float(np.median([_seconds(epoch) for epoch in trial.epochs])) * trial.spec.recipe.epochs
 
 

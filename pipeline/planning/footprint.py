@@ -1,4 +1,4 @@
-"""What a sweep leaves on the disk and in MLflow's database, reckoned beforehand."""
+"""Estimates, before a sweep runs, how much it writes to the disk and to MLflow's database."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,14 @@ from tune_spaces.trial_spec import TrialSpec
 from vit.model.vision_transformer import count_parameters
 
 BYTES_PER_PARAMETER = 4
-"""Weights and moments are kept in fp32."""
+"""Weights and the optimizer's moments are kept in fp32."""
 METRICS_BESIDE_THE_CLASSES = 7
-"""Of an epoch: `pipeline.training.training.epoch_metrics`."""
+"""Metrics of an epoch besides the accuracy of each class (`pipeline.training.epoch_metrics`)."""
 METRICS_OF_THE_BEST_EPOCH = 3
 ROWS_OF_A_RUN = 14
-"""The run itself, its tags (`pipeline.*` and MLflow's own) and its parameter `num_parameters`: what was left of the 75
-rows that a trial of 2 epochs wrote, which had seven parameters fewer (docs/experiments.md, what a trial costs the
-driver)."""
+"""Rows for the run itself, its tags (`pipeline.*` and MLflow's own) and its parameter `num_parameters`: the 75 rows of
+a trial of 2 epochs (docs/experiments.md, what a trial costs the driver) without those for its metrics and its other
+parameters, of which there were seven fewer then."""
 
 
 def weights_bytes(spec: TrialSpec) -> int:
@@ -22,30 +22,31 @@ def weights_bytes(spec: TrialSpec) -> int:
 
 
 def state_bytes(spec: TrialSpec) -> int:
-    """The whole state of a training: weights, AdamW's two moments, and the weights' average where there is one.
+    """Returns the size of a training's state: weights, AdamW's two moments, and the weights' average if there is one.
 
-    Muon keeps one moment of the blocks' matrices, and so less.
+    Muon keeps only one moment for the matrices of the blocks, so its state is smaller than this.
     """
     return (4 if spec.recipe.ema_decay else 3) * weights_bytes(spec)
 
 
 def disk_bytes(plan: SweepPlan) -> int:
-    """The most that is on the disk at once, in bytes: a training's folder and MLflow each keep its best weights.
+    """Returns the most bytes that a sweep has on the disk at any time.
 
-    Figures, histories and the database are small beside them.
+    The best weights of each training are kept twice, in its folder and by MLflow. Figures, histories and the database
+    are small beside them and are not counted.
     """
     trials = [weights_bytes(spec) for spec in plan.specs]
     finalists = plan.seeds * sum(_largest(trials[1:], plan.num_finalists))
     baseline = plan.seeds * trials[0]
     registered = max(trials)
-    # A running training also keeps its state and the one before.
+    # A running training also keeps its last two states.
     running = 2 * sum(_largest(_states_of_slots(plan), plan.concurrent))
     audited = sum(_largest(trials[1:], plan.num_audited))
     return 2 * (sum(trials) + finalists + baseline + audited) + registered + running
 
 
 def _states_of_slots(plan: SweepPlan) -> list[int]:
-    """Of what a slot may train at a time: a trial, or those that are trained as one."""
+    """Returns the state sizes of what a slot may train at a time: a single trial, or a group of fused trials."""
     states = {spec.index: state_bytes(spec) for spec in plan.specs}
     fused = [sum(states.pop(index, 0) for index in part) for part in plan.fused]
     return [*fused, *states.values()]
@@ -56,12 +57,12 @@ def _largest(sizes: Sequence[int], count: int) -> list[int]:
 
 
 def mlflow_rows(plan: SweepPlan, trial_epochs: float, num_classes: int) -> float:
-    """Metrics, parameters, tags and runs that a sweep adds to MLflow's database.
+    """Estimates how many rows a sweep adds to MLflow's database, for runs, metrics, parameters and tags.
 
     Args:
         plan: the sweep.
-        trial_epochs: epochs that the trials of the search take in all.
-        num_classes: of the data set.
+        trial_epochs: how many epochs the trials of the search train in all.
+        num_classes: the data set's number of classes.
     """
     others = (plan.num_finalists + 1) * plan.seeds + plan.num_audited
     runs = len(plan.specs) + others

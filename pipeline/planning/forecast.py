@@ -1,4 +1,4 @@
-"""`--plan`: what a sweep would run, why, and what it would take, without running any of it."""
+"""Reports what a sweep would run, why, and how much time and space it would take, without running it (`--plan`)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -29,9 +29,9 @@ class Forecast:
     plan: SweepPlan
     estimate: SweepEstimate
     spans: dict[str, TimeEstimate]
-    """Of the stages that have to run; `start` is of the command itself."""
+    """The time of each stage that has to run; `start` is the time of the command itself."""
     fusing_gains: Mapping[int, float]
-    """How many times as fast trials are that are trained as one, by index."""
+    """How many times as fast fusing makes a trial, by index; only trials that will be fused are in it."""
 
     @property
     def total(self) -> TimeEstimate:
@@ -61,7 +61,7 @@ def sweep_plan(session: SweepSession) -> SweepPlan:
 
 
 def forecast_sweep(session: SweepSession, planned: GraphPlan) -> Forecast:
-    """Measures, on the Ray on which the trials would run, what is left of a sweep."""
+    """Estimates what is left of a sweep, by timing steps on the Ray cluster on which the trials would run."""
     with connected(session.config.address):
         plan, calibration = sweep_plan(session), calibrate(session)
     if not {"search", "baseline"} <= planned.running:
@@ -73,19 +73,22 @@ def forecast_sweep(session: SweepSession, planned: GraphPlan) -> Forecast:
 
 
 def _ended_trials(session: SweepSession) -> frozenset[int]:
-    """Those of the search that its next command does not run again, as `search.tuner` reads them."""
+    """Returns the trials of the search that have ended and will not run again, read as `search.tuner` reads them."""
     return frozenset(Ledger(session.trials_folder, session.specs, fixed=session.config.search == "random").ended)
 
 
 def _spans(estimate: SweepEstimate, planned: GraphPlan) -> dict[str, TimeEstimate]:
-    """Of the command itself and of the stages that run; that of the search has the baseline beside it."""
+    """Returns the time of the command itself and of each stage that runs.
+
+    If the search runs, its time includes the baseline's trainings beside it.
+    """
     running = ["start", *(name for name in planned.decisions if name in planned.running)]
     known = estimate.stages if "search" in running else {**estimate.stages, "baseline": estimate.baseline}
     return {name: known[name] for name in running if name in known}
 
 
 def forecast_lines(session: SweepSession, planned: GraphPlan, forecast: Forecast | None) -> list[str]:
-    """In words: the stages and, where some have to run, the ladder, epochs, time, resources, disk and rows."""
+    """Describes the stages and, if any has to run, the rungs, epochs, time, resources, disk space and MLflow rows."""
     stages = as_text(_boxes(planned)).splitlines()
     if forecast is None:
         return [*stages, "nothing is left to run"]
@@ -114,7 +117,7 @@ def forecast_lines(session: SweepSession, planned: GraphPlan, forecast: Forecast
 
 
 def _fused_lines(session: SweepSession, gains: Mapping[int, float]) -> list[str]:
-    """Which trials are trained as one, and which could be, but gain nothing by it."""
+    """Says which trials are fused, and which could be fused but would hardly gain anything by it."""
     lines = []
     for group in groups_of(session.config, session.specs):
         trials = ", ".join(str(spec.index) for spec in group)
@@ -125,7 +128,7 @@ def _fused_lines(session: SweepSession, gains: Mapping[int, float]) -> list[str]
 
 
 def _lines_of_what_is_done(session: SweepSession, planned: GraphPlan, plan: SweepPlan) -> list[str]:
-    """What earlier commands have trained of the stages that run, and whether the time is without it."""
+    """Says what earlier commands have trained of the stages that run, and whether the estimated time excludes it."""
     lines = []
     if plan.ended:
         trials = f"{len(plan.ended)} of the {len(plan.specs)} trials"
@@ -145,7 +148,7 @@ def _to_the_second(seconds: float) -> str:
 
 
 def forecast_values(planned: GraphPlan, forecast: Forecast | None) -> dict[str, Any]:
-    """The same for programs: times in seconds."""
+    """Returns what `forecast_lines` says as values for programs, with times in seconds."""
     stages = [asdict(box) for box in _boxes(planned)]
     if forecast is None:
         return {"stages": stages, "total_seconds": 0.0, "worst_seconds": 0.0}

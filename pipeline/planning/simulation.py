@@ -1,6 +1,6 @@
-"""A search simulated beforehand: how far its trials get under ASHA, and how long the slots are busy.
+"""Simulates a search before it runs: how far its trials get under ASHA, and how long the slots are busy.
 
-What a configuration is worth is not known yet: each trial gets a random accuracy, the same at all rungs.
+The accuracy of a configuration is not known yet, so each trial gets a random accuracy, the same at all rungs.
 """
 
 import heapq
@@ -14,7 +14,7 @@ from pipeline.trials.rungs import Rungs
 
 MOST_REPETITIONS, FEWEST_REPETITIONS = 300, 20
 TRIALS_IN_ALL = 20_000
-"""The more trials a search has, the less it varies, and the fewer repetitions do."""
+"""Trials of all repetitions together: a search with more trials varies less, and so needs fewer repetitions."""
 
 
 @dataclass(frozen=True)
@@ -22,32 +22,32 @@ class SearchEstimate:
     """What a search is expected to take, and what it takes if ASHA stops nothing."""
 
     reaching: dict[int, float]
-    """Trials expected to train at least that far, for each rung and the full length, in epochs."""
+    """How many trials are expected to train at least that far, by the epoch of each rung and the full length."""
     expected_epochs: float
     worst_epochs: int
     expected_seconds: float
-    """From the start to the end of the last trial, like `worst_seconds`."""
+    """From the start of the search to the end of its last trial, like `worst_seconds`."""
     worst_seconds: float
 
 
 @dataclass(frozen=True)
 class Slots:
-    """Where trials run, one at a time on each."""
+    """The slots in which trials run, one trial at a time in each."""
 
     free_at: tuple[float, ...]
-    """When each slot takes its first trial, in seconds from the start."""
+    """When each slot takes its first trial, in seconds from the start of the search."""
     trial_seconds: float
-    """What a slot spends on a trial besides its epochs, if it runs any."""
+    """Seconds that a slot spends on a trial besides its epochs; a trial that runs no epoch takes none."""
 
 
 def simulate_search(epoch_seconds: Sequence[float], rungs: Rungs, slots: Slots) -> SearchEstimate:
-    """Plays a search through, many times; the same question always gets the same answer.
+    """Simulates a search many times and summarises the outcomes; the same arguments always give the same result.
 
     Args:
-        epoch_seconds: of each trial, by index; the first is the published configuration, which is never stopped. 0 of
-            one that has ended before: the others are still held against it.
+        epoch_seconds: the seconds of an epoch of each trial, by index. The first is the published configuration, which
+            is never stopped. A trial that has ended before takes 0; the others are still compared with it.
         rungs: ASHA's ladder.
-        slots: where the trials run; they are handed out in their order as slots become free.
+        slots: where the trials run; trials are handed out in order as slots become free.
     """
     count, stops = len(epoch_seconds), [*rungs.epochs, rungs.max_epochs]
     repetitions = min(MOST_REPETITIONS, max(FEWEST_REPETITIONS, TRIALS_IN_ALL // count))
@@ -61,23 +61,27 @@ def simulate_search(epoch_seconds: Sequence[float], rungs: Rungs, slots: Slots) 
         reaching=reaching,
         expected_epochs=_epochs(reaching),
         worst_epochs=count * rungs.max_epochs,
-        expected_seconds=float(np.median(seconds)),  # the mean would be that of a few long searches
+        expected_seconds=float(np.median(seconds)),  # a few long searches would dominate the mean
         worst_seconds=_play(epoch_seconds, stops, slots, lambda trial, level: True).seconds,
     )
 
 
 def _epochs(reaching: dict[int, float]) -> float:
-    """Of all trials together."""
+    """Returns the epochs of all trials together."""
     befores = [0, *reaching]
     return sum(trials * (epoch - before) for (epoch, trials), before in zip(reaching.items(), befores, strict=False))
 
 
 GoesOn = Callable[[int, int], bool]
-"""Whether a trial goes on from a stop, by their indices. Asked once for each, in the order of time."""
+"""Takes the indices of a trial and a stop (a rung or the full length), and returns whether the trial continues there.
+Called once for each pair, in the order of the simulated time."""
 
 
 def _asha(count: int, rungs: Rungs, repetition: int) -> GoesOn:
-    """ASHA over random accuracies. A longer search begins with those of a shorter one, so that the two compare."""
+    """Returns ASHA's rule over random accuracies.
+
+    A longer search begins with the same accuracies as a shorter one, so that the two can be compared.
+    """
     accuracies = np.random.default_rng(repetition).random(count).tolist()
     results = [RungResults(rungs.reduction_factor) for _ in rungs.epochs]
 
@@ -89,21 +93,21 @@ def _asha(count: int, rungs: Rungs, repetition: int) -> GoesOn:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What one search came to."""
+    """The outcome of one simulated search."""
 
     reached: list[int]
-    """Trials that trained as far as each stop."""
+    """How many trials trained as far as each stop."""
     seconds: float
 
 
 def _play(epoch_seconds: Sequence[float], stops: Sequence[int], slots: Slots, goes_on: GoesOn) -> _Outcome:
-    """Plays a search through once, from one arrival at a stop to the next."""
+    """Simulates a search once, from one arrival of a trial at a stop to the next."""
     reached, ended = [0] * len(stops), 0.0
     waiting = iter(range(len(epoch_seconds)))
     free = list(slots.free_at)
     heapq.heapify(free)
     arrivals: list[tuple[float, int, int]] = []
-    """When, which trial, at which stop."""
+    """The next arrival of each running trial: its time, the trial, and the stop."""
     while True:
         # A slot takes its next trial before anything later happens.
         while free and (not arrivals or free[0] <= arrivals[0][0]) and (trial := next(waiting, None)) is not None:

@@ -1,4 +1,4 @@
-"""What a sweep would consist of."""
+"""Describes what a sweep would consist of."""
 
 from dataclasses import dataclass
 
@@ -8,33 +8,34 @@ from tune_spaces.trial_spec import TrialSpec
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """All that decides what a sweep costs, besides the machine."""
+    """Everything that decides what a sweep costs, except the machine."""
 
     specs: tuple[TrialSpec, ...]
-    """By index; the first is the published configuration."""
+    """The trials by index; the first is the published configuration."""
     rungs: Rungs
     concurrent: int
-    """Trials at once, in the search and in the audit."""
+    """How many trials run at the same time, in the search and in the audit."""
     final_concurrent: int
-    """Trainings of finalists at once: fewer where trials share GPUs, since each of these takes whole ones."""
+    """How many trainings of finalists run at the same time: fewer where trials share GPUs, since each of these takes
+    whole GPUs."""
     train_images: int
     validation_images: int
     test_images: int
     finalists: int
-    """Configurations besides the published one that `confirm` trains again, where there are so many."""
+    """How many configurations besides the published one `confirm` retrains, if there are that many."""
     seeds: int
-    """How often it trains each of them, and `baseline` the published one."""
+    """How often `confirm` trains each of them, and `baseline` the published one."""
     workers: int = 1
-    """Of each training."""
+    """How many workers each training has."""
     held: int = 1
-    """Slots that the baseline takes from the search until it is over; 0 where it does not train beside it. Several
-    where trials share GPUs, and then no trial begins before it has them."""
+    """How many slots the baseline takes from the search until it is done; 0 where it does not train beside the search.
+    Several where trials share GPUs; no trial then starts before the baseline has its slots."""
     audited: int = 0
-    """Trials that ASHA stopped and that are trained to their full length, where it stops so many."""
+    """How many of the trials that ASHA stopped are trained to their full length, if it stops that many."""
     fused: tuple[tuple[int, ...], ...] = ()
-    """Trials, by index, that may be trained as one."""
+    """The groups of trials, by index, that may be fused."""
     ended: frozenset[int] = frozenset()
-    """Trials, by index, that have ended in an earlier command and take no time any more."""
+    """Trials, by index, that have ended in an earlier command and take no more time."""
 
     @property
     def num_finalists(self) -> int:
@@ -42,5 +43,5 @@ class SweepPlan:
 
     @property
     def num_audited(self) -> int:
-        """At most: the published configuration is never stopped."""
+        """The most trials that can be audited: the published configuration is never stopped."""
         return min(self.audited, len(self.specs) - 1)

@@ -1,4 +1,4 @@
-"""Timing real steps of a few configurations where the trials will run."""
+"""Times real steps of a few configurations where the trials will run."""
 
 import math
 import time
@@ -23,11 +23,11 @@ from vit.training.runtime import Runtime
 
 @dataclass(frozen=True)
 class _Question:
-    """What every process measures."""
+    """What each process is to measure."""
 
     specs: Sequence[TrialSpec]
     groups: Sequence[Sequence[TrialSpec]]
-    """Of which the gain by fusing is measured."""
+    """The groups of trials for which the gain of fusing is measured."""
     precision: Precision
     compile: bool
     allotment: Allotment
@@ -39,17 +39,20 @@ class _Answer:
     """What one process has measured."""
 
     begun: float
-    """When it had started."""
+    """When the process had started, in seconds since 1970."""
     times: list[StepTimes]
     gains: list[float]
 
 
 def calibrate(session: SweepSession) -> Calibration:
-    """Times real steps of a few configurations where trials will run, as many side by side as there will be workers."""
+    """Times real steps of a few configurations where the trials will run.
+
+    They are timed in as many processes at the same time as there will be workers.
+    """
     allotment, images = session.allotment, len(session.dataset.train)
     specs = specs_to_measure([_of_a_worker(spec, images, allotment.workers) for spec in session.specs])
     fusing, groups = fusing_of(session.config), groups_of(session.config, session.specs)
-    # Each time in a new process, whose start is a part of what is measured.
+    # `max_calls=1` takes a new process for each call, since its start is a part of what is measured.
     task: Any = ray.remote(max_calls=1)(_measure).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
     begun = time.time()
     parts = [probed(group, allotment.concurrent, fusing) for group in groups if fusing]
@@ -70,7 +73,7 @@ def calibrate(session: SweepSession) -> Calibration:
 
 
 def _of_a_worker(spec: TrialSpec, images: int, workers: int) -> TrialSpec:
-    """With the part of a batch that one of the training's workers steps on."""
+    """Returns the trial with the batch size of one of its workers: that worker's share of a batch."""
     share = math.ceil(min(spec.recipe.batch_size, images) / workers)
     return replace(spec, recipe=replace(spec.recipe, batch_size=share))
 

@@ -1,8 +1,8 @@
 """The command that classifies any number of images with a registered model, as a stream through Ray Data.
 
-`inputs`: which images there are. `decoding`: from a list of them to pixels. `classifier`: from pixels to classes, on
-actors that hold the model. `prediction`: the stream of all three. `output`: the file that it ends in.
+`inputs` finds the images. `decoding` turns a list of them into pixels. `classifier` turns pixels into classes, on
+actors that hold the model. `prediction` is the stream through all three. `output` writes the file in which it ends.
 
-Imported by: .
+Imported by: nothing, being a command.
 Imports: `vit`, `errors`, `config`, `terminal`, `cluster`, `tracking`.
 """

@@ -71,8 +71,8 @@ def main() -> None:
 
 
 def _predict(flags: Namespace, sources: list[ImageSource]) -> dict[str, Any]:
-    """Does it, says how it goes, and gives the result as plain values."""
-    # Only now: these take seconds to import, and bad usage should not wait for them.
+    """Classifies the images, shows the progress, and returns the result as plain values."""
+    # Imported only here: these imports take seconds, and errors in usage should be reported without that wait.
     from pipeline.cluster.connection import connected
     from pipeline.predict.fetching import fetch_model
     from pipeline.predict.prediction import classify

@@ -1,4 +1,4 @@
-"""From pixels to classes, on actors of Ray that hold the model."""
+"""Turns pixels into classes, on Ray actors that hold the model."""
 
 import io
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from vit.files.serving import Predictor
 
 @dataclass(frozen=True)
 class ServedProgram:
-    """What a registered model consists of, by value: workers on other nodes reach neither its files nor MLflow."""
+    """The content of a registered model, since workers on other nodes can reach neither its files nor MLflow."""
 
     program: bytes
-    """The pt2 file; loading it may run code, so only one that has been checked (`pipeline.predict.fetching`)."""
+    """The pt2 file. Loading it may run code, so it must have been checked (`pipeline.predict.fetching`)."""
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     """Height, width, channels."""
 
 
 def predictions_schema(with_top: bool) -> pa.Schema:
-    """Of what the command writes, a row an image."""
+    """The schema of the command's result, a row per image; with or without columns for the most probable classes."""
     top = {"top_classes": pa.list_(pa.string()), "top_probabilities": pa.list_(pa.float32())} if with_top else {}
     return pa.schema(
         {
@@ -36,12 +36,12 @@ def predictions_schema(with_top: bool) -> pa.Schema:
 
 
 class Classifier:
-    """Holds the model; called with batches of images.
+    """Holds the model, and classifies the batches of images that it is called with.
 
     Args:
-        served_reference: the model, which each node then holds once.
+        served_reference: a reference to the model, so that each node holds it only once.
         top: how many of the most probable classes to list; 0 for no list.
-        on_gpu: where the model runs.
+        on_gpu: whether the model runs on a GPU; otherwise it runs on the CPU.
     """
 
     def __init__(self, served_reference: "ray.ObjectRef[ServedProgram]", top: int, on_gpu: bool) -> None:
@@ -54,7 +54,7 @@ class Classifier:
         self._predictor = Predictor(program.module(), served.class_names, served.image_shape, device)
 
     def __call__(self, batch: Batch) -> pa.Table:
-        """A table of `predictions_schema`; where there is an error, class and probability are null."""
+        """Returns a table of `predictions_schema`. For an image with an error, classes and probabilities are null."""
         unreadable = batch["error"] != ""
         probabilities = self._predictor.probabilities(batch["pixels"])
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, : max(self._top, 1)]
@@ -73,5 +73,5 @@ class Classifier:
 
 
 def _lists(values: np.ndarray, absent: np.ndarray) -> pa.Array:
-    """A list of each row (N, K); null where it is absent."""
+    """Converts each row of the values (N, K) to a list, which is null where `absent` (N,) is true."""
     return pa.array([None if gone else row for row, gone in zip(values.tolist(), absent.tolist(), strict=True)])

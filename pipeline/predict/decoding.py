@@ -1,4 +1,4 @@
-"""From a list of image sources to pixels, on Ray's workers. What cannot be read becomes an error in its place."""
+"""Turns a list of image sources into pixels, on Ray's workers; an image that cannot be read becomes an error."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from vit.data.parquet import NO_BYTES, ParquetImages
 from vit.data.pixels import ImageError, decode_for_model
 
 _AT_ONCE = 256
-"""Images that a worker hands on together."""
+"""The number of images that a worker passes on together."""
 _SOURCES = pa.schema(
     {"path": pa.string(), "images": pa.int64(), "row_group": pa.int64(), "first_row": pa.int64(), "broken": pa.string()}
 )
 Batch = dict[str, np.ndarray]
-"""Columns of N images: `path`; `row` in its file, -1 for a file of one image; `pixels` uint8 (N, H, W, C), black where
-`error` is not empty; `error`."""
+"""The columns of N images: `path`; `row`, the image's row in its file, or -1 for a file of one image; `pixels`, uint8
+(N, H, W, C), black where there is an error; `error`, empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class _Image:
 
 
 def to_table(sources: list[ImageSource]) -> pa.Table:
-    """As Ray Data takes them."""
+    """Returns the sources as a table, which Ray Data can take."""
     return pa.table([[getattr(source, name) for source in sources] for name in _SOURCES.names], _SOURCES)
 
 
 def decode_sources(table: pa.Table, image_shape: tuple[int, int, int]) -> Iterator[Batch]:
-    """The images of the sources, in their order, as a model of this `image_shape` was trained on them."""
+    """Yields batches of the sources' images, in their order, in the form that a model of this `image_shape` expects."""
     images = (image for row in table.to_pylist() for image in _images(ImageSource(**row)))
     while some := list(islice(images, _AT_ONCE)):
         yield _batch(some, image_shape)
@@ -60,7 +60,7 @@ def _file(path: str) -> _Image:
 
 
 def _rows(source: ImageSource, row_group: int) -> Iterator[_Image]:
-    """As many as the row group should have, whatever breaks on the way."""
+    """Yields as many images as the row group should have: those that cannot be read any more, as errors."""
     row, end = source.first_row, source.first_row + source.images
     try:
         for content in ParquetImages(Path(source.path)).contents([row_group]):

@@ -1,4 +1,4 @@
-"""Fetching a registered model, once and checked, for all who use it."""
+"""Fetches a registered model once, and checks it, for all workers that use it."""
 
 import tempfile
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ from vit.files.serving import LABELS_FILE, PROGRAM_FILE, read_labels
 class FetchedModel:
     served: ServedProgram
     model_id: str | None
-    """Of MLflow: what the alias meant. Only a model that is no more than a folder has none."""
+    """MLflow's id of the model, which shows what an alias stood for; None for a model that exists only as a folder."""
     run_id: str | None
-    """That trained it."""
+    """The run that trained the model."""
 
 
 def fetch_model(uri: str) -> FetchedModel:
-    """The model that `uri` names in the store that is MLflow's global one.
+    """Fetches the model that `uri` names in MLflow's current tracking store, the global one.
 
     Args:
         uri: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/model, or a path.
 
     Raises:
-        UsageError: there is no such model, or it is not one that this pipeline registered.
+        UsageError: there is no such model, or this pipeline did not register it.
         PipelineError: loading it would unpickle code.
     """
     with tempfile.TemporaryDirectory() as scratch:
@@ -41,7 +41,7 @@ def fetch_model(uri: str) -> FetchedModel:
         about = _about(uri, path)
         data = path / str(about.flavors["pytorch"]["model_data"])
         try:
-            mlflow.pytorch.load_model(str(path))  # refuses a program that would unpickle code as it is loaded
+            mlflow.pytorch.load_model(str(path))  # fails for a program whose loading would unpickle code
         except MlflowException as error:
             raise PipelineError(f"--model is {uri}, which is not loaded: {error}") from error
         served = ServedProgram((data / PROGRAM_FILE).read_bytes(), *read_labels(data))
@@ -49,7 +49,7 @@ def fetch_model(uri: str) -> FetchedModel:
 
 
 def _about(uri: str, path: Path) -> Model:
-    """What its MLmodel says."""
+    """Reads the model's MLmodel file. Raises UsageError if this pipeline did not register the model."""
     try:
         about = Model.load(str(path))
         data = path / str(about.flavors["pytorch"]["model_data"])

@@ -1,4 +1,4 @@
-"""Which images a command is to classify: files of images, and rows of Parquet files, none of them read yet."""
+"""Finds the images to classify, in image files and in rows of Parquet files, without reading any image yet."""
 
 import glob
 import os
@@ -20,26 +20,27 @@ class ImageSource:
     """A file of one image, or a row group of a Parquet file."""
 
     path: str
-    """Absolute: Ray's workers have a working directory of their own. Escaped where the name is not UTF-8."""
+    """Absolute, since Ray's workers have a working directory of their own. Bytes that are not UTF-8 are escaped."""
     images: int = 1
     row_group: int | None = None
     """None for a file of one image."""
     first_row: int = 0
-    """Of the row group, in its file."""
+    """The position in the file of the row group's first row."""
     broken: str = ""
-    """Why nothing of the file can be read: a Parquet file then counts as one image, too."""
+    """Why nothing in the file can be read; empty if it can. Even a Parquet file counts as one image if it is broken."""
 
 
 def find_images(inputs: Iterable[str], out: Path | None = None) -> list[ImageSource]:
-    """All images of the inputs, each once, in the order of the inputs and by name.
+    """Returns all images of the inputs, each once, in the order of the inputs and, within each input, by name.
 
     Args:
         inputs: folders, which are searched at all depths for image files and Parquet files; files, whatever their
             suffix; or patterns with `*`, `?`, `[]` and `**`.
-        out: where the result goes: no folder and no pattern means it, since an earlier command may have written it.
+        out: the file for the result. Folders and patterns never include it, since an earlier command may have written
+            it there.
 
     Raises:
-        UsageError: nothing is found where an input points, or nothing but files that cannot be used.
+        UsageError: an input leads to no file, or none of the files can be used.
     """
     files = dict.fromkeys(file for each in inputs for file in _files(each, out))
     sources = [source for file in files for source in _sources(file)]
@@ -71,12 +72,12 @@ def _files(given: str, out: Path | None) -> list[str]:
 
 
 def _is_same(file: str, out: Path) -> bool:
-    # The name first: links are slow to follow, and there may be a million files.
+    # The names are compared first: resolving links is slow, and there may be a million files.
     return os.path.basename(file) == out.name and os.path.realpath(file) == os.path.realpath(out)
 
 
 def _files_below(folder: str) -> Iterator[str]:
-    """Hidden names are other programs' and are left out."""
+    """Yields the image files and Parquet files at any depth, without hidden ones, which belong to other programs."""
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
@@ -90,7 +91,7 @@ def _raise(error: OSError) -> None:
 
 def _sources(file: str) -> list[ImageSource]:
     shown = os.fsencode(file).decode("utf-8", "backslashreplace")
-    if shown != file:  # the file system's bytes, which no table of strings takes
+    if shown != file:  # its bytes are not UTF-8, and a table of strings cannot hold them
         return [ImageSource(shown, broken="has a name that is not UTF-8")]
     if not file.lower().endswith(_PARQUET):
         return [ImageSource(file)]

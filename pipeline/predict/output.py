@@ -1,4 +1,4 @@
-"""The file of predictions: written as they come, and there only once it is whole."""
+"""Writes the file of predictions as they arrive; the file appears under its name only once it is complete."""
 
 import csv
 import json
@@ -16,11 +16,11 @@ from pipeline.errors import UsageError
 
 FORMATS = (".parquet", ".csv")
 _DIGITS = 9
-"""Of a probability: all that float32 holds."""
+"""Significant digits of a probability: all that a float32 holds."""
 
 
 def refuse_unfit(out: Path) -> None:
-    """Raises UsageError for a file that could not be written, in seconds rather than once all is classified."""
+    """Raises UsageError for a file that cannot be written, in seconds rather than after all images are classified."""
     if out.suffix.lower() not in FORMATS:
         raise UsageError(f"--out is {out}, but must end in {' or '.join(FORMATS)}")
     if out.is_dir():
@@ -31,9 +31,10 @@ def refuse_unfit(out: Path) -> None:
 
 @contextmanager
 def written_whole(out: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
-    """Gives what appends a table to the file; the file has its name when the block ends without an error.
+    """Yields a function that appends a table to the file, which gets its name when the block ends without an error.
 
-    What stood under that name stays until then. The format is that of the name's ending; in CSV a list is JSON.
+    Until then, an earlier file of that name is kept. The format depends on the suffix; in CSV, lists are written as
+    JSON.
     """
     begun = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
     try:

@@ -19,25 +19,25 @@ from pipeline.predict.output import written_whole
 from pipeline.predict.progress import PredictionProgress
 
 _IMAGES_PER_TASK = 128
-"""To decode; a row group of a Parquet file is one task, however many it holds."""
+"""How many images one task decodes; a row group of a Parquet file is never split, however many it holds."""
 _BATCH = 256
-"""Images that the model sees at once."""
+"""How many images the model classifies in one call."""
 _IMAGES_PER_BLOCK, _BLOCK_BYTES = 1024, 128 * 2**20
-"""What is handed from worker to worker at once: so many images, or fewer where they are large."""
+"""The largest block that one worker passes to another: this many images, or fewer if they are large."""
 _DECODER_CPUS, _CLASSIFIER_CPUS = 0.25, 0.75
-"""Together a core, so that both fit on the smallest machine."""
+"""The cores of a decoder and a classifier: one together, so that both fit on the smallest machine."""
 _REASONS = 3
-"""Of images that could not be read, so many are named on the terminal."""
+"""How many of the images that could not be read are named on the terminal."""
 
 
 @dataclass
 class Tally:
-    """What has been classified."""
+    """Counts the images that have been processed."""
 
     images: int = 0
     broken: int = 0
     reasons: list[str] = field(default_factory=list)
-    """Of the first that could not be read."""
+    """Why the first images that could not be read failed."""
 
     def add(self, table: pa.Table) -> None:
         self.images += len(table)
@@ -51,7 +51,7 @@ class Tally:
 def classify(
     sources: list[ImageSource], served: ServedProgram, top: int, out: Path, progress: PredictionProgress
 ) -> Tally:
-    """Classifies all images on the Ray that is connected, in their order, and writes the file."""
+    """Classifies all images in their order, on the connected Ray cluster, and writes the predictions to `out`."""
     tally = Tally()
     with written_whole(out, predictions_schema(top > 0)) as append, progress:
         for table in _stream(sources, served, top):
@@ -62,7 +62,7 @@ def classify(
 
 
 def _stream(sources: list[ImageSource], served: ServedProgram, top: int) -> Iterator[pa.Table]:
-    """Tables of predictions in the order of the sources; only as many images are under way as Ray has room for."""
+    """Yields predictions in the order of the sources; Ray works on no more images at a time than it has room for."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -88,7 +88,7 @@ def _stream(sources: list[ImageSource], served: ServedProgram, top: int) -> Iter
 
 
 def _parts(sources: list[ImageSource]) -> Iterator[list[ImageSource]]:
-    """What each task decodes."""
+    """Yields the sources that each task decodes."""
     part: list[ImageSource] = []
     images = 0
     for source in sources:

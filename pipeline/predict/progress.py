@@ -1,4 +1,4 @@
-"""How far the predictions are: a bar on a terminal, now and then a line elsewhere."""
+"""Shows the progress of the predictions: as a bar on a terminal, as an occasional line elsewhere."""
 
 import time
 
@@ -10,7 +10,7 @@ from pipeline.terminal.progress import SECONDS_BETWEEN_LINES
 
 
 class PredictionProgress:
-    """Use as a context manager around the work."""
+    """Shows the progress of the work; to be used as a context manager around it."""
 
     def __init__(self, console: Console, total: int) -> None:
         self._console, self._total = console, total
@@ -30,7 +30,7 @@ class PredictionProgress:
             self._bar.stop()
 
     def show(self, done: int, broken: int) -> None:
-        """`broken` of the images that are `done` could not be read."""
+        """Shows that `done` images have been processed, of which `broken` could not be read."""
         now = time.monotonic()
         rate = done / (now - self._started)
         note = f"{rate:,.0f} a second" + (f", {broken:,} unreadable" if broken else "")

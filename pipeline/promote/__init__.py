@@ -1,7 +1,8 @@
-"""The promotion gate: challenger against champion on the same images, the ledger of decisions, the way back.
+"""Decides by a gate whether a challenger becomes champion, keeps the ledger of these decisions, and rolls back.
 
-`promotion` is the story; `rules` says what decides, `carry_out` in which order a decision takes effect.
+The gate compares the challenger with the champion on the same test images. Start reading at `promotion`, which holds
+the steps in their order; `rules` holds what decides, and `carry_out` says in which order a decision takes effect.
 
-Imported by: .
+Imported by: nothing, being a command.
 Imports: `vit`, `errors`, `config`, `statistics`, `trials`, `terminal`, `tracking`, `registry`, `session`.
 """

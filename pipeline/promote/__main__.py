@@ -1,4 +1,4 @@
-"""Command: gate the challenger of a registered model and make it the champion, roll back, or show the history."""
+"""The command that promotes the challenger of a registered model through the gate, rolls back, or shows the history."""
 
 import argparse
 import json
@@ -26,7 +26,7 @@ def _run(flags: argparse.Namespace) -> None:
     check_flags(flags)
     gate_config_of(flags)
     with existing_store(resolve_tracking_uri(flags.tracking_uri)) as client:
-        # Only now: it takes seconds, which `--help` and bad usage should not.
+        # Imported only here: the import takes seconds, which `--help` and wrong usage should not cost.
         from pipeline.registry.versions import model_name_of
 
         act = _show_history if flags.history else _roll_back if flags.rollback else _promote

@@ -1,9 +1,10 @@
-"""Making a decision true: the aliases of the registered model follow the ledger.
+"""Carries out the decisions in the ledger: moves the registered model's aliases as the entries say.
 
-The order of writes: the entry in the ledger (it decides, and only one of two can write it), the alias `previous`, the
-alias `champion`, taking the alias `challenger` away, the mark. A command that is killed before the entry has changed
-nothing; one that is killed after it leaves an entry beyond the mark, by which the next command carries it out: each
-step may be done twice. There is a champion all the while. Aliases that somebody moves by hand are left alone.
+The writes come in this order: the entry in the ledger (it is what decides, and only one of two commands that run at the
+same time can write it), the alias `previous`, the alias `champion`, the removal of the alias `challenger`, the mark. A
+command that is killed before it has written the entry has changed nothing. One that is killed after that leaves an
+entry beyond the mark, and the next command carries it out; this is safe, since each step may be done twice. The model
+is never without a champion in between. Aliases that somebody moves by hand are left alone.
 """
 
 from collections.abc import Callable
@@ -17,10 +18,10 @@ from pipeline.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, aliases_o
 
 
 def carry_out(client: MlflowClient, store: LedgerStore, entry: LedgerEntry) -> None:
-    """Gives the aliases to whom the entry says, and moves the mark.
+    """Moves the aliases as the entry says, then moves the mark to this entry.
 
-    What others have added in the meantime is carried out after it: of two commands at once, whichever writes its
-    aliases last, they end as the ledger's last entry has them.
+    Entries that other commands have added in the meantime are carried out after it. So when two commands run at the
+    same time, the aliases end as the ledger's last entry says, whichever of the two writes its aliases last.
     """
     newer: tuple[LedgerEntry, ...] = (entry,)
     while newer:
@@ -32,10 +33,11 @@ def carry_out(client: MlflowClient, store: LedgerStore, entry: LedgerEntry) -> N
 
 
 def settle(client: MlflowClient, store: LedgerStore, say: Callable[[str], None]) -> tuple[Ledger, LedgerEntry | None]:
-    """Carries out what killed commands have decided and left, and says so.
+    """Carries out the decisions that killed commands have left in the ledger, and reports that through `say`.
 
-    Gives the ledger as it is then, to be read before the aliases: who moves them later has to add to it. And the entry,
-    if any, that has moved the champion just now.
+    Returns:
+        The ledger as it is then, and the entry, if any, that has just moved the champion. Call this before reading the
+        aliases: a command that moves them later has to add an entry, by which the change is noticed.
 
     Raises:
         UsageError: there is no such registered model.
@@ -80,5 +82,5 @@ def _move_aliases(client: MlflowClient, decision: Decision) -> None:
     if decision.from_version is not None:
         client.set_registered_model_alias(model, PREVIOUS, str(decision.from_version))
     client.set_registered_model_alias(model, CHAMPION, str(to))
-    if aliases_of(client, model).get(CHALLENGER) == to:  # else a sweep has registered another meanwhile
+    if aliases_of(client, model).get(CHALLENGER) == to:  # otherwise a sweep has registered a newer challenger
         client.delete_registered_model_alias(model, CHALLENGER)

@@ -1,4 +1,4 @@
-"""Who meets whom: the challenger and the champion of a registered model."""
+"""Finds the two versions of a registered model that the gate compares: the challenger and the champion."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from pipeline.registry.versions import CHALLENGER, CHAMPION, TestFigures, aliase
 
 @dataclass(frozen=True)
 class Contenders:
-    """Two versions that were measured on the same test images."""
+    """The challenger and the champion, if there is one; both were measured on the same test images."""
 
     challenger: ModelVersion
     champion: ModelVersion | None
@@ -27,11 +27,11 @@ class Contenders:
 
 
 def find_contenders(client: MlflowClient, model_name: str) -> Contenders:
-    """The versions with the aliases challenger and champion.
+    """Returns the versions with the aliases `challenger` and `champion`.
 
     Raises:
-        UsageError: no such registered model.
-        GateRefusedError: no challenger, or two that cannot be compared.
+        UsageError: there is no such registered model.
+        GateRefusedError: there is no challenger, it is the champion already, or the two cannot be compared.
     """
     aliases = aliases_of(client, model_name)
     challenger, champion = aliases.get(CHALLENGER), aliases.get(CHAMPION)
@@ -60,7 +60,7 @@ def _common_test_digest(model_name: str, new: ModelVersion, old: ModelVersion | 
             f"{refused} the champion, version {old.version}, has no test figures (tag pipeline.test_digest and others):"
             " register it through a sweep, or remove its alias champion"
         )
-    # The one's test images may be among those that the other was trained on.
+    # With different test sets, one version's test images may be among the other's training images.
     if new_figures.test_digest != old_figures.test_digest:
         raise GateRefusedError(
             f"{refused} it and the champion, version {old.version}, were measured on different test images"

@@ -1,6 +1,6 @@
-"""Spoiled images, as cameras, networks and people spoil them: five kinds at three strengths, the same every time.
+"""Corrupts images as cameras, networks and people do: five kinds at three strengths, the same every time.
 
-After Hendrycks and Dietterich 2019 (arXiv:1903.12261). What is measured in pixels grows with the images.
+This follows Hendrycks and Dietterich 2019 (arXiv:1903.12261). What is measured in pixels grows with the image size.
 """
 
 import io
@@ -12,20 +12,20 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 Images = NDArray[np.uint8]
 _NOISE = (8, 16, 32)
-"""Standard deviations, of 255."""
+"""Standard deviations of the noise, on the scale of 0 to 255."""
 _BLUR = (0.0125, 0.025, 0.0375)
-"""Standard deviations, of an image's side: 0.4, 0.8 and 1.2 pixels of 32."""
+"""Standard deviations of the blur, as fractions of an image's side: 0.4, 0.8 and 1.2 pixels where the side is 32."""
 _BRIGHTNESS = (0.8, 0.6, 0.4)
-"""What is left of it."""
+"""The fractions of the brightness that are left."""
 _JPEG = (50, 25, 10)
-"""Qualities."""
+"""Qualities of the JPEG compression."""
 _ROTATION = (5, 10, 15)
-"""Degrees."""
+"""Angles of the rotation, in degrees."""
 COUNT = 15
 
 
 def corrupted(images: Images) -> Iterator[tuple[str, Images]]:
-    """Each kind and strength by name (`noise 1` to `rotation 3`), with all images (N, H, W, C) spoiled by it."""
+    """Yields each kind and strength by name (`noise 1` to `rotation 3`) and all images (N, H, W, C) corrupted by it."""
     side = images.shape[1]
     for strength, deviation in enumerate(_NOISE, start=1):
         noise = np.random.default_rng(strength).normal(0, deviation, images.shape)
@@ -41,7 +41,7 @@ def corrupted(images: Images) -> Iterator[tuple[str, Images]]:
 
 
 def _each(images: Images, change: Callable[[Image.Image], Image.Image]) -> Images:
-    """`change` done to every image; grey ones have no axis of channels in PIL."""
+    """Applies `change` to every image. In PIL, a grey image has no channel axis."""
     changed = [
         np.asarray(change(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image))) for image in images
     ]

@@ -1,4 +1,4 @@
-"""The flags of `python -m pipeline.promote`."""
+"""Defines and checks the flags of `python -m pipeline.promote`."""
 
 import argparse
 import re
@@ -57,7 +57,7 @@ def gate_config_of(flags: argparse.Namespace) -> GateConfig:
 
 
 def check_flags(flags: argparse.Namespace) -> None:
-    """Raises UsageError where they make no sense, alone or together."""
+    """Raises UsageError where a flag makes no sense, alone or together with another."""
     refuse_unwritable_file("--json", flags.json)
     if flags.dataset is None and flags.model is None:
         raise UsageError("one of --dataset and --model must say which model is meant")

@@ -1,4 +1,4 @@
-"""The gate itself: both versions on the same test images, judged by the rules. It changes no alias."""
+"""Runs the gate: scores both versions on the same test images and judges them by the rules, but changes no alias."""
 
 import tempfile
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ class GateResult:
 
     verdict: Verdict
     table: str
-    """`sha256:<hex>` of its JSON."""
+    """`sha256:<hex>` of the verdict's JSON file."""
     run_id: str
 
 
 def pass_through_gate(client: MlflowClient, contenders: Contenders, test: TestImages, config: GateConfig) -> GateResult:
-    """Scores both and judges; the verdict is kept in a run of kind `gate`.
+    """Scores both versions, judges the challenger by the rules, and keeps the verdict in an MLflow run of kind `gate`.
 
     Raises:
         GateRefusedError: a version's files are gone or cannot be used.
@@ -50,7 +50,7 @@ def pass_through_gate(client: MlflowClient, contenders: Contenders, test: TestIm
 
 
 def keep_with_version(client: MlflowClient, contenders: Contenders, verdict: Verdict) -> None:
-    """Puts the verdict beside the challenger's files, where these are a logged model's."""
+    """Stores the verdict beside the challenger's files, where these belong to a logged model of MLflow."""
     model_id = str(contenders.challenger.source).removeprefix("models:/")
     if not model_id.startswith("m-"):
         return

@@ -1,4 +1,4 @@
-"""What the gate lets through."""
+"""The limits that the gate's rules apply."""
 
 import math
 from dataclasses import dataclass
@@ -8,22 +8,28 @@ from pipeline.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class GateConfig:
-    """The limits of the gate's rules (`pipeline.promote.rules`). Margins are fractions: 0.05 is five points."""
+    """The limits of the gate's rules (`pipeline.promote.rules`).
+
+    Margins are fractions: 0.05 is five percentage points.
+    """
 
     equivalence_margin: float = 0.005
-    """Two models are the same where the whole interval of their difference in accuracy lies within this."""
+    """Two models count as the same where the whole interval of their difference in accuracy lies within this of 0."""
     class_margin: float = 0.05
-    """How much worse a class may be."""
+    """How much lower the accuracy on a single class may be."""
     calibration_margin: float = 0.02
     """How much larger the expected calibration error may be."""
     max_latency_ratio: float = 1.5
-    """Challenger to champion, for one image and for 32."""
+    """The highest allowed ratio of latencies, challenger to champion, for requests of one image and of 32."""
     max_size_ratio: float = 4.0
-    """Challenger to champion, of parameters and of bytes. A search draws models whose sizes differ thirtyfold."""
+    """The highest allowed ratio, challenger to champion, of parameters and of bytes.
+
+    A search draws models whose sizes differ by a factor of thirty.
+    """
     robustness: bool = False
-    """Whether both are also compared on spoiled images, which takes 15 times as long."""
+    """Whether both models are also compared on corrupted images, which takes 15 times as long."""
     robustness_margin: float = 0.02
-    """How much worse the mean accuracy on spoiled images may be."""
+    """How much lower the mean accuracy on corrupted images may be."""
 
     def __post_init__(self) -> None:
         for name in ("equivalence_margin", "class_margin", "calibration_margin", "robustness_margin"):

@@ -1,4 +1,4 @@
-"""The gate's run in MLflow: it counts as a read of the test images, and keeps what was measured."""
+"""Keeps what the gate measured in an MLflow run, which also counts as a read of the test images."""
 
 import shutil
 import socket
@@ -18,19 +18,19 @@ _KEY = "gate"
 
 
 class GateRun:
-    """A run that is under way."""
+    """The gate's MLflow run, while the gate is at work."""
 
     def __init__(self, tracker: Tracker, folder: Path) -> None:
         self._tracker = tracker
         self.folder = folder
-        """For what the gate needs on disk; removed at its end."""
+        """A temporary folder for the files that the gate needs; removed when the run ends."""
 
     @property
     def run_id(self) -> str:
         return self._tracker.run_id(_KEY)
 
     def keep(self, verdict: Verdict) -> str:
-        """Writes metrics, the verdict and all predictions; gives the digest of `verdict.json`."""
+        """Logs the metrics, the verdict and all predictions; returns the digest of `verdict.json`."""
         files = self.folder / "to-keep"
         digest = verdict.write(files / ARTIFACTS)
         for who, score in (("challenger", verdict.challenger), ("champion", verdict.champion)):
@@ -47,16 +47,16 @@ class GateRun:
 
 @contextmanager
 def gate_run(uri: str, model_name: str, versions: tuple[int, int | None], test_digest: str) -> Iterator[GateRun]:
-    """Begins the run, before any test image is shown to a model, and ends it.
+    """Starts the run, before any test image is shown to a model, and ends it afterwards.
 
-    It says on which machine it runs and over which folder, whose lock is held, so that the doctor can tell a run that
-    was killed.
+    The run's tags name the machine and the temporary folder. The folder's lock is held until the run ends, so that
+    `pipeline.doctor` can recognise a run that was killed.
 
     Args:
-        uri: of the tracking store.
-        model_name: the registered model, whose experiment has this name.
-        versions: of the challenger and of the champion.
-        test_digest: of the images.
+        uri: the URI of the tracking store.
+        model_name: the registered model; its experiment has the same name.
+        versions: the version numbers of the challenger and of the champion, the latter None where there is none.
+        test_digest: the digest of the test images.
 
     Raises:
         TrackingError: the tracking store does not answer.

@@ -1,4 +1,4 @@
-"""What has been decided about a registered model: the ledger, and the decisions from before it."""
+"""Reads the history of a registered model: its versions, the ledger, and the decisions from before the ledger."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,18 +13,18 @@ from pipeline.registry.versions import CHAMPION, RegisteredVersion, list_version
 
 @dataclass(frozen=True)
 class History:
-    """Of one registered model."""
+    """The versions of one registered model and the decisions about it."""
 
     model: str
     versions: list[RegisteredVersion]
     older: list[OlderDecision]
     ledger: Ledger
     broken: str | None
-    """What to say where the ledger is."""
+    """The message that says how the ledger is broken; None where it is intact."""
 
     @property
     def lines(self) -> list[str]:
-        """For people."""
+        """The history as lines of text, for people."""
         return [
             f"Versions of {self.model}:",
             *(f"  {_version_line(version)}" for version in self.versions),
@@ -53,7 +53,7 @@ class History:
         return notes
 
     def to_dict(self) -> dict[str, Any]:
-        """For programs."""
+        """The history as values for JSON, for programs."""
         entries = [
             {"number": entry.number, **asdict(entry.decision), "hash": entry.hash} for entry in self.ledger.entries
         ]
@@ -66,8 +66,8 @@ class History:
 
 
 def read_history(client: MlflowClient, model_name: str) -> History:
-    """Reads and checks it; changes nothing. Raises UsageError where there is no such model."""
-    versions = list_versions(client, model_name)  # says so where there is no such model
+    """Reads and checks the history; changes nothing. Raises UsageError where there is no such model."""
+    versions = list_versions(client, model_name)  # raises UsageError where there is no such model
     store = LedgerStore(client, model_name)
     ledger = store.read()
     broken = store.broken(ledger) if ledger.faults else None

@@ -1,4 +1,4 @@
-"""How long models take to answer, measured side by side."""
+"""Measures how long models take to answer, side by side."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 BATCHES = (1, 32)
-"""Images in a request."""
+"""Numbers of images in a request."""
 _WARM_UP, _FEWEST, _MOST = 5, 10, 40
-"""Rounds."""
+"""Numbers of rounds: those before the measurement, the fewest measured, the most measured."""
 _SECONDS = 10.0
-"""After which no round begins, but for the fewest."""
+"""The seconds after which no further round begins, unless there are fewer than `_FEWEST`."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Of one model's answers to requests of one size."""
+    """How long one model took to answer requests of one size."""
 
     rounds: NDArray[np.float64]
-    """(rounds,) milliseconds; the other models' rounds are of the same moments."""
+    """(rounds,) milliseconds; in each round, all models were measured one right after the other."""
 
     @property
     def p50(self) -> float:
@@ -35,14 +35,15 @@ class Latency:
 
 
 def measure_latencies(programs: Sequence[nn.Module], images: NDArray[np.uint8], batch: int) -> list[Latency]:
-    """Asks the models in turn, so that whatever else the machine does meets all of them alike.
+    """Measures the models in turn, round by round, so that other load on the machine affects all of them alike.
 
-    Each answers on one core: on a busy machine, cores that wait for each other make most of the time.
+    Each model runs on one core: with several cores on a busy machine, most of the time would be spent by cores that
+    wait for each other.
 
     Args:
-        programs: take uint8 images (N, H, W, C).
-        images: some such; repeated if they are fewer than `batch`.
-        batch: images in a request.
+        programs: the models, which take uint8 images (N, H, W, C).
+        images: images of this kind; they are repeated if there are fewer than `batch`.
+        batch: the number of images in a request.
     """
     request = torch.from_numpy(np.resize(images, (batch, *images.shape[1:])))
     with torch.inference_mode(), _one_core():

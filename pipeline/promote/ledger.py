@@ -1,8 +1,9 @@
-"""The chain of decisions about a registered model: each entry holds the hash of the one before.
+"""The ledger of decisions about a registered model: a chain in which each entry holds the hash of the one before.
 
-An entry's hash is the SHA-256 of its JSON, keys sorted, without the hash itself. Whoever changes, removes or reorders
-entries breaks the chain, or the mark that the registered model keeps of its end. It does not hold against somebody who
-may write to the database and makes the whole chain and the mark anew: against that, note the last hash elsewhere.
+An entry's hash is the SHA-256 of its JSON with sorted keys and without the hash itself. Whoever changes, removes or
+reorders entries breaks the chain, or the entries no longer fit the mark of the last one that is kept with the
+registered model. The chain does not protect against somebody who may write to the database and who rewrites both the
+whole chain and the mark: to detect that, note the last hash elsewhere.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 Event = Literal["promoted", "forced", "refused", "rollback"]
 FIRST_BEFORE = "0" * 64
-"""In the place of the hash before the first entry."""
+"""What the first entry holds in place of the hash of an entry before it."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Decision:
     event: Event
     model: str
     from_version: int | None
-    """The champion; None where there was none."""
+    """The champion at that time; None where there was none."""
     to_version: int
     why: str
     who: str
@@ -32,17 +33,21 @@ class Decision:
     at: str
     """UTC, ISO 8601."""
     to_source: str
-    """Of the version `to_version`: a registered model that is deleted and made anew uses its numbers again."""
+    """Where the files of `to_version` are, according to MLflow.
+
+    The number alone does not identify a version, since a registered model that is deleted and created again reuses its
+    numbers.
+    """
     to_files: str
     """`sha256:<hex>` of the files of `to_version`."""
     from_files: str | None
-    """The same of the champion, as the gate found them; None where it did not look."""
+    """`sha256:<hex>` of the champion's files, as the gate found them; None where no gate read them."""
     table: str | None
     """`sha256:<hex>` of the gate's `verdict.json`; None where there was no gate."""
     gate_run_id: str | None
-    """The run that keeps it."""
+    """The MLflow run that keeps the verdict; None where there was no gate."""
     nonce: str
-    """Random, so that two entries of the same content are never taken for one."""
+    """A random text, so that two decisions of the same content are never mistaken for one."""
 
     @property
     def moves_champion(self) -> bool:
@@ -54,9 +59,9 @@ class LedgerEntry:
     """A decision at its place in the chain."""
 
     number: int
-    """1 for the first."""
+    """Its position in the chain, counting from 1."""
     before: str
-    """Hash of the entry before."""
+    """The hash of the entry before it."""
     decision: Decision
 
     @property
@@ -72,7 +77,7 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class Mark:
-    """How far the decisions have been carried out: the entry's number and hash. The registered model keeps it."""
+    """The number and hash of the last entry that has been carried out, kept in a tag of the registered model."""
 
     number: int
     hash: str
@@ -88,12 +93,12 @@ class Mark:
 
 @dataclass(frozen=True)
 class Ledger:
-    """What was read of it."""
+    """The ledger as it was read."""
 
     entries: tuple[LedgerEntry, ...]
-    """Those that can be read, in order."""
+    """The entries that can be read, in order."""
     faults: tuple[str, ...]
-    """What somebody has done to it; empty where it is whole."""
+    """The signs that somebody has tampered with it, in words; empty where the ledger is intact."""
     mark: Mark | None
 
     @property
@@ -102,14 +107,15 @@ class Ledger:
 
     @property
     def not_carried_out(self) -> tuple[LedgerEntry, ...]:
-        """Entries whose command has not come to its end."""
+        """The entries beyond the mark: the command that added them was killed, or is still carrying them out."""
         done = 0 if self.mark is None else self.mark.number
         return self.entries[done:]
 
     def files_of(self, version: int) -> str | None:
-        """The digest of the files with which a version became champion; None where that is not known.
+        """Returns the digest of the files with which a version became champion; None where that is not known.
 
-        Of a champion from before the ledger, the digest that the first gate after it found.
+        For a version that became champion before there was a ledger, it is the digest that the first recorded gate
+        against it found.
         """
         moves = [entry.decision for entry in self.entries if entry.decision.moves_champion]
         became = [move.to_files for move in reversed(moves) if move.to_version == version]
@@ -127,7 +133,7 @@ def next_entry(ledger: Ledger, decision: Decision) -> LedgerEntry:
 
 
 def read_ledger(texts: Mapping[str, str], mark_text: str | None) -> Ledger:
-    """Reads and checks the whole chain, given the entries' texts by their keys, and the mark's."""
+    """Reads and checks the whole chain, given the texts of the entries by their keys, and the text of the mark."""
     faults: list[str] = [f"it holds {key!r}, which is no entry's number" for key in texts if not _is_key(key)]
     entries: list[LedgerEntry] = []
     last_number = max((int(key) for key in texts if _is_key(key)), default=0)
@@ -145,7 +151,10 @@ def read_ledger(texts: Mapping[str, str], mark_text: str | None) -> Ledger:
 
 
 def _read_entry(text: str | None, number: int, before: str | None) -> tuple[LedgerEntry | None, str | None]:
-    """The entry, as far as it can be read, and what is wrong with it. `before` is None where that is unknown."""
+    """Returns the entry, if it can be read, and what is wrong with it, if anything.
+
+    `before` is the hash of the entry before, None where that is unknown.
+    """
     name = f"entry {key_of(number)}"
     if text is None:
         return None, f"{name} was removed"

@@ -1,9 +1,10 @@
-"""Where the ledger is: in MLflow, so that all who use the store see one.
+"""Keeps the ledger in MLflow, so that everybody who uses the tracking store sees the same ledger.
 
-It is a run of kind `ledger` in the model's experiment, each entry a parameter of that run. MLflow's store takes a
-parameter's value once: the database itself refuses another value under the same key. So nothing is overwritten, and of
-two who write the same entry one is told. Which run it is stands in the tag of an experiment `<model>.ledger`, which
-holds nothing else: making an experiment with its tags is one transaction, in which just one process succeeds.
+The ledger is a run of kind `ledger` in the model's experiment, and each entry is a parameter of that run. A parameter's
+value can be written only once: the database itself refuses another value under the same key. So nothing is overwritten,
+and of two commands that write an entry of the same number, one gets an error. A tag of the experiment `<model>.ledger`,
+which holds nothing else, names the run: creating an experiment with its tags is one transaction, in which only one
+process succeeds.
 """
 
 from collections.abc import Sequence
@@ -18,12 +19,12 @@ from pipeline.registry.versions import find_model
 from pipeline.tracking.run_writer import LONGEST_PARAM
 
 MARK_TAG = "pipeline.ledger_mark"
-"""Of the registered model."""
+"""The tag of the registered model that holds the mark."""
 _RUN_TAG = "pipeline.ledger_run"
 
 
 class LostRaceError(PipelineError):
-    """Another command has moved the champion meanwhile."""
+    """The champion was moved in the meantime, by another command or by hand."""
 
 
 class LedgerStore:
@@ -33,11 +34,11 @@ class LedgerStore:
         self._client = client
         self._model_name = model_name
         self.experiment = f"{model_name}.ledger"
-        """No data set's name holds a dot."""
+        """Not the experiment of any data set, since no data set's name contains a dot."""
 
     def read(self) -> Ledger:
-        """Reads and checks it; empty where there is none yet. Raises UsageError where there is no such model."""
-        # The mark first: entries that come in between are then only those that are not carried out yet.
+        """Reads and checks the ledger, which is empty at first. Raises UsageError where there is no such model."""
+        # The mark is read first: an entry that is added in between then counts as not carried out yet, not as removed.
         mark = find_model(self._client, self._model_name).tags.get(MARK_TAG)
         run_id = self._find_run_id()
         if run_id is None:
@@ -51,7 +52,7 @@ class LedgerStore:
         return read_ledger(entries, mark)
 
     def read_whole(self) -> Ledger:
-        """The same, for those who are about to add to it.
+        """Reads the ledger for a command that is about to add to it, and raises an error where it is broken.
 
         Raises:
             UsageError: there is no such registered model.
@@ -63,7 +64,7 @@ class LedgerStore:
         return ledger
 
     def broken(self, ledger: Ledger) -> str:
-        """What to say of one that has faults."""
+        """Returns the message for a ledger that has faults."""
         return (
             f"THE LEDGER OF {self._model_name} IS BROKEN: {'; '.join(ledger.faults)}. Bring the store's database back"
             f" from a backup; or, to begin a new ledger, rename the experiment {self.experiment} in MLflow and delete"
@@ -71,13 +72,13 @@ class LedgerStore:
         )
 
     def append(self, decision: Decision, after: Ledger) -> LedgerEntry:
-        """Adds a decision that was taken by what the ledger `after` says; it counts from then on.
+        """Adds a decision that was made on the basis of the ledger `after`; the decision is valid from then on.
 
-        A refusal is added whatever others have written meanwhile.
+        A refusal is added whatever other commands have written in the meantime.
 
         Raises:
-            LostRaceError: another command has moved the champion meanwhile; nothing is added.
-            PipelineError: it was tampered with, or its run is deleted.
+            LostRaceError: another command has moved the champion in the meantime; nothing is added.
+            PipelineError: the ledger was tampered with, or its run was deleted.
             MlflowException: the store fails.
         """
         run_id = self._open_run_id()
@@ -86,7 +87,7 @@ class LedgerStore:
             error = self._write(run_id, entry)
             now = self.read_whole()
             newer = now.entries[entry.number - 1 :]
-            if newer and newer[0] == entry:  # also where the answer was lost on its way
+            if newer and newer[0] == entry:  # also where the write succeeded but its answer was lost
                 return entry
             if error is not None and not newer:
                 raise error
@@ -95,7 +96,7 @@ class LedgerStore:
             after = now
 
     def refuse_overtaken(self, since: Ledger) -> None:
-        """Raises LostRaceError where another command has moved the champion since the ledger was read."""
+        """Raises LostRaceError where another command has moved the champion since the ledger `since` was read."""
         self._refuse_overtaken(self.read_whole().entries[len(since.entries) :])
 
     def _refuse_overtaken(self, newer: Sequence[LedgerEntry]) -> None:
@@ -107,13 +108,13 @@ class LedgerStore:
             )
 
     def mark(self, entry: LedgerEntry) -> None:
-        """Notes on the registered model that all up to this entry is carried out."""
+        """Records on the registered model that all entries up to this one have been carried out."""
         mark = Mark(entry.number, entry.hash)
         self._client.set_registered_model_tag(self._model_name, MARK_TAG, mark.to_text())
 
     def _write(self, run_id: str, entry: LedgerEntry) -> MlflowException | None:
         text = entry.to_text()
-        if len(text) > LONGEST_PARAM:  # MLflow would cut it off without a word
+        if len(text) > LONGEST_PARAM:  # MLflow would cut it off silently
             raise PipelineError(f"a ledger's entry has {len(text)} characters, but may have {LONGEST_PARAM}")
         try:
             self._client.log_param(run_id, key_of(entry.number), text)
@@ -139,7 +140,11 @@ class LedgerStore:
         return run_id
 
     def _create(self) -> str:
-        """Makes the run, then claims to be the one who made it; a run that loses the claim is deleted."""
+        """Creates the run of the ledger and returns its id.
+
+        If two processes do so at the same time, the one that creates the experiment first wins: the other deletes its
+        own run, and both return the winner's.
+        """
         home = self._client.get_experiment_by_name(self._model_name)
         if home is None or home.lifecycle_stage == "deleted":
             raise PipelineError(

@@ -1,4 +1,4 @@
-"""A version's exported program, loaded from its files and asked for probabilities."""
+"""Loads a version's exported program from its files and computes probabilities with it."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ from vit.files.serving import Predictor, read_labels
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A version that has been loaded, on the CPU."""
+    """A version that has been loaded onto the CPU."""
 
     copy: ModelCopy
     predictor: Predictor
 
     @property
     def program(self) -> nn.Module:
-        """uint8 images (N, H, W, C) to probabilities (N, num_classes)."""
+        """The exported program, which maps uint8 images (N, H, W, C) to probabilities (N, num_classes)."""
         return self.predictor.program
 
     @property
@@ -31,22 +31,22 @@ class LoadedModel:
         return sum(parameter.numel() for parameter in self.program.parameters())
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, num_classes) for uint8 images (N, H, W, C)."""
+        """Returns the probabilities (N, num_classes) of uint8 images (N, H, W, C)."""
         found: NDArray[np.float32] = self.predictor.probabilities(images)
         return found
 
 
 def load_model(copy: ModelCopy, test: TestImages) -> LoadedModel:
-    """Loads the program without running code of the model's.
+    """Loads a version's exported program without running any code from the version's files.
 
     Raises:
-        GateRefusedError: it cannot be loaded, or is made for other classes or images than these.
+        GateRefusedError: the program cannot be loaded, or is made for other classes or image shapes than `test` has.
     """
     who = f"version {copy.version}"
     try:
         class_names, shape = read_labels(copy.folder / DATA)
         program = mlflow.pytorch.load_model(str(copy.folder))
-    except Exception as error:  # whatever torch, zip and MLflow make of a broken file
+    except Exception as error:  # torch, zip and MLflow each raise their own errors for a broken file
         raise GateRefusedError(f"{who} cannot be loaded from its files ({type(error).__name__}: {error})") from error
     if class_names != test.class_names:
         raise GateRefusedError(f"{who} knows the classes {class_names}, but the test images have {test.class_names}")

@@ -1,4 +1,4 @@
-"""A registered version's files, copied to this machine and known by their digest."""
+"""Copies a registered version's files to this machine and computes a digest that identifies them."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from pipeline.errors import GateRefusedError
 from pipeline.registry.model_files import UnreachableFilesError, missing_files
 
 GATE_FOLDER = "gate"
-"""Of a version's artifacts: the gate's verdicts, which come after the model's own files."""
+"""The folder of the gate's verdicts among a version's artifacts; they are added after the model's own files."""
 _NOT_THE_MODELS = (GATE_FOLDER, "registered_model_meta")
-"""MLflow adds the second to each copy."""
+"""Names that are not among the model's own files; MLflow adds the second to each copy."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class ModelCopy:
     version: int
     folder: Path
     digest: str
-    """`sha256:<hex>` of the model's own files: their names and what is in them."""
+    """`sha256:<hex>` of the model's own files: their names and contents."""
     size: int
-    """Bytes of them."""
+    """The total size of these files, in bytes."""
 
 
 def copy_model(client: MlflowClient, version: ModelVersion, into: Path) -> ModelCopy:
@@ -57,7 +57,7 @@ def copy_model(client: MlflowClient, version: ModelVersion, into: Path) -> Model
 
 
 def digest_of_files(folder: Path) -> str:
-    """`sha256:<hex>` over the model's own files in a folder, by name in the order of the names."""
+    """Returns `sha256:<hex>` of the model's own files in a folder: names and contents, in the order of the names."""
     digest = hashlib.sha256()
     for path in _own_files(folder):
         content = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Who decides, and when: what every decision begins with."""
+"""Creates decisions for the ledger, filling in who decides and when."""
 
 import secrets
 import socket
@@ -10,7 +10,7 @@ from pipeline.promote.ledger import Decision, Event
 from pipeline.session.lock import os_user
 
 LONGEST_WHY = 2500
-"""Characters; the rest of an entry takes less than 1,000, and MLflow takes 6,000."""
+"""The most characters of a reason: the rest of an entry takes fewer than 1,000, and MLflow accepts 6,000."""
 
 
 def new_decision(
@@ -23,7 +23,7 @@ def new_decision(
     table: str | None = None,
     gate_run_id: str | None = None,
 ) -> Decision:
-    """A decision of this process, now; see `Decision` for the arguments."""
+    """Returns a decision made by this process now; see `Decision` for the arguments."""
     return Decision(
         event=event,
         model=str(to.name),
@@ -42,5 +42,5 @@ def new_decision(
 
 
 def now() -> str:
-    """UTC, ISO 8601 to the second."""
+    """Returns the current time in UTC, as ISO 8601 to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Telling others of a new champion: a web hook, or a command. It never undoes what it tells of."""
+"""Notifies others of a new champion by a web hook or a command; a failure never undoes the decision."""
 
 import http.client
 import json
@@ -14,11 +14,11 @@ from typing import Any
 from pipeline.errors import UsageError
 
 _SECONDS = 10.0
-"""That a web hook may take to answer, or a command to end."""
+"""The seconds that a web hook may take to answer, or a command to end."""
 
 
 def check_target(target: str) -> None:
-    """Raises UsageError where `--notify` is neither a URL that can be asked nor a command."""
+    """Raises UsageError where `--notify` is neither a valid URL nor a command."""
     if _is_url(target):
         _check_url(target)
         return
@@ -41,9 +41,9 @@ def _check_url(url: str) -> None:
 
 
 def notify(target: str, decision: dict[str, Any]) -> None:
-    """POSTs the decision as JSON to a URL, trying twice, or runs a command with it on stdin; no shell is involved.
+    """POSTs the decision as JSON to a URL, with one retry, or runs a command with the JSON on stdin, without a shell.
 
-    `check_target` has let the target through. Where it fails all the same, a warning says so.
+    `check_target` must have accepted the target. A failure prints a warning and raises nothing.
     """
     content = json.dumps(decision).encode()
     try:
@@ -61,14 +61,14 @@ def _is_url(target: str) -> bool:
 
 
 def _shown(target: str) -> str:
-    """Without path and query, which are the secret of many a web hook."""
+    """Returns the target to show: a URL without path and query, which often contain a web hook's secret."""
     if not _is_url(target):
         return target
     return f"{target.partition('://')[0].lower()}://{_host_of(target) or '***'}"
 
 
 def _host_of(url: str) -> str | None:
-    """With the port; None where there is no host that could be asked."""
+    """Returns the host of a URL, with its port; None where the URL has no valid host."""
     try:
         parts = urllib.parse.urlsplit(url)
         return parts.netloc.rpartition("@")[2] if parts.hostname and parts.port != 0 else None
@@ -81,7 +81,7 @@ def _post(url: str, content: bytes) -> None:
     try:
         _send(request)
     except urllib.error.HTTPError as error:
-        if error.code < 500:  # it would say the same again
+        if error.code < 500:  # a retry would get the same answer
             raise
         _send(request)
     except (OSError, http.client.HTTPException):

@@ -1,4 +1,4 @@
-"""Decisions from before the ledger: each a tag of the version it was about."""
+"""Reads the decisions from before the ledger, each of which is a tag of the version it was about."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _TAG = "pipeline.promotion."
 
 @dataclass(frozen=True)
 class OlderDecision:
-    """What was written down; nothing shows whether it was changed since."""
+    """A decision as it was recorded; nothing shows whether the record was changed since."""
 
     event: str
     """`promote`, `refused` or `rollback`."""
@@ -24,7 +24,7 @@ class OlderDecision:
 
 
 def older_decisions(client: MlflowClient, model_name: str) -> list[OlderDecision]:
-    """All of them, oldest first."""
+    """Returns all decisions from before the ledger, oldest first."""
     tags = [item for version in search_versions(client, model_name) for item in version.tags.items()]
     decisions = [_parse(value) for name, value in tags if name.startswith(_TAG)]
     return sorted(decisions, key=lambda decision: decision.at)

@@ -1,4 +1,4 @@
-"""The story of a promotion: who meets whom, the gate, the ledger, the aliases."""
+"""Promotes a challenger in all its steps: finding the two versions, the gate, the ledger, the aliases."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ from pipeline.registry.versions import CHAMPION, aliases_of
 
 @dataclass(frozen=True)
 class Promotion:
-    """What came of it."""
+    """The result of a promotion, whether or not the challenger became champion."""
 
     verdict: Verdict
     entry: LedgerEntry | None
-    """None where nothing was to be changed (`--dry-run`)."""
+    """The entry that was added to the ledger; None for a dry run (`--dry-run`)."""
     gate_run_id: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -35,7 +35,7 @@ class Promotion:
 
     @property
     def refusal(self) -> str | None:
-        """What to say where the challenger is not, or would not be, the champion."""
+        """The message where the challenger is not promoted, or in a dry run would not be; None otherwise."""
         if self.verdict.passes or (self.entry is not None and self.entry.decision.moves_champion):
             return None
         return (
@@ -44,7 +44,7 @@ class Promotion:
 
 
 def decision_of(entry: LedgerEntry) -> dict[str, Any]:
-    """A decision for programs: of `--json` and `--notify`."""
+    """Returns a decision as `--json` writes it and `--notify` sends it."""
     decision = entry.decision
     return {
         "event": decision.event,
@@ -70,21 +70,22 @@ def promote(
     force_reason: str | None = None,
     is_dry_run: bool = False,
 ) -> Promotion:
-    """Makes the challenger the champion if the gate lets it through, or if it is forced, and writes down what happened.
+    """Makes the challenger the champion if the gate passes it or the user forces it, and records the decision.
 
     Args:
-        client: of `pipeline.tracking.server.open_client`, whose URI is MLflow's global one.
+        client: a client from `pipeline.tracking.server.open_client`, so that its URI is also MLflow's global one.
         model_name: the registered model.
         config: the gate's limits.
         say: prints a line.
-        dataset: what the user named, see `load_test_images`.
-        force_reason: why it is to be champion even where rules fail; None does not force.
-        is_dry_run: whether the gate's verdict is all that is wanted.
+        dataset: the data set that the user named, by name or path; see `load_test_images`.
+        force_reason: why the challenger is to be promoted even where rules fail; None leaves it to the gate.
+        is_dry_run: whether only to run the gate and to change nothing in the registry.
 
     Raises:
-        UsageError: no such registered model, or the test images are not at hand.
-        GateRefusedError: nobody to promote, or two that cannot be compared; nothing is written down.
-        LostRaceError: another command has moved the champion meanwhile.
+        UsageError: there is no such registered model, or the test images cannot be loaded.
+        GateRefusedError: there is no challenger, the two versions cannot be compared, a version's files are missing, or
+            the champion's files have changed; no decision is recorded.
+        LostRaceError: the champion was moved in the meantime, by another command or by hand.
         PipelineError: the ledger is broken.
     """
     store = LedgerStore(client, model_name)
@@ -139,7 +140,7 @@ def _refuse_changed_champion(verdict: Verdict, ledger: Ledger) -> None:
 
 
 def _refuse_moved_champion(client: MlflowClient, contenders: Contenders) -> None:
-    """Somebody may have moved the alias by hand, which the ledger does not tell."""
+    """Raises LostRaceError where somebody has moved the alias `champion` by hand, which the ledger does not show."""
     champion = aliases_of(client, str(contenders.challenger.name)).get(CHAMPION)
     if champion != contenders.champion_number:
         raise LostRaceError(

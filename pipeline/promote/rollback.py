@@ -1,4 +1,4 @@
-"""The way back to a version that was champion before."""
+"""Rolls a registered model back to a version that was champion before."""
 
 import tempfile
 from collections.abc import Callable
@@ -21,23 +21,25 @@ from pipeline.registry.versions import CHAMPION, PREVIOUS, aliases_of
 def roll_back(
     client: MlflowClient, model_name: str, say: Callable[[str], None], to: int | None = None, reason: str | None = None
 ) -> LedgerEntry:
-    """Gives the alias champion back, to the champion before or to the version `to`; a second time undoes the first.
+    """Gives the alias `champion` back to the previous champion, or to the version `to`.
 
-    There may be no champion: MLflow takes the alias away with a version that is deleted.
+    A second roll-back undoes the first. There may be no champion: MLflow removes the alias together with a version that
+    is deleted.
 
-    Only a version that has been champion will do: any other has to pass the gate. Its files must be those with which it
-    became champion, by the digest in the ledger; those of a champion from before the ledger must at least be there.
+    Only a version that has been champion is allowed; any other has to pass the gate. Its files must be those with which
+    it became champion, by the digest in the ledger. Where the ledger has none, which may be so for a champion from
+    before the ledger, the files only have to exist.
 
     Raises:
-        UsageError: no such registered model or version, one that has never been champion, or the champion itself.
-        GateRefusedError: its files are gone, or are others than they were.
-        LostRaceError: another command has moved the champion meanwhile.
+        UsageError: there is no such registered model or version, it has never been champion, or it is the champion.
+        GateRefusedError: the version's files are missing or have changed.
+        LostRaceError: another command has moved the champion in the meantime.
         PipelineError: the ledger is broken.
     """
     store = LedgerStore(client, model_name)
     ledger, finished = settle(client, store, say)
     if finished is not None and finished.decision.event == "rollback" and to in (None, finished.decision.to_version):
-        return finished  # the same command, given again: a second roll-back would undo it
+        return finished  # this command repeats the killed one: a second roll-back would undo the first
     aliases = aliases_of(client, model_name)
     champion = aliases.get(CHAMPION)
     target = _target(client, model_name, champion, aliases.get(PREVIOUS), to)
@@ -85,7 +87,7 @@ def _refuse_never_champion(client: MlflowClient, target: ModelVersion, ledger: L
 
 
 def _checked_files(client: MlflowClient, target: ModelVersion, ledger: Ledger) -> str:
-    """The digest of its files."""
+    """Returns the digest of the version's files. Raises GateRefusedError where the ledger has another digest."""
     with tempfile.TemporaryDirectory(prefix="vit-rollback-") as folder:
         found = copy_model(client, target, Path(folder)).digest
     recorded = ledger.files_of(int(target.version))

@@ -1,6 +1,6 @@
-"""The gate's rules: each looks at what was measured and says pass or fail, by which numbers and which limit.
+"""The gate's rules: each judges what was measured and gives pass or fail, with the numbers and the limit it used.
 
-All must pass. Where there is no champion to compare with, only `guessing` applies.
+All rules must pass. Where there is no champion to compare with, only the rule `guessing` applies.
 """
 
 from dataclasses import dataclass
@@ -18,24 +18,24 @@ from pipeline.statistics.medians import median_interval
 from pipeline.statistics.paired import compare_paired
 
 _MOST_NAMED = 3
-"""Classes, in words; the numbers have all."""
+"""How many classes a result names in words at most; its numbers hold all classes."""
 
 
 @dataclass(frozen=True)
 class RuleResult:
-    """What came of one rule."""
+    """The result of one rule."""
 
     rule: str
     outcome: Literal["pass", "fail", "not applicable"]
     found: str
-    """The numbers, in words."""
+    """The measured numbers, in words."""
     limit: str
-    """What was asked for, in words."""
+    """What the rule requires, in words."""
     numbers: dict[str, Any]
 
 
 def judge(new: Score, old: Score | None, class_names: tuple[str, ...], config: GateConfig) -> list[RuleResult]:
-    """All rules, in the order of the table, on the challenger `new` and the champion `old`."""
+    """Applies all rules, in the order of the table, to the challenger `new` and the champion `old`."""
     guessing = judge_guessing(new)
     if old is None:
         compared = ("accuracy", "classes", "calibration", "latency", "size", "robustness")
@@ -53,7 +53,10 @@ def judge(new: Score, old: Score | None, class_names: tuple[str, ...], config: G
 
 
 def judge_guessing(new: Score) -> RuleResult:
-    """Fails unless Wilson's 95% interval of the accuracy lies above what always saying the commonest class gets."""
+    """Fails unless Wilson's 95% interval of the accuracy lies above the share of the commonest class.
+
+    That share is the accuracy of always predicting the commonest class.
+    """
     interval = accuracy_interval(new.correct, new.images)
     share = float(np.bincount(new.predictions.labels).max() / new.images)
     return RuleResult(
@@ -68,7 +71,8 @@ def judge_guessing(new: Score) -> RuleResult:
 def judge_accuracy(new: Score, old: Score, config: GateConfig) -> RuleResult:
     """Passes only a challenger that is proven better (`standing_of`).
 
-    `same` does not pass: a change of champion has its cost, and here it would bring nothing that can be seen.
+    A challenger that is `same` does not pass: changing the champion has a cost, and here it would bring no visible
+    gain.
     """
     comparison = compare_paired(old.predictions.correct, new.predictions.correct)
     standing = standing_of(comparison, config.equivalence_margin)
@@ -89,9 +93,10 @@ def judge_accuracy(new: Score, old: Score, config: GateConfig) -> RuleResult:
 
 
 def judge_classes(new: Score, old: Score, class_names: tuple[str, ...], config: GateConfig) -> RuleResult:
-    """Fails where a class is proven worse by more than the margin: its whole paired interval lies below it.
+    """Fails where a class is proven worse by more than the margin.
 
-    A class that merely looks worse does not fail, since with many small classes some always do.
+    That is so where the whole paired interval of the difference, challenger minus champion, lies below minus the
+    margin. A class that merely looks worse does not fail: among many small classes, some always look worse by chance.
     """
     labels, margin = new.predictions.labels, config.class_margin
     classes: list[dict[str, Any]] = []
@@ -112,7 +117,7 @@ def judge_classes(new: Score, old: Score, class_names: tuple[str, ...], config: 
 
 
 def judge_calibration(new: Score, old: Score, config: GateConfig) -> RuleResult:
-    """Fails where the expected calibration error is larger by more than the margin."""
+    """Fails where the expected calibration error exceeds the champion's by more than the margin."""
     more = new.calibration_error - old.calibration_error
     return RuleResult(
         "calibration",
@@ -124,10 +129,10 @@ def judge_calibration(new: Score, old: Score, config: GateConfig) -> RuleResult:
 
 
 def judge_latency(new: Score, old: Score, config: GateConfig) -> RuleResult:
-    """Fails where the challenger is proven too slow, at any size of a request.
+    """Fails where the challenger is proven too slow for any of the request sizes.
 
-    What counts is the median of the rounds' ratios, challenger to champion: its whole 95% interval must lie above the
-    limit, since a busy machine makes single ratios of anything. p50 and p95 are shown beside it.
+    The median of the rounds' ratios, challenger to champion, decides: the rule fails only where its whole 95% interval
+    lies above the limit, since on a busy machine a single ratio may be anything. p50 and p95 are only shown beside it.
     """
     words, numbers, is_slow = [], {}, False
     for batch, latency in new.latencies.items():
@@ -144,8 +149,8 @@ def judge_latency(new: Score, old: Score, config: GateConfig) -> RuleResult:
 
 
 def judge_size(new: Score, old: Score, config: GateConfig) -> RuleResult:
-    """Fails where the challenger has too many times the champion's parameters, or its bytes."""
-    # A model without parameters may be served too; it is then its bytes that count.
+    """Fails where the ratio of parameters or of bytes, challenger to champion, is above the limit."""
+    # A registered model may have no parameters; if neither model has any, only the bytes count.
     parameters = new.parameters / max(old.parameters, 1)
     size = new.size / old.size
     return RuleResult(
@@ -159,9 +164,10 @@ def judge_size(new: Score, old: Score, config: GateConfig) -> RuleResult:
 
 
 def judge_robustness(new: Score, old: Score, config: GateConfig) -> RuleResult:
-    """Fails where the mean accuracy on spoiled images is proven worse by more than the margin.
+    """Fails where the mean accuracy on corrupted images is proven worse by more than the margin.
 
-    An image counts as a whole, by the share of its spoiled forms that a model gets right: they are not independent.
+    The bootstrap draws whole images, each with the share of its corrupted forms that a model gets right, since the
+    forms of one image are not independent.
     """
     limit = f"worse by at most {_size(config.robustness_margin)}"
     if not config.robustness:

@@ -1,4 +1,4 @@
-"""What is measured of each contender, on the same images and in the same minutes."""
+"""Measures the challenger and the champion on the same images and in the same minutes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from pipeline.trials.predictions import Predictions
 
 @dataclass(frozen=True)
 class Score:
-    """Of one version."""
+    """What was measured of one version."""
 
     version: int
     files: str
-    """`ModelCopy.digest`."""
+    """The digest of its files (`ModelCopy.digest`)."""
     size: int
-    """Bytes of its files."""
+    """The total size of its files, in bytes."""
     parameters: int
     predictions: Predictions
     latencies: dict[int, Latency]
-    """By the number of images in a request."""
+    """The latencies by the number of images in a request."""
     spoiled: dict[str, NDArray[np.bool_]]
-    """Whether it is right about each spoiled image (N,), by kind and strength; empty where nobody asked."""
+    """Whether it is right about each corrupted image (N,), by kind and strength; empty where not requested."""
 
     @property
     def correct(self) -> int:
@@ -48,7 +48,7 @@ class Score:
 
 
 def score(models: Sequence[LoadedModel], test: TestImages, with_spoiled: bool) -> list[Score]:
-    """Scores the models, in their order; `with_spoiled` also on spoiled images."""
+    """Returns the scores of the models, in their order; `with_spoiled` includes corrupted images."""
     images, labels = test.images.images, test.images.labels
     predictions = [Predictions.of(labels, model.probabilities(images)) for model in models]
     programs = [model.program for model in models]

@@ -1,4 +1,4 @@
-"""The test images that a version was measured on, loaded anew."""
+"""Loads the test images on which a version was measured."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from vit.data.dataset import DataConfig, load_dataset
 
 @dataclass(frozen=True)
 class TestImages:
-    """What both contenders are shown."""
+    """The test images on which both versions are measured."""
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # tells pytest that this class is not a test
 
     images: ImageArrays
     class_names: tuple[str, ...]
@@ -25,16 +25,16 @@ class TestImages:
 
 
 def load_test_images(version: ModelVersion, dataset: str | None, test_digest: str) -> TestImages:
-    """Loads the images as the version's tags say.
+    """Loads the test images of the data set that the version's tags describe.
 
     Args:
-        version: of this pipeline's.
-        dataset: what the user gave; a path says where the images are now, a name only which model is meant.
-        test_digest: what they must have.
+        version: a version that this pipeline registered.
+        dataset: the user's `--dataset`: a path says where the images are now, a name only says which model is meant.
+        test_digest: the digest that the images must have.
 
     Raises:
-        UsageError: the images are not at hand.
-        GateRefusedError: they are not those that the version was measured on.
+        UsageError: the images cannot be loaded.
+        GateRefusedError: they are not the images on which the version was measured.
     """
     try:
         config = _data_config(version, dataset)
@@ -54,7 +54,7 @@ def load_test_images(version: ModelVersion, dataset: str | None, test_digest: st
 
 def _data_config(version: ModelVersion, dataset: str | None) -> DataConfig:
     tag = version.tags.get("pipeline.data_source")
-    # Versions of older stores have but the data set's name.
+    # Versions in older stores record only the data set's name.
     kept = DataConfig(**json.loads(tag)) if tag else DataConfig(version.tags.get("pipeline.dataset", dataset or ""))
     is_path = dataset is not None and (os.sep in dataset or os.path.isdir(dataset))
     return replace(kept, dataset=dataset) if is_path and dataset is not None else kept

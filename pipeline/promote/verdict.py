@@ -1,4 +1,4 @@
-"""What the gate says of a challenger: the rules with their numbers, as JSON, as Markdown, and by a digest."""
+"""The gate's verdict on a challenger: the rules with their numbers, as JSON with a digest, and as Markdown."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ JSON_FILE, MARKDOWN_FILE = "verdict.json", "verdict.md"
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of one gate."""
+    """The verdict of one run of the gate, with everything that it is based on."""
 
     model: str
     at: str
@@ -26,7 +26,7 @@ class Verdict:
     champion: Score | None
     test: TestImages
     test_set_reads: int
-    """How often these images have been read in this tracking store, this time included."""
+    """How often these images have been read in this tracking store, including this time."""
     config: GateConfig
     rules: tuple[RuleResult, ...]
 
@@ -40,7 +40,7 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """In a line: what failed, or why it may be champion."""
+        """One line that says which rules failed, or why the challenger may be champion."""
         if not self.passes:
             return "; ".join(f"{rule.rule}: {rule.found} (must be {rule.limit})" for rule in self.failed)
         name = "guessing" if self.champion is None else "accuracy"
@@ -49,7 +49,7 @@ class Verdict:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Of the gate's run."""
+        """The metrics of the gate's MLflow run, by name."""
         scores = {"challenger": self.challenger, "champion": self.champion}
         return {
             f"gate/{who}/{name}": value
@@ -77,7 +77,7 @@ class Verdict:
         }
 
     def write(self, folder: Path) -> str:
-        """Writes both files into `folder`; gives the `sha256:<hex>` of the JSON."""
+        """Writes the JSON and the Markdown file into `folder`; returns `sha256:<hex>` of the JSON."""
         folder.mkdir(parents=True, exist_ok=True)
         content = (json.dumps(self.to_dict(), indent=2) + "\n").encode()
         (folder / JSON_FILE).write_bytes(content)

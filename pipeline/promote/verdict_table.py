@@ -1,4 +1,4 @@
-"""The verdict on the terminal."""
+"""Prints the verdict on the terminal as a table."""
 
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +13,7 @@ def show_verdict(verdict: Verdict) -> None:
         table.add_column(column, no_wrap=column in ("rule", ""))
     colours = {"pass": "green", "fail": "bold red", "not applicable": "dim"}
     for rule in verdict.rules:
-        # As texts: a class may be called `[bold]`.
+        # `Text`, since rich would take a class named `[bold]` for markup.
         cells = (Text(rule.rule), Text(rule.outcome, colours[rule.outcome]), Text(rule.found), Text(rule.limit))
         table.add_row(*cells)
     plain_or_live().print(table, highlight=False)

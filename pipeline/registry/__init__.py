@@ -1,4 +1,4 @@
-"""MLflow's model registry: versions and what was measured of them, the files of a registered model.
+"""Registers models in MLflow's model registry: writes their files, and keeps what was measured of each version.
 
 Imported by: `session`, `report`, `stages`, `train_actions`, `reproduce`, `promote`, `diagnosis`, `compare`.
 Imports: `vit`, `tune_spaces`, `errors`, `config`, `statistics`, `graph`.

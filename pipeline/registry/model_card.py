@@ -1,18 +1,18 @@
-"""A version's description in the registry: a model card, in Markdown (Mitchell et al. 2019, arXiv:1810.03993)."""
+"""Writes a version's description in the registry: a model card in Markdown (Mitchell et al. 2019, arXiv:1810.03993)."""
 
 from pipeline.registry.passport import PASSPORT_FILE, Passport
 from pipeline.statistics.intervals import Interval
 from vit.model.vision_transformer import count_parameters
 
 EXAMPLE_REQUEST = "serving_input_example.json"
-"""MLflow's name for what it makes of a model's example."""
+"""The file in which MLflow puts a model's example, as a request for the server."""
 _WORST_CLASSES = 5
 _LONGEST = 5000
-"""MLflow's limit."""
+"""The most characters of a description that MLflow accepts."""
 
 
 def model_card(passport: Passport) -> str:
-    """What somebody who finds the version in the registry wants to know of it."""
+    """Returns what somebody who finds the version in the registry wants to know about it."""
     parts = (_summary(passport), _figures(passport), _training(passport), _limits(passport), _use(passport))
     return "\n\n".join(parts)[:_LONGEST]
 

@@ -1,4 +1,4 @@
-"""Whether a registered model's files are there."""
+"""Checks whether the files of a registered model exist."""
 
 from pathlib import Path
 
@@ -10,21 +10,21 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from pipeline.errors import PipelineError
 
 DATA = "data"
-"""The folder of a served model with all that it consists of (`pipeline.registry.served_model`)."""
+"""The folder of a served model that holds its exported program and labels (`pipeline.registry.served_model`)."""
 NO_FILES = "has no files"
 _NOT_KNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-"""What MLflow answers where there is no such model, run or version."""
+"""MLflow's error codes where there is no such model, run or version."""
 
 
 class UnreachableFilesError(PipelineError):
-    """Whether a model's files are there cannot be told from here: their store does not answer, or not to us."""
+    """This machine cannot tell whether a model's files exist: their store does not answer, or denies access."""
 
 
 def missing_files(client: MlflowClient, source: str) -> str | None:
-    """What is not there of a model, given where it is (models:/..., runs:/..., or a URI); None if nothing is.
+    """Says in words what is missing of a model, given where it is (models:/..., runs:/..., or a URI); None if nothing.
 
     Raises:
-        UnreachableFilesError: nobody can tell.
+        UnreachableFilesError: this cannot be determined.
     """
     try:
         repository = get_artifact_repository(source, tracking_uri=client.tracking_uri)
@@ -36,7 +36,7 @@ def missing_files(client: MlflowClient, source: str) -> str | None:
         if DATA not in names or not repository.list_artifacts(DATA):
             return "has no data"
         return None
-    except Exception as error:  # any that the store's own client raises: for want of it, of a key, of an answer
+    except Exception as error:  # whatever the store's client raises where a package, a key or an answer is missing
         reason = " ".join(str(error).split())
         if isinstance(error, MlflowException) and error.error_code in _NOT_KNOWN:
             return f"is nowhere in MLflow ({reason})"
@@ -44,20 +44,20 @@ def missing_files(client: MlflowClient, source: str) -> str | None:
 
 
 def may_be_here(client: MlflowClient, source: str) -> bool:
-    """Whether the files would be on this machine, or where it can reach them: not where a path is another machine's."""
+    """Whether this machine could read the files if they exist: not so where their path is one on another machine."""
     repository = get_artifact_repository(source, tracking_uri=client.tracking_uri)
-    place = getattr(repository, "repo", repository)  # to which models:/ and runs:/ lead
+    place = getattr(repository, "repo", repository)  # the store behind a models:/ or runs:/ URI
     if not isinstance(place, LocalArtifactRepository):
         return True
-    # The experiment's folder, whether it is ROOT/models/ID/artifacts of a model, or ROOT/RUN/artifacts/NAME of a run.
+    # The experiment's folder ROOT: a model is in ROOT/models/ID/artifacts, or in ROOT/RUN/artifacts/NAME of its run.
     return Path(place.artifact_dir).parent.parent.parent.is_dir()
 
 
 def lost_version(client: MlflowClient, model_name: str, number: int, run_id: str) -> str | None:
-    """Names what is gone of the version that was registered of a run; None if nothing is.
+    """Names what is missing of the version that was registered from a run; None if nothing is.
 
     Raises:
-        UnreachableFilesError: nobody can tell.
+        UnreachableFilesError: this cannot be determined.
     """
     try:
         version = client.get_model_version(model_name, str(number))

@@ -1,6 +1,6 @@
-"""An ONNX file beside a registered model's pt2: the same images in and probabilities out, where there is no torch.
+"""Exports a registered model as ONNX, beside its pt2: it maps the same images to probabilities where torch is missing.
 
-It needs the packages of the extra `onnx`, which `pipeline.config` looks for before anything is trained.
+This needs the packages of the extra `onnx`; `pipeline.config` checks for them before anything is trained.
 """
 
 import warnings
@@ -14,20 +14,22 @@ from vit.files.serving import Classifier
 
 ONNX_FILE = "model.onnx"
 TOLERANCE = 1e-4
-"""How far a probability may be from the model's own; 32-bit rounding alone comes to less than 1e-6."""
+"""How far a probability may be from the model's own; 32-bit rounding alone causes less than 1e-6."""
 _BATCHES = (1, 2, 7)
-"""Numbers of images that it is checked with."""
+"""The numbers of images with which the ONNX file is checked."""
 
 
 def export_onnx(path: Path, classifier: Classifier, image_shape: tuple[int, int, int]) -> None:
-    """Writes `path`, one file: `images` uint8 (N, H, W, C) to `probabilities` float32 (N, num_classes), any N.
+    """Writes and checks `path`, a single file that holds the whole model.
+
+    It maps `images`, uint8 (N, H, W, C) with any N, to `probabilities`, float32 (N, num_classes).
 
     Raises:
-        PipelineError: onnxruntime does not answer as the classifier does.
+        PipelineError: the probabilities of onnxruntime differ from those of the classifier.
     """
     example = torch.zeros((2, *image_shape), dtype=torch.uint8)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.export's own deprecations
+        warnings.simplefilter("ignore")  # torch.export's own deprecation warnings
         torch.onnx.export(
             classifier,
             (example,),
@@ -43,7 +45,7 @@ def export_onnx(path: Path, classifier: Classifier, image_shape: tuple[int, int,
 
 
 def check_onnx(path: Path, classifier: Classifier, image_shape: tuple[int, int, int]) -> None:
-    """Asks onnxruntime about random images. Raises PipelineError like `export_onnx`."""
+    """Compares onnxruntime with the classifier on random images. Raises PipelineError like `export_onnx`."""
     import onnxruntime  # of the extra `onnx`
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -53,7 +55,7 @@ def check_onnx(path: Path, classifier: Classifier, image_shape: tuple[int, int, 
             expected = classifier(torch.from_numpy(images)).numpy()
         (found,) = session.run(None, {"images": images})
         difference = float(np.abs(found - expected).max())
-        if not difference <= TOLERANCE:  # also where it is not a number
+        if not difference <= TOLERANCE:  # also true where the difference is NaN
             raise PipelineError(
                 f"--export onnx: given {count} images, the ONNX file is off by {difference:.2g} in a probability, but"
                 f" must be within {TOLERANCE:g} of the model: nothing is registered; without --export the model can be"

@@ -1,4 +1,4 @@
-"""A version's passport: all that it takes to judge it, and to train it again, as one JSON file beside the model."""
+"""A version's passport: everything needed to judge the version and to retrain it, in one JSON file beside the model."""
 
 import tempfile
 from dataclasses import dataclass
@@ -22,21 +22,21 @@ PASSPORT_FILE = "passport.json"
 
 @dataclass(frozen=True)
 class Origin:
-    """Which training the weights come from."""
+    """The training that the weights come from."""
 
     command: str
-    """As it was typed."""
+    """The command line as it was typed."""
     run_id: str
     sweep_run_id: str | None = None
-    """None for a training by itself; so are the next two."""
+    """The run of the sweep; None for a training outside a sweep, as are the next two fields."""
     trial: int | None = None
     confirm_seed: int | None = None
-    """Which of the seeds that its configuration was confirmed with, from 0."""
+    """Which of the seeds used to confirm its configuration this training had, counting from 0."""
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The images, and how to get them again."""
+    """The data set, and how to load it again."""
 
     name: str
     config: DataConfig
@@ -49,7 +49,7 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured before it was registered. Accuracies are fractions, intervals Wilson's 95%."""
+    """What was measured before the version was registered. Accuracies are fractions; intervals are Wilson's 95%."""
 
     measured: TestFigures
     val_interval: Interval
@@ -57,14 +57,14 @@ class Figures:
     test_class_accuracy: tuple[float | None, ...]
     """In the order of the class names; None for a class without test images."""
     test_accuracy_tta_flip: float | None
-    """With each image's mirror image; None where nobody asked."""
+    """Test accuracy by the mean prediction for each image and its mirror image; None where not requested."""
     test_set_reads: int
-    """How often these test images had been read in its tracking store, this time included."""
+    """How often these test images had been read in its tracking store, including this time."""
 
 
 @dataclass(frozen=True)
 class Passport:
-    """Of one version of a registered model."""
+    """The passport of one version of a registered model."""
 
     model_name: str
     origin: Origin
@@ -75,11 +75,11 @@ class Passport:
     figures: Figures
     code: CodeState
     packages: dict[str, str]
-    """Versions by name, of the command that registered it; `python` is one of them."""
+    """Package versions by name, as the command that registered the version used them; `python` is one of them."""
     machines: tuple[Machine, ...]
-    """On which it was trained, one after the other."""
+    """The machines on which it was trained, one after the other."""
     weights_digest: str
-    """`pipeline.tracking.weights.weights_digest`."""
+    """The digest of the weights (`pipeline.tracking.weights.weights_digest`)."""
     registered_at: str
     """UTC, ISO 8601."""
 
@@ -88,7 +88,7 @@ class Passport:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What the version's page shows of it, and what versions are looked up by."""
+        """The version's tags: what its page in MLflow shows of the passport, and what versions are looked up by."""
         origin, data = self.origin, self.data
         tags = {
             "pipeline.dataset": data.name,
@@ -108,7 +108,7 @@ class Passport:
 
 
 def read_passport(client: MlflowClient, version: ModelVersion) -> Passport | None:
-    """The passport of a version; None for one that was registered without."""
+    """Returns the passport of a version; None for a version that was registered without one."""
     repository = get_artifact_repository(str(version.source), tracking_uri=client.tracking_uri)
     if PASSPORT_FILE not in {file.path for file in repository.list_artifacts(None)}:
         return None

@@ -1,4 +1,4 @@
-"""Which code and which packages a command runs with."""
+"""Records which code and which package versions a command runs with."""
 
 import platform
 import subprocess
@@ -12,25 +12,25 @@ PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "pyarrow", "ray", "scikit-lea
 
 @dataclass(frozen=True)
 class CodeState:
-    """This project's code, as it trained."""
+    """The state of this project's code when it trained."""
 
     commit: str | None
-    """Of git; None where the project is no checkout."""
+    """The git commit; None where the project is not a git checkout."""
     is_clean: bool | None
-    """Whether all was committed."""
+    """Whether all changes to tracked files were committed; None where git cannot tell."""
     digests: dict[str, str]
-    """Of each module that decides what a training comes to (`pipeline.graph.code_digest`)."""
+    """The digest of each module that can change a training's result, by name (`pipeline.graph.code_digest`)."""
 
     @staticmethod
     def now(*modules: str) -> "CodeState":
-        """As it is here; `modules` are those that a training starts from."""
+        """Returns the current state of the code; `modules` are those that a training starts from."""
         commit = _git("rev-parse", "HEAD")
         changes = None if commit is None else _git("status", "--porcelain", "--untracked-files=no")
         return CodeState(commit, None if changes is None else not changes, code_digests(*modules))
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of the project; None where there is no git, or no checkout."""
+    """Returns git's output about the project; None where there is no git, or no checkout."""
     try:
         done = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
@@ -39,7 +39,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def package_versions() -> dict[str, str]:
-    """The installed versions of what a training stands on."""
+    """Returns the installed versions of Python and of the packages that a training depends on, by name."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

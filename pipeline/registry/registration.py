@@ -1,4 +1,4 @@
-"""Registering a version: its files, its tags, its description, its alias."""
+"""Registers a version of a model: its files, its tags, its description, its alias."""
 
 import json
 
@@ -16,7 +16,7 @@ from vit.files.checkpoint import load_model
 from vit.files.storage import Folder
 
 _EXPORT_TAG = "pipeline.export"
-"""Of a version that has an ONNX file."""
+"""The tag of a version that has an ONNX file."""
 
 
 def register(
@@ -24,29 +24,31 @@ def register(
 ) -> int:
     """Logs the model to its run, registers it as a new version and makes it the challenger.
 
-    A command that died in between, or that is given again, registers nothing twice, unless the files are gone. A
+    A command that is run again, also after it was killed halfway, registers nothing twice, unless the files are gone. A
     version that is already champion does not become challenger, and a newer challenger is not replaced.
 
     Args:
-        client: of `pipeline.tracking.server.open_client`, whose URI is MLflow's global one.
-        passport: what the version is.
-        weights: what `vit.files.checkpoint` saved: weights and card.
+        client: a client from `pipeline.tracking.server.open_client`, so that its URI is also MLflow's global one.
+        passport: describes the version.
+        weights: the folder in which `vit.files.checkpoint` saved the weights and the card.
         example_images: uint8 (N, H, W, C), N >= 2: their shape is the model's, and they are the example in the UI.
-        with_onnx: also as ONNX. An earlier version that has no such file then does not count: another is registered.
+        with_onnx: whether to export the model as ONNX, too. An earlier version without an ONNX file then does not
+            count, and a new version is registered.
 
     Returns:
         The version's number.
 
     Raises:
         CheckpointError: the weights cannot be read.
-        PipelineError: the ONNX file does not answer as the model does; or an earlier version's files cannot be reached.
+        PipelineError: the ONNX file's probabilities differ from the model's, or an earlier version's files cannot be
+            reached.
     """
     name = passport.model_name
     version = _version_of(client, passport, with_onnx)
     if version is None:
         version = _new_version(client, passport, weights, example_images, with_onnx)
     number, aliases = int(version.version), aliases_of(client, name)
-    # A stage of an older sweep that runs again must not push a newer challenger aside.
+    # When a stage of an older sweep runs again, it must not replace a newer challenger.
     if number != aliases.get(CHAMPION) and number >= aliases.get(CHALLENGER, 0):
         client.set_registered_model_alias(name, CHALLENGER, str(number))
     return number
@@ -64,7 +66,8 @@ def _version_of(client: MlflowClient, passport: Passport, with_onnx: bool) -> Mo
 def _new_version(
     client: MlflowClient, passport: Passport, weights: Folder, example_images: np.ndarray, with_onnx: bool
 ) -> ModelVersion:
-    # It imports mlflow.pytorch, which takes seconds and quietens loggers: not before there is something to register.
+    # Imported only when there is something to register: it imports mlflow.pytorch, which takes seconds and silences
+    # loggers.
     from pipeline.registry.served_model import log_served_model
 
     run_id, name = passport.origin.run_id, passport.model_name
@@ -83,7 +86,7 @@ def _new_version(
         tags={**passport.tags, _EXPORT_TAG: "onnx"} if with_onnx else passport.tags,
         description=model_card(passport),
     )
-    # By this, the page of the run's model leads to the version.
+    # With this tag, the page of the run's logged model links to the version.
     link = [{"name": name, "version": int(version.version)}]
     client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(link)})
     return version

@@ -1,4 +1,4 @@
-"""A registered model's files: MLflow's pytorch flavor (pt2), with `vit/files/serving.py` as its python_function."""
+"""Writes a registered model's files: MLflow's pytorch flavor (pt2) with `vit/files/serving.py` as python_function."""
 
 import inspect
 import json
@@ -29,8 +29,8 @@ from vit.training.precision import torch_version
 
 _LOADER_MODULE = "vit_serving"
 _COPIES = {"vit_pixels": vit.data.pixels, _LOADER_MODULE: vit.files.serving}
-"""The code that travels with a model, by names of its own: as `vit.files.serving`, it would hide the project's `vit`
-from whoever loads a model first."""
+"""The code that is saved with a model, under module names of its own: named `vit.files.serving`, it would hide the
+project's package `vit` in a process that loads a model before it imports `vit`."""
 
 
 def log_served_model(
@@ -44,7 +44,7 @@ def log_served_model(
 ) -> str:
     """Logs the model as an output of the run and returns its id, for `models:/<id>`; see `save_served_model`."""
     run_id = run.info.run_id
-    # Step by step rather than `Model.log`, which files the model under the global experiment and not under the run's.
+    # These steps replace `Model.log`, which would put the model into the global experiment instead of the run's.
     logged = client.create_logged_model(run.info.experiment_id, "model", source_run_id=run_id, params=run.data.params)
     model_id = str(logged.model_id)
     status: Literal["READY", "FAILED"] = "FAILED"
@@ -75,17 +75,17 @@ def save_served_model(
         path: where to write; must not exist.
         model: the trained model, on the CPU and in evaluation mode.
         card: its normalisation and class names.
-        example_images: uint8 (N, H, W, C) with N >= 2, since `torch.export` takes a batch of one for a constant.
-        mlflow_model: who the model is; its flavors, signature and example are filled in.
-        with_onnx: also as ONNX, beside the pt2.
+        example_images: uint8 (N, H, W, C) with N >= 2, since `torch.export` takes a batch size of 1 for a constant.
+        mlflow_model: MLflow's description of the model; its flavors, signature and example are filled in here.
+        with_onnx: whether to write an ONNX file beside the pt2, too.
 
     Raises:
-        PipelineError: the ONNX file does not answer as the model does.
+        PipelineError: the ONNX file's probabilities differ from the model's.
     """
     if len(example_images) < 2:
         raise ValueError(f"example_images holds {len(example_images)} images, but must hold at least 2")
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # torch.export's own deprecations; none speaks of this model.
+        # torch.export's own deprecation warnings; none of them concerns this model.
         warnings.simplefilter("ignore")
         code = _copy_code(Path(folder))
         classifier = Classifier(model, card.normalisation).eval()
@@ -107,7 +107,7 @@ def save_served_model(
 
 
 def _copy_code(folder: Path) -> list[Path]:
-    """Copies that import each other by the names that they have in the model."""
+    """Writes the copies of the code into `folder`; they import each other by the names that they have in the model."""
     files = []
     for name, module in _COPIES.items():
         text = inspect.getsource(module)
@@ -119,7 +119,7 @@ def _copy_code(folder: Path) -> list[Path]:
 
 
 def _add_predictor(path: Path, card: ModelCard, example_images: np.ndarray, mlflow_model: Model) -> None:
-    """Puts the predictor of class names where MLflow's own would return bare arrays."""
+    """Makes the predictor of class names the python_function, since MLflow's own would return bare arrays."""
     data = mlflow_model.flavors["pytorch"]["model_data"]
     labels = {"class_names": list(card.class_names), "image_shape": list(example_images.shape[1:])}
     (path / data / LABELS_FILE).write_text(json.dumps(labels), encoding="utf-8")
@@ -131,22 +131,25 @@ def _add_predictor(path: Path, card: ModelCard, example_images: np.ndarray, mlfl
         conda_env="conda.yaml",
         python_env="python_env.yaml",
     )
-    # Of the outputs only: one of the inputs would let pixels or strings through, but not both (`Predictor.predict`).
+    # A signature of the outputs only: one of the inputs would accept pixels or strings, not both (`Predictor.predict`).
     outputs = Schema([ColSpec("string", "class_name"), ColSpec(Array("float"), "probabilities")])
     mlflow_model.signature = ModelSignature(outputs=outputs)
     mlflow_model.save(str(path / "MLmodel"))
 
 
 def _traced_signature(example_images: np.ndarray) -> ModelSignature:
-    """Tells the export that the number of images varies."""
+    """Returns the signature that tells the export that the number of images varies."""
     return ModelSignature(Schema([TensorSpec(np.dtype(np.uint8), (-1, *example_images.shape[1:]))]))
 
 
 def _requirements() -> list[str]:
-    """Pinned here: MLflow's inference loads the model in a new process and takes longer than all the rest."""
+    """Returns the model's requirements, pinned here: MLflow would infer them by loading the model in a new process.
+
+    That takes longer than everything else together.
+    """
     return [
         f"mlflow=={mlflow.__version__}",
-        f"torch=={torch_version()}",  # the package registry has no build's suffix
+        f"torch=={torch_version()}",  # without a build suffix, which the package registry does not have
         f"numpy=={np.__version__}",
         f"pandas=={pd.__version__}",
         f"pillow=={PIL.__version__}",

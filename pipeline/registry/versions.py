@@ -1,4 +1,4 @@
-"""Model versions: what was measured of each, which alias it has."""
+"""Finds the versions of registered models, with their aliases and what was measured of each."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -16,16 +16,16 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
 @dataclass(frozen=True)
 class TestFigures:
-    """How good a version was found to be before it was registered. It is kept as the version's tags."""
+    """What was measured of a version before it was registered; kept in the version's tags."""
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # tells pytest that this class is not a test
 
     test_digest: str
-    """`Dataset.test_digest`: results on different test images do not compare."""
+    """`Dataset.test_digest`: results on different test images cannot be compared."""
     test_correct: int
     test_images: int
     val_accuracy: float
-    """Fraction, of the validation images."""
+    """The accuracy on the validation images, as a fraction."""
 
     def to_tags(self) -> dict[str, str]:
         figures = {**asdict(self), "test_accuracy": self.test_correct / self.test_images}
@@ -33,7 +33,7 @@ class TestFigures:
 
     @classmethod
     def from_tags(cls, tags: dict[str, str]) -> "TestFigures | None":
-        """None for a version that something else than this pipeline registered."""
+        """Returns the figures in a version's tags; None where something other than this pipeline registered it."""
         try:
             return cls(
                 test_digest=tags["pipeline.test_digest"],
@@ -59,10 +59,10 @@ class RegisteredVersion:
 
 
 def model_name_of(dataset: str) -> str:
-    """The registered model of a data set, given by name or by the path of its folder.
+    """Returns the name of a data set's registered model. The data set is given by name or by the path of its folder.
 
     Raises:
-        UsageError: empty, or `auto`: that is one data set on this machine and maybe another on the next.
+        UsageError: `dataset` is empty or `auto`, which may stand for different data sets on different machines.
     """
     if dataset in ("", "auto"):
         raise UsageError(f"--dataset is {dataset!r}, but must name the data set here, such as digits or cifar10")
@@ -70,7 +70,7 @@ def model_name_of(dataset: str) -> str:
 
 
 def list_versions(client: MlflowClient, model_name: str) -> list[RegisteredVersion]:
-    """Every version of the model, oldest first. Raises UsageError where there is no such model."""
+    """Returns every version of the model, oldest first. Raises UsageError where there is no such model."""
     aliases = aliases_of(client, model_name)
     versions = []
     for found in search_versions(client, model_name):
@@ -86,10 +86,10 @@ def search_versions(client: MlflowClient, model_name: str) -> list[ModelVersion]
 
 
 def find_version(client: MlflowClient, model: str) -> ModelVersion:
-    """The version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` means, with or without `models:/`.
+    """Returns the version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` names; `models:/` may be left out.
 
     Raises:
-        UsageError: it is neither, or there is no such version.
+        UsageError: `model` has neither form, or there is no such version.
     """
     if not re.fullmatch(r"(models:/)?[^/@:]+(@[^/@:]+|/\d+)", model):
         raise UsageError(f"the model is {model!r}, but must be models:/NAME@ALIAS or models:/NAME/VERSION")
@@ -102,7 +102,7 @@ def find_version(client: MlflowClient, model: str) -> ModelVersion:
 
 
 def get_version(client: MlflowClient, model: str) -> ModelVersion:
-    """The same, with MLflow's own errors: MlflowException where there is none, or the name is none."""
+    """Like `find_version`, but raises MlflowException where there is no such version or the name is not valid."""
     plain = model.removeprefix("models:/")
     name, at, alias = plain.partition("@")
     if at:
@@ -112,12 +112,12 @@ def get_version(client: MlflowClient, model: str) -> ModelVersion:
 
 
 def aliases_of(client: MlflowClient, model_name: str) -> dict[str, int]:
-    """The versions by their aliases. Raises UsageError where there is no such model."""
+    """Returns the version numbers by alias. Raises UsageError where there is no such model."""
     return {alias: int(version) for alias, version in find_model(client, model_name).aliases.items()}
 
 
 def find_model(client: MlflowClient, model_name: str) -> RegisteredModel:
-    """The registered model with its aliases and tags. Raises UsageError where there is none."""
+    """Returns the registered model with its aliases and tags. Raises UsageError where there is no such model."""
     try:
         return client.get_registered_model(model_name)
     except MlflowException as error:

@@ -1,4 +1,4 @@
-"""The command that makes a sweep's page anew, from what MLflow has of it: on any machine, without the sweep's folder.
+"""The command that rebuilds a sweep's page from its records in MLflow, on any machine, without the sweep's folder.
 
 python -m pipeline.report sweep-digits-1a2b3c4d
 """
@@ -38,7 +38,7 @@ def main() -> None:
 
 def _make(flags: Namespace, uri: str) -> None:
     with existing_store(uri) as client:
-        # Only now: these take seconds to import, and bad usage should not wait for them.
+        # Imported only now: these take seconds to import, and a usage error should be reported before that.
         from pipeline.page.sweep_records import read_sweep
         from pipeline.report.sweep_choice import find_sweep
 

@@ -1,4 +1,4 @@
-"""Whether the best trials lie at the edge of a range: then a better one may lie beyond it.
+"""Warns where the best trials lie at the edge of a searched range, since a better one may then lie beyond it.
 
 The check is that of the tuning playbook (Godbole et al. 2023, https://github.com/google-research/tuning_playbook,
 "Identifying bad search space boundaries").
@@ -15,12 +15,13 @@ from pipeline.trials.records import TrialResult
 from tune_spaces.space import Domains, bounds, describe_domain, drawn_value, is_log, short_text
 
 FEWEST_BEST_TRIALS = 3
-"""Of the best trials; a tenth of all where that is more."""
+"""How many of the best trials are looked at: this many, or a tenth of all where that is more."""
 EDGE_WIDTH = 0.1
-"""Of a range of floats, as a share of it, on the scale on which it was drawn."""
+"""The width of an edge of a range of floats: a share of the range, on the scale on which it was drawn."""
 MAJORITY = 2 / 3
 MOST_CHANCE = 0.01
-"""That so many of the best lie at an edge although the hyperparameter does not matter."""
+"""A warning requires that, if the hyperparameter did not matter, as many of the best trials would lie at the edge with
+at most this chance."""
 
 
 @dataclass(frozen=True)
@@ -29,30 +30,32 @@ class _Edge:
 
     side: Literal["lower", "upper"]
     limit: float
-    """The value at which it begins, or ends at the lower side; it belongs to the edge."""
+    """The value at which an upper edge begins or a lower edge ends; it belongs to the edge."""
     chance: float
-    """That one draw lies at it."""
+    """The chance that a single draw lies at the edge."""
 
     def holds(self, value: float) -> bool:
         return value <= self.limit if self.side == "lower" else value >= self.limit
 
 
 def edge_warnings(domains: Domains, trials: Sequence[TrialResult]) -> list[str]:
-    """One line for each edge of a range at which the best trials crowd, saying how to widen the range.
+    """Returns a line for each edge of a range at which the best trials crowd, saying how to widen the range.
 
-    The best are a tenth of the drawn trials that completed an epoch, and at least 3: trial 0, the published
-    configuration, is not drawn. A range of floats has its edges in its outer tenths, integers and numeric choices of
-    three options or more at their lowest and highest value. Strings, booleans and two options have none, nor has an
-    end that cannot be widened: 0, or 1 of whole numbers.
+    The best trials are a tenth of the drawn trials that completed an epoch, and at least 3. Trial 0, the published
+    configuration, is not drawn and does not count. The edges of a range of floats are its outer tenths; those of
+    integers, and of numeric choices of three options or more, are the lowest and the highest value. Strings, booleans
+    and choices of two options have no edges. There is no edge either at an end that cannot be widened: 0, or 1 for
+    whole numbers.
 
-    At least two thirds of the best must lie at an edge, and draws that do not matter must do so with a chance of at
-    most 1% (binomial). So a hyperparameter without effect warns in at most 2% of the sweeps, for its two edges
-    together; it is 0.2% for a range of floats and the best 3 trials. It also means that three options (1/3 each) warn
-    only when all of the best 5 agree, which takes 50 trials, and five options or integers when all of the best 3 do.
+    A line requires that at least two thirds of the best trials lie at an edge, and that this would have a chance of at
+    most 1% (binomial) if the hyperparameter did not matter. So a hyperparameter without effect causes a warning in at
+    most 2% of the sweeps, for its two edges together; in 0.2% for a range of floats and the best 3 trials. It also
+    means that three options (1/3 each) cause a warning only when all of the best 5 trials agree, which takes 50 trials,
+    and five options or integers when all of the best 3 trials agree.
 
     Args:
-        domains: what was searched, by hyperparameter.
-        trials: best first.
+        domains: the domains that were searched, by hyperparameter.
+        trials: the trials, best first.
     """
     drawn = [trial.spec for trial in trials if trial.best is not None and trial.index != 0]
     if len(drawn) < FEWEST_BEST_TRIALS:
@@ -88,7 +91,7 @@ def _edges_of_options(options: list[Any]) -> list[_Edge]:
 
 
 def _edges_of_integers(low: float, high: float, log: bool) -> list[_Edge]:
-    # An integer is drawn as the floor of a float: its chance is the length of its cell, on the scale of the draw.
+    # An integer is drawn as the floor of a float, so its chance is the length of its interval on the scale of the draw.
     scale = math.log if log else float
     whole = scale(high + 1) - scale(low)
     return [
@@ -106,7 +109,7 @@ def _edges_of_floats(low: float, high: float, log: bool) -> list[_Edge]:
 
 
 def _is_natural_end(edge: _Edge, lowest: float) -> bool:
-    """Whether nothing lies beyond: no hyperparameter is negative, and whole numbers count something."""
+    """Whether no value lies beyond the edge: no hyperparameter is negative, and a whole number counts something."""
     return edge.side == "lower" and (lowest == 0 or (isinstance(lowest, int) and lowest == 1))
 
 
@@ -116,7 +119,7 @@ def _is_crowded(edge: _Edge, values: list[float]) -> bool:
 
 
 def _chance(hits: int, draws: int, chance: float) -> float:
-    """That at least `hits` of so many draws hit, each by its `chance`."""
+    """Returns the probability of at least `hits` hits in `draws` draws, where each hits with probability `chance`."""
     return sum(math.comb(draws, k) * chance**k * (1 - chance) ** (draws - k) for k in range(hits, draws + 1))
 
 

@@ -1,4 +1,4 @@
-"""How much each searched hyperparameter mattered to the accuracy."""
+"""Estimates how much each searched hyperparameter mattered to the accuracy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,42 +12,43 @@ from tune_spaces.space import Domains, drawn_value, is_log
 
 FEWEST_TRIALS = 10
 TREES = 500
-"""So many that another random state moves a share by a few hundredths only."""
+"""So many that another random state changes a share by only a few hundredths."""
 SHOWN = 5
 SMALLEST_SHOWN = 0.01
 
 
 @dataclass(frozen=True)
 class Importance:
-    """What a random forest learnt of a search."""
+    """What a random forest learnt about the hyperparameters of a search."""
 
     target: str
-    """The accuracy that it predicts, in words."""
+    """The accuracy that the forest predicts, in words."""
     trials: int
-    """It learnt from."""
+    """How many trials the forest learnt from."""
     score: float
-    """Out-of-bag R²: 1 explains every difference; 0 and below explain none, and a little above may be luck."""
+    """Out-of-bag R²: 1 explains every difference, 0 or less explains none, and a little above 0 may be chance."""
     shares: dict[str, float]
-    """By hyperparameter, largest first; their sum is 1. Without meaning where the score is not above 0."""
+    """Each hyperparameter's share, largest first; together they are 1. Only meaningful if `score` is above 0."""
 
 
 def importance(domains: Domains, trials: Sequence[TrialResult]) -> Importance | None:
-    """How much each searched hyperparameter mattered; None where fewer than 10 trials can tell.
+    """Estimates how much each searched hyperparameter mattered; None if fewer than 10 trials can be used.
 
-    A random forest learns the validation accuracy at the first rung from the drawn values: a trial that ASHA stopped
-    is compared there with one that trained to the end at the same age. Without rungs it learns the best accuracy.
-    Trial 0 was not drawn and is left out, as are trials that ended before the first rung: one that diverged stands
-    there as the worst, but nobody has measured what its values are worth.
+    A random forest learns to predict the validation accuracy at the first rung from the drawn values: there, a trial
+    that ASHA stopped is compared at the same epoch with one that trained to the end. Without rungs the forest predicts
+    the best accuracy. Trial 0 was not drawn and is left out, as are trials that ended before the first rung. A trial
+    that diverged before that rung is recorded there as the worst, but its accuracy was never measured.
 
     A share is a hyperparameter's part of the out-of-bag permutation importances (Breiman 2001,
-    https://doi.org/10.1023/A:1010933404324). Impurity would favour the hyperparameters with many values and, measured
-    on what the trees have seen, find importance in noise, which weighs most where trials are few.
+    https://doi.org/10.1023/A:1010933404324). Impurity-based importances would favour hyperparameters with many values.
+    Since they are measured on the trials that the trees have seen, they would also find importance in noise, most of
+    all where trials are few.
 
     Args:
-        domains: what was searched, by hyperparameter.
-        trials: in any order.
+        domains: the domains that were searched, by hyperparameter.
+        trials: the trials, in any order.
     """
-    # The forest draws by row: sorted, so that the same trials give the same shares.
+    # The forest samples trials by row: sorting makes the same trials give the same shares.
     drawn = sorted((trial for trial in trials if trial.index != 0), key=lambda trial: trial.index)
     target, accuracies = _target(drawn)
     known = [trial for trial in drawn if trial.index in accuracies]
@@ -64,7 +65,7 @@ def importance(domains: Domains, trials: Sequence[TrialResult]) -> Importance | 
 
 
 def _target(trials: Sequence[TrialResult]) -> tuple[str, dict[int, float]]:
-    """What is predicted, and its value by trial index."""
+    """Returns what is predicted, in words, and its value by trial index."""
     firsts = {trial.index: trial.decisions[0] for trial in trials if trial.decisions and not _died_before_rungs(trial)}
     if not firsts:
         bests = {trial.index: trial.best.accuracy for trial in trials if trial.best is not None}
@@ -75,15 +76,15 @@ def _target(trials: Sequence[TrialResult]) -> tuple[str, dict[int, float]]:
 
 
 def _died_before_rungs(trial: TrialResult) -> bool:
-    """Whether it diverged before the first rung, where it stands without an accuracy of its own."""
+    """Whether a trial diverged before the first rung, so that the accuracy recorded there is not its own."""
     return trial.outcome == "diverged" and not trial.decisions[0].go_on
 
 
 def _column(trials: Sequence[TrialResult], name: str, log: bool) -> NDArray[np.float64]:
-    """A hyperparameter's value in each trial, as one number each.
+    """Returns a hyperparameter's value in each trial as a number.
 
-    Strings and booleans are numbered: a tree takes any group of options apart by splitting twice, and one column for
-    each hyperparameter gives all of them the same chance to be considered at a split.
+    Strings are numbered, and booleans become 0 and 1. A tree can still separate an option from the others with two
+    splits, and one column for each hyperparameter gives all of them the same chance to be considered at a split.
     """
     values: list[Any] = [drawn_value(trial.spec, name) for trial in trials]
     if not all(isinstance(value, (int, float)) for value in values):
@@ -94,10 +95,10 @@ def _column(trials: Sequence[TrialResult], name: str, log: bool) -> NDArray[np.f
 
 
 def _forest(values: NDArray[np.float64], scores: NDArray[np.float64]) -> Any:
-    # Takes more than a second, and most commands need none of it.
+    # The import takes more than a second, and most commands do not need it.
     from sklearn.ensemble import RandomForestRegressor
 
-    # A third of the hyperparameters at each split is Breiman's rule for regression: a strong one hides no others.
+    # Breiman's rule for regression: a third of the hyperparameters at each split, so that a strong one hides no others.
     forest = RandomForestRegressor(TREES, max_features=1 / 3, oob_score=True, random_state=0, n_jobs=1)
     return forest.fit(values, scores)
 
@@ -105,9 +106,9 @@ def _forest(values: NDArray[np.float64], scores: NDArray[np.float64]) -> Any:
 def _permutation_importances(
     forest: Any, values: NDArray[np.float64], scores: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """By how much a tree's squared error on the trials it has not seen grows when one column of theirs is shuffled.
+    """Returns how much a tree's squared error on the trials it has not seen grows when a column is shuffled.
 
-    The mean over the trees, for each column; negative where shuffling happened to help.
+    One value for each column, the mean over the trees; it is negative where shuffling happened to help.
     """
     random = np.random.default_rng(0)
     growths = []
@@ -123,10 +124,10 @@ def _error_growth(
     tree: Any, values: NDArray[np.float64], scores: NDArray[np.float64], random: np.random.Generator
 ) -> NDArray[np.float64]:
     count, columns = values.shape
-    versions = np.repeat(values[np.newaxis], columns + 1, axis=0)  # one for each column shuffled, the last as it is
+    versions = np.repeat(values[np.newaxis], columns + 1, axis=0)  # one with each column shuffled, and the original
     for column in range(columns):
         versions[column, :, column] = random.permutation(values[:, column])
-    # All in one call: a call costs far more than a row.
+    # All versions in one call, because a call costs far more than a row.
     predicted = tree.predict(versions.reshape(-1, columns)).reshape(columns + 1, count)
     errors = ((predicted - scores) ** 2).mean(axis=1)
     growth: NDArray[np.float64] = errors[:-1] - errors[-1]
@@ -142,7 +143,7 @@ def _shares(importances: NDArray[np.float64]) -> list[float]:
 
 
 def importance_lines(found: Importance | None) -> list[str]:
-    """What mattered most, for people; or that the trials cannot tell."""
+    """Says in words which hyperparameters mattered most, or that the trials cannot tell."""
     if found is None:
         return [f"what mattered: fewer than {FEWEST_TRIALS} trials got far enough to tell"]
     basis = f"{found.target}, {found.trials} trials, out-of-bag R² {found.score:.2f}"

@@ -1,4 +1,4 @@
-"""The sweep's run description in MLflow, as Markdown: what was searched, what won, by how much, what to do next."""
+"""Describes a sweep for its MLflow run, as Markdown: what was searched, what won, by how much, what to do next."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,14 +8,14 @@ from pipeline.page.number_texts import count_of, percent, spread
 from pipeline.trials.predictions import Predictions
 
 _ROWS = 5
-"""Of the leaderboard."""
+"""How many rows of the leaderboard are shown."""
 
 
 def describe_sweep(summary: Mapping[str, Any], predictions: Mapping[str, Predictions]) -> str:
-    """The description.
+    """Returns the description of a sweep, as Markdown.
 
     Args:
-        summary: of `pipeline.report.summary.summarise`.
+        summary: what `pipeline.report.summary.summarise` returned.
         predictions: see `pipeline.page.sweep_records.SweepRecords`.
     """
     parts = [
@@ -67,5 +67,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown leaves as it is, whatever a data set is called."""
+    """Escapes a text, such as a data set's name, so that Markdown shows it unchanged."""
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in text)

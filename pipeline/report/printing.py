@@ -1,4 +1,4 @@
-"""The leaderboard and the summary on the terminal."""
+"""Prints the leaderboard and the summary on the terminal."""
 
 from typing import Any
 

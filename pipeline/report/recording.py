@@ -1,4 +1,4 @@
-"""The summary in the sweep's run: metrics, a description, the table, the figures, the worst mistakes, the page."""
+"""Records the result in the sweep's run: metrics, description, leaderboard, figures, worst mistakes and page."""
 
 import csv
 import json
@@ -17,8 +17,8 @@ REPORT_FILE = "report.html"
 
 
 def record_summary(session: SweepSession, summary: dict[str, Any], winner: ConfirmedModel) -> None:
-    """Puts all that tells the result into the sweep's run; the page last, made of what MLflow then has."""
-    # Slow to import, and most commands write none of it.
+    """Records everything about the result in the sweep's run; the page last, from what MLflow has by then."""
+    # These are slow to import, and most commands do not record a summary.
     from pipeline.page.page import render_page, sections_of
     from pipeline.page.sweep_records import MISTAKES_FILE, SUMMARY_FILE, WINNER, read_predictions, read_sweep
     from pipeline.report.note import describe_sweep
@@ -55,8 +55,8 @@ def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _draw_figures(folder: Path, summary: Mapping[str, Any], predictions: Predictions | None) -> None:
-    """The figures that MLflow's own pages show: of the trials, and of the winner's answers where they are recorded."""
-    # Slow to import, and most commands draw nothing.
+    """Draws the figures that MLflow shows: of the trials and, where they are recorded, of the winner's predictions."""
+    # These are slow to import, and most commands draw nothing.
     from pipeline.figures.importance_figure import draw_importance
     from pipeline.figures.ladder_figure import draw_ladder
     from pipeline.figures.leaderboard_figure import draw_leaderboard
@@ -96,7 +96,7 @@ def _draw_classes(folder: Path, title: str, summary: Mapping[str, Any], predicti
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("w", newline="") as file:
-        columns = [name for name in rows[0] if name != "decisions"]  # they have a table of their own
+        columns = [name for name in rows[0] if name != "decisions"]  # the decisions have a table of their own
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)

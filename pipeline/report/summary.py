@@ -1,4 +1,4 @@
-"""The sweep's result as plain values: which model is best, and why."""
+"""Summarises the sweep's result as plain values: which model is best, and why."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -28,7 +28,7 @@ def summarise(
     version: int,
     audit: AuditVerdict | None,
 ) -> dict[str, Any]:
-    """All that the command says at its end, ready for JSON. Accuracies are fractions, times are seconds."""
+    """Returns all that the command reports at its end, ready for JSON. Accuracies are fractions, times are seconds."""
     trials = searched.ranked
     names = session.dataset.class_names
     models = [_model(model, evaluated, names) for model in confirmed.models]
@@ -56,7 +56,10 @@ def summarise(
 
 
 def up_to_date(session: SweepSession, summary: dict[str, Any]) -> dict[str, Any]:
-    """An earlier command's summary with what may have changed since: the registry, and the test set's reads."""
+    """Returns an earlier command's summary with what may have changed since then brought up to date.
+
+    That is the registry, the number of test set reads, and the commands to run next.
+    """
     fresh = {
         **summary,
         "registry": _registry(session, summary["registry"]["version"]),
@@ -67,7 +70,7 @@ def up_to_date(session: SweepSession, summary: dict[str, Any]) -> dict[str, Any]
 
 
 def describe_search(session: SweepSession, searched: Searched) -> dict[str, Any]:
-    """What is known once the search is over; `seconds` is None where the command ran nothing."""
+    """Returns what is known once the search is over; `seconds` is None where the command ran nothing."""
     trials, rungs = searched.ranked, session.rungs
     return {
         "sweep": {
@@ -133,7 +136,7 @@ def _row(rank: int, trial: TrialResult) -> dict[str, Any]:
 
 
 def _model(model: ConfirmedModel, evaluated: Evaluated, class_names: Sequence[str]) -> dict[str, Any]:
-    """A confirmed model; what would be registered of it is its best run on validation."""
+    """Describes a confirmed model; its best run on validation is the one that would be registered."""
     scores = [evaluated.scores[run.run_id] for run in model.runs]
     kept = evaluated.scores[model.best_run.run_id] if model.runs else None
     tested = [score.accuracy for score in scores]
@@ -163,7 +166,7 @@ def _model(model: ConfirmedModel, evaluated: Evaluated, class_names: Sequence[st
 
 
 def _stages(session: SweepSession) -> list[dict[str, Any]]:
-    """The graph; the report itself is not over yet."""
+    """Describes the stages of the graph; the report itself has not ended yet, so it has no time."""
     return [
         {
             "name": record.name,

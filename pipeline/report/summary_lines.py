@@ -1,4 +1,4 @@
-"""The sweep's result in words."""
+"""Puts the sweep's result into words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from pipeline.page.number_texts import points, spread
 
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
-    """The result in words."""
+    """Returns the lines that describe the result."""
     winner, baseline, gain = summary["winner"], summary["baseline"], summary["gain"]
     seeds, asha, registry = summary["confirm"]["seeds"], summary["asha"], summary["registry"]
     name = "the published configuration" if winner["published"] else f"trial {winner['trial']}"

@@ -1,4 +1,4 @@
-"""Which sweep a user means: by its name, its run's id, or the newest."""
+"""Finds the sweep that a user means: by its name, by its run's id, or the newest."""
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -7,20 +7,20 @@ from pipeline.errors import UsageError
 from pipeline.tracking.pages import all_pages
 
 _RESULT_TAG = "pipeline.winner"
-"""A sweep's run has it from its report on."""
+"""A sweep's run has this tag once its report has been recorded."""
 _NAMED = 5
-"""Sweeps, in a message."""
+"""How many sweeps an error message names."""
 
 
 def find_sweep(client: MlflowClient, wanted: str | None) -> Run:
-    """The run of the sweep: the newest with this name or id (or the beginning of it, of 8 letters and more).
+    """Finds the run of a sweep: the newest with this name or id (or the first 8 or more characters of the id).
 
     Args:
-        client: of the tracking store.
-        wanted: None for the newest sweep of the store that has a result.
+        client: the client of the tracking store.
+        wanted: the name or id; None for the newest sweep of the store that has a result.
 
     Raises:
-        UsageError: there is none, or it has no result yet.
+        UsageError: there is no such sweep, or it has no result yet.
     """
     sweeps = _sweeps(client)
     finished = [run for run in sweeps if _RESULT_TAG in run.data.tags]
@@ -38,7 +38,7 @@ def find_sweep(client: MlflowClient, wanted: str | None) -> Run:
 
 
 def _sweeps(client: MlflowClient) -> list[Run]:
-    """Newest first."""
+    """Returns the runs of all sweeps, newest first."""
     experiments = all_pages(lambda token: client.search_experiments(page_token=token))
     ids = [experiment.experiment_id for experiment in experiments]
     order = ["attributes.start_time DESC"]

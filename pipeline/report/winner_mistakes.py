@@ -1,4 +1,4 @@
-"""The winner's worst mistakes, with what each answer draws on, so that the page can show them anywhere."""
+"""Collects the winner's worst mistakes, each with its attention map, so that the page can show them anywhere."""
 
 import numpy as np
 import torch
@@ -14,16 +14,16 @@ from vit.model.attention_rollout import attention_map
 
 KEPT = 12
 LARGEST_SIDE = 160
-"""Pixels of a kept image's longer side; what is larger is made smaller."""
+"""Pixels per side of a kept image; larger images are scaled down."""
 
 
 def winner_mistakes(weights: Folder, test: ImageArrays, predictions: Predictions) -> Mistakes:
-    """The wrong answers of which a model was surest, at most 12.
+    """Returns the wrong predictions of which a model was most confident, at most 12.
 
     Args:
-        weights: of the model.
-        test: the images that it was measured on.
-        predictions: its answers.
+        weights: the folder with the model's weights.
+        test: the images that the model was evaluated on.
+        predictions: the model's predictions for these images.
 
     Raises:
         CheckpointError: the weights cannot be read.
@@ -46,7 +46,7 @@ def winner_mistakes(weights: Folder, test: ImageArrays, predictions: Predictions
 
 
 def _at_most(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Images (N, H, W, C) no larger than so many pixels a side."""
+    """Returns the images (N, H, W, C), scaled down if they have more than `side` pixels per side."""
     if images.shape[1] <= side:
         return images
     smaller = [Image.fromarray(image.squeeze()).resize((side, side), Image.Resampling.LANCZOS) for image in images]

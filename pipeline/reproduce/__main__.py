@@ -1,4 +1,4 @@
-"""Command: train a registered version again from its passport, and say whether it came out the same.
+"""The command that retrains a registered version from its passport, and says whether the result is the same.
 
 python -m pipeline.reproduce models:/vit-digits@champion
 """
@@ -44,7 +44,7 @@ def main() -> None:
 
 def _run(flags: argparse.Namespace) -> dict[str, Any]:
     passport = _passport(flags)
-    # Only now: these take seconds to import, and bad usage should not wait for them.
+    # Imported only here: these imports take seconds, and errors in usage should be reported without that wait.
     from pipeline.reproduce.actions import say_differences, train_again
     from pipeline.reproduce.session import ReproduceConfig, ReproduceSession
     from pipeline.session.lifecycle import open_session, running_command

@@ -1,4 +1,4 @@
-"""The story of `pipeline.reproduce`: what differs now, the training, and how it came out."""
+"""The steps of `pipeline.reproduce`: it shows what differs now, retrains, and judges the result."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from vit.training.machine import Machine
 
 
 def say_differences(session: ReproduceSession) -> list[str]:
-    """Prints what differs from the training that is to be repeated, and gives it."""
+    """Prints and returns what differs from the training that is to be repeated."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     here = Machine.here(device, session.config.workers.most)
     found = _differences(session, replace(here, threads=int(session.config.cpus_per_worker)))
@@ -26,10 +26,10 @@ def say_differences(session: ReproduceSession) -> list[str]:
 
 
 def train_again(session: ReproduceSession) -> Verdict:
-    """Trains, or goes on from where an earlier command ended, and compares."""
+    """Retrains, or resumes where an earlier command ended, and compares the result with the passport."""
     _, best = train_to_the_end(session)
     folder = trial_folder(session.trials_folder, 0)
-    # Where it trained in truth: Ray may have placed it elsewhere than expected.
+    # The machines on which it really trained: Ray may have placed it elsewhere than expected.
     machines = TrialHistory.read_ended(folder).machines
     found = [line for machine in machines for line in _differences(session, Machine(**machine))]
     return judge(session.passport, weights_digest(folder), best.accuracy, nothing_differs=not found)

@@ -1,4 +1,4 @@
-"""What differs between the training that a passport tells of and one here and now."""
+"""Finds what differs between the training that a passport describes and one here and now."""
 
 from collections.abc import Mapping
 
@@ -10,14 +10,14 @@ _MOST_MODULES = 5
 
 
 def differences(passport: Passport, code: CodeState, packages: Mapping[str, str], machine: Machine) -> list[str]:
-    """A line for each thing that differs; where there is none, a training on a CPU has to come out bit for bit."""
+    """Returns a line for each thing that differs. If none does, a training on a CPU must be repeated bit for bit."""
     return [*_code(passport.code, code), *_packages(passport.packages, packages), *_machines(passport, machine)]
 
 
 def _code(then: CodeState, now: CodeState) -> list[str]:
     modules = sorted(then.digests.keys() | now.digests.keys())
     changed = [name for name in modules if then.digests.get(name) != now.digests.get(name)]
-    if not changed:  # a commit that changes other things changes no training
+    if not changed:  # a commit that changes other modules does not change the training
         return []
     shown = ", ".join(changed[:_MOST_MODULES]) + ("" if len(changed) <= _MOST_MODULES else ", and others")
     commits = f"{_commit(then)}, now {_commit(now)}"

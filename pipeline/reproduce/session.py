@@ -14,16 +14,16 @@ from vit.data.dataset import Dataset
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceConfig(TrainConfig):
-    """A training by its passport, in place of a recipe's name."""
+    """The configuration of a training that a passport describes, instead of a recipe's name."""
 
     passport: Passport
 
     @staticmethod
     def of(passport: Passport, dataset: str | None, tracking_uri: str | None, storage: str) -> "ReproduceConfig":
-        """As it was trained; `dataset` says where the images are if not where they were."""
+        """Returns the configuration of the passport's training; `dataset` says where its images are, if they moved."""
         data = passport.data.config
         last = passport.machines[-1] if passport.machines else None
-        # A sum that other threads share out is another sum, in its last bits.
+        # The number of threads should stay the same: it decides how sums are split, and so their last bits.
         threads = 1 if last is None else min(last.threads, os.cpu_count() or 1)
         return ReproduceConfig(
             passport=passport,
@@ -54,7 +54,7 @@ class ReproduceSession(TrainSession):
 
     @classmethod
     def spec_of(cls, config: Any, dataset: Dataset) -> TrialSpec:
-        """The passport's, as the only trial of its folder."""
+        """The trial of the passport, as the only trial of its folder."""
         spec: TrialSpec = config.passport.spec
         return replace(spec, index=0)
 

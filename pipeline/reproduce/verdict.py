@@ -1,4 +1,4 @@
-"""Whether a training that was repeated came out the same."""
+"""Judges whether a repeated training came out the same."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +14,7 @@ class Verdict:
 
     sameness: Sameness
     as_expected: bool
-    """Bit for bit where nothing differs; else within the interval, at least."""
+    """Whether it is the same: bit for bit if nothing differs and the original used no GPU, else within the interval."""
     accuracy: float
     accuracy_then: float
     text: str
@@ -24,9 +24,9 @@ def judge(passport: Passport, weights_digest: str, accuracy: float, nothing_diff
     """Compares the weights, then the validation accuracies; the test images are not read again for it.
 
     Args:
-        passport: of the training that was repeated.
-        weights_digest: of the weights with which the repeated one ended.
-        accuracy: its best, on validation.
+        passport: the passport of the original training.
+        weights_digest: the digest of the weights with which the repeated training ended.
+        accuracy: the best validation accuracy of the repeated training.
         nothing_differs: whether code, packages and machine are the same; then a CPU repeats every bit.
     """
     then, interval = passport.figures.measured.val_accuracy, passport.figures.val_interval

@@ -1,6 +1,6 @@
-"""What is concluded from trials: the leaderboard, the confirmed models, the audit, and what the stages give each other.
+"""Conclusions from trials: the leaderboard, the confirmed models, the audit's verdict, and the stages' outputs.
 
-Pure values and functions of them, without Ray and MLflow.
+It consists of plain values and pure functions, which use neither Ray nor MLflow.
 
 Imported by: `session`, `planning`, `report`, `stages`, `train_actions`.
 Imports: `vit`, `tune_spaces`, `trials`.

@@ -1,4 +1,4 @@
-"""What an audit of ASHA found: trials that it had stopped were trained on, to see what stopping them cost."""
+"""Judges what ASHA's early stopping cost, from stopped trials that an audit has trained to their full length."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,63 +8,63 @@ from pipeline.trials.records import TrialResult
 from pipeline.trials.rungs import Rungs
 
 TRUSTED_CORRELATION = 0.8
-"""From here on the order at a rung counts as the order at the end."""
+"""From this rank correlation on, the order at a rung is trusted to predict the order at full length."""
 FEWEST_PAIRS = 3
-"""Trials that a correlation takes."""
+"""The smallest number of trials over which a correlation is computed."""
 
 
 @dataclass(frozen=True)
 class RungVerdict:
-    """How well the order at a rung foretold the order at the end."""
+    """How well the order of the trials at a rung predicted their order at full length."""
 
     epoch: int
     """The rung."""
     correlation: float | None
-    """Spearman's, between the accuracy there and the best accuracy at full length; None where it is not defined:
-    for fewer than 3 trials, or where all have the same accuracy."""
+    """Spearman's rank correlation between the accuracy at the rung and the best accuracy at full length. None where it
+    is not defined: for fewer than 3 trials, or if all have the same accuracy at one of the two."""
     trials: int
-    """That it was taken over."""
+    """The number of trials that the correlation is computed over."""
 
 
 @dataclass(frozen=True)
 class AuditedTrial:
-    """A trial that ASHA stopped and that was trained on to the full length. Accuracies: fractions, of validation."""
+    """A trial that ASHA stopped and the audit trained to its full length; accuracies are fractions, on validation."""
 
     index: int
     stopped_at: int
-    """The epoch of the rung."""
+    """The epoch of the rung at which ASHA stopped it."""
     rung_accuracy: float
     full_accuracy: float
-    """The best, at full length."""
+    """Its best accuracy at full length."""
 
 
 @dataclass(frozen=True)
 class AuditVerdict:
-    """What stopping trials early cost, and from where on it would be safe."""
+    """What stopping trials early cost, and from which rung on it would be safe."""
 
     rungs: tuple[RungVerdict, ...]
     """Lowest first."""
     audited: tuple[AuditedTrial, ...]
     """Best at full length first."""
     winner_accuracy: float
-    """The search's best: a fraction, of the validation images."""
+    """The best validation accuracy of the search, a fraction."""
     lost: tuple[int, ...]
-    """The audited trials that would have beaten it, best first, by index."""
+    """The indices of the audited trials that would have beaten the search's best, best first."""
     grace_epochs: int | None
-    """The smallest rung from which on stopping is safe: there and at every later one the correlation is known and at
-    least 0.8, and no lost trial was stopped. None where that holds from no rung on: the grace period should be longer
-    than the last."""
+    """The lowest rung from which on stopping is safe: there and at every later rung, the correlation is known and at
+    least 0.8, and no lost trial was stopped. None if there is no such rung: the grace period should then be longer than
+    the last rung."""
 
 
 def choose_audited(trials: Sequence[TrialResult], count: int) -> list[int]:
-    """Which of the trials that ASHA stopped to train on, by index.
+    """Chooses trials that ASHA stopped for the audit; returns their indices.
 
-    They are spread evenly over the ranks of the stopped ones, the best and, from two on, the worst among them.
-    Fewer than `count` where fewer were stopped.
+    They are spread evenly over the ranks of the stopped trials. The best one is included and, if at least two are
+    chosen, the worst one. If fewer than `count` trials were stopped, all of them are chosen.
 
     Args:
-        trials: best first.
-        count: at least 0.
+        trials: the search's trials, best first.
+        count: how many to choose, at least 0.
     """
     stopped = [trial.index for trial in trials if trial.outcome == "asha"]
     count = min(count, len(stopped))
@@ -74,18 +74,18 @@ def choose_audited(trials: Sequence[TrialResult], count: int) -> list[int]:
 
 
 def audit_verdict(rungs: Rungs, trials: Sequence[TrialResult], audited: Mapping[int, float]) -> AuditVerdict:
-    """Compares what the trials were worth at ASHA's rungs with what they came to at full length.
+    """Compares the trials' accuracies at ASHA's rungs with their accuracies at full length.
 
-    A rung's verdict is over the audited trials that reached it and those that finished by themselves. The higher a
-    rung, the fewer and the more alike they are, and the lower a correlation tends to be.
+    A rung's verdict covers the audited trials that reached it and the trials that finished in the search. The higher a
+    rung, the fewer and the more alike these trials are, and the lower a correlation tends to be.
 
     Args:
-        rungs: those of the search.
-        trials: the search's, best first, with what they came to in it.
-        audited: best validation accuracy at full length, a fraction, by the index of a stopped trial.
+        rungs: the search's rungs.
+        trials: the search's trials with their results in the search, best first.
+        audited: the best validation accuracy at full length of each audited trial, a fraction, by index.
 
     Raises:
-        ValueError: an audited trial is none that ASHA stopped, or no trial completed an epoch.
+        ValueError: an audited trial is not one that ASHA stopped, or no trial completed an epoch.
     """
     if not trials or trials[0].best is None:
         raise ValueError("no trial completed an epoch: there is nothing to compare")
@@ -111,7 +111,7 @@ def _audited_trials(trials: Iterable[TrialResult], audited: Mapping[int, float])
 
 
 def _accuracies_at_the_end(trials: Iterable[TrialResult]) -> dict[int, float]:
-    """By index, of those that finished by themselves."""
+    """The best accuracies of the trials that finished in the search, by index."""
     return {
         trial.index: trial.best.accuracy for trial in trials if trial.outcome == "finished" and trial.best is not None
     }
@@ -129,7 +129,7 @@ def _rung_verdict(epoch: int, trials: Iterable[TrialResult], at_the_end: Mapping
 
 
 def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Spearman's: Pearson's of the ranks. None where there are too few pairs, or a side does not vary."""
+    """Spearman's correlation, which is Pearson's of the ranks; None with too few pairs or if a side is constant."""
     if len(pairs) < FEWEST_PAIRS:
         return None
     there, later = zip(*pairs, strict=True)
@@ -140,7 +140,7 @@ def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
 
 
 def _ranks(values: Sequence[float]) -> list[float]:
-    """From 1, the smallest; equals share the mean of their ranks."""
+    """The rank of each value, from 1 for the smallest; equal values share the mean of their ranks."""
     return [
         sum(other < value for other in values) + (sum(other == value for other in values) + 1) / 2 for value in values
     ]

@@ -1,4 +1,4 @@
-"""What full-length trainings with several seeds say of a model. Pure functions; they choose by validation only."""
+"""Ranks models by their full-length trainings with several seeds; pure functions that use validation results only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ class FullLengthRun:
     seed: int
     best: BestEpoch
     run_id: str
-    """Its run in MLflow, which has the weights as well."""
+    """The ID of its MLflow run, which also holds the weights."""
     folder: str
-    """Path or URI under which its trial's folder with the weights is."""
+    """Path or URI of the folder that contains the training's own folder, in which the weights are."""
     weights_digest: str
-    """Of the weights with which it ended (`pipeline.tracking.weights`)."""
+    """The digest of the weights with which it ended (`pipeline.tracking.weights`)."""
 
     @staticmethod
     def of(record: TrialRecord, seed: int, run_id: str, folder: str) -> "FullLengthRun":
-        """From the record of a training that has finished."""
+        """Builds a run from the record of a finished training."""
         best, digest = record.best, record.weights_digest
-        assert best is not None and digest is not None  # what has finished has both
+        assert best is not None and digest is not None  # a finished training has both
         kept = BestEpoch(best.number, best.accuracy, best.loss)
         return FullLengthRun(seed, kept, run_id, folder, digest)
 
@@ -37,13 +37,13 @@ class ConfirmedModel:
 
     spec: TrialSpec
     search_accuracy: float | None
-    """The validation accuracy by which the search found it; None for one that no search has seen."""
+    """The validation accuracy of its trial in the search; None if it has none."""
     runs: tuple[FullLengthRun, ...]
-    """In the order of the seeds, which are the same for all models."""
+    """The finished trainings, in the order of the seeds, which are the same for all models."""
     error: str | None = None
-    """Why a seed has no run; such a model cannot win."""
+    """Why the training with a seed did not finish; such a model cannot win."""
     has_failed: bool = False
-    """Whether that was for a reason outside of the training, as when its process dies: then it may be tried again."""
+    """Whether a training failed for a reason outside of it, such as a crash of its process: it may then be retried."""
 
     @property
     def index(self) -> int:
@@ -51,17 +51,17 @@ class ConfirmedModel:
 
     @property
     def is_published(self) -> bool:
-        """Trial 0 of every sweep is the published configuration."""
+        """Whether it is the published configuration, which is trial 0 of every sweep."""
         return self.spec.index == 0
 
     @property
     def val_accuracies(self) -> list[float]:
-        """Fractions."""
+        """The validation accuracy of each run, a fraction."""
         return [run.best.accuracy for run in self.runs]
 
     @property
     def shrinkage(self) -> float | None:
-        """What is lost of the search's figure: the best of many is lucky, its repetition is not."""
+        """How far the mean accuracy is below the search's: the best of many is lucky, its repetition is not."""
         if self.search_accuracy is None or not self.runs:
             return None
         return self.search_accuracy - mean(self.val_accuracies)
@@ -74,16 +74,16 @@ class ConfirmedModel:
 
 @dataclass(frozen=True)
 class TestScore:
-    """A model on the test images."""
+    """The result of a trained model on the test images."""
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # tells pytest that this is not a test
 
     correct: int
     total: int
     class_accuracy: tuple[float | None, ...]
     """In the order of the class names; None for a class without test images."""
     tta_correct: int | None = None
-    """With each image's mirror image (`--tta flip`); None where nobody asked."""
+    """The number correct when each image is combined with its mirror image (`--tta flip`); None if not requested."""
 
     @property
     def accuracy(self) -> float:
@@ -108,7 +108,7 @@ def ranked(models: list[ConfirmedModel]) -> list[ConfirmedModel]:
 
 
 def winner_of(models: Sequence[ConfirmedModel]) -> ConfirmedModel:
-    """The one to register, of models that are ranked."""
+    """The model to register, given ranked models."""
     return models[0]
 
 

@@ -1,6 +1,7 @@
-"""What the stages of a sweep give each other: small, and kept as JSON; what is big is referred to.
+"""The outputs that the stages of a sweep pass to each other: small values that are stored as JSON.
 
-Fields only: these classes are in no stage's digest of its code, so what reckons with them stands elsewhere.
+Large data is not contained in them, but referred to. The classes have only fields: this module is not part of any
+stage's code digest, so code that computes with the outputs has to be elsewhere.
 """
 
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from vit.training.precision import Precision
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the trials need to know of the data besides the images."""
+    """What the trainings need to know about the data besides the images."""
 
     normalisation: Normalisation
     precision: Precision
-    """Of all that the sweep trains, on whichever machine it goes on: else its trainings would not compare."""
+    """The precision of all trainings of the sweep, also when it resumes on another machine: otherwise their results
+    could not be compared."""
     duplicates: int
     """Test images whose exact pixels are also in train or validation."""
     validation_duplicates: int
@@ -41,12 +43,12 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The confirmed models on the test images, each run once."""
+    """The results of the confirmed models on the test images, on which each of their runs is evaluated once."""
 
     scores: dict[str, TestScore]
-    """By the run that trained the model."""
+    """The scores by the ID of the run that trained the model."""
     test_set_reads: int
-    """How often these test images have been read in this tracking store, this time included."""
+    """How often these test images have been read by runs of this tracking store, including this time."""
 
 
 @dataclass(frozen=True)
@@ -55,4 +57,4 @@ class Registered:
 
     version: int
     run_id: str
-    """Of the training that was registered: once the model was deleted, another's version may have the same number."""
+    """The run of the registered training: after the model is deleted, another version may get the same number."""

@@ -1,4 +1,4 @@
-"""Why a trial stopped: ASHA's decisions, as MLflow keeps them, and in words."""
+"""Explains why a trial ended: stores ASHA's decisions in MLflow and puts them into words."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ _STOPS = {
 
 
 def log_decisions(tracker: Tracker, key: str, trials: Sequence[TrialResult]) -> None:
-    """Adds a table of all decisions to a run; each trial's own run has its own as a tag."""
+    """Adds a table of all decisions to a run; each trial's own run holds the trial's decisions as a tag."""
     folder = Path(tempfile.mkdtemp(prefix="vit-decisions-"))
     with (folder / DECISIONS_FILE).open("w", newline="") as file:
         writer = csv.DictWriter(file, ["trial", *(field.name for field in fields(Decision))])
@@ -37,10 +37,10 @@ def log_decisions(tracker: Tracker, key: str, trials: Sequence[TrialResult]) -> 
 
 
 def explain(client: MlflowClient, experiment: str, trial: int) -> list[str]:
-    """Why a trial of the newest sweep of an experiment ended, rung by rung.
+    """Explains, rung by rung, why a trial of an experiment's newest sweep ended.
 
     Raises:
-        UsageError: there is no sweep, or no such trial.
+        UsageError: the experiment has no sweep, or its newest sweep has not started such a trial.
     """
     found = client.get_experiment_by_name(experiment)
     ids = [found.experiment_id] if found else []
@@ -59,7 +59,7 @@ def explain(client: MlflowClient, experiment: str, trial: int) -> list[str]:
 
 
 def _searched_by(client: MlflowClient, sweep: Run) -> str:
-    """The sweep whose trials these are: an earlier one, where the search had finished before."""
+    """The run ID of the sweep that ran the search: an earlier one if this sweep reused its finished search."""
     stage = sweep.data.tags.get("pipeline.cached.search")
     return str(sweep.info.run_id if stage is None else client.get_run(stage).data.tags["mlflow.parentRunId"])
 
@@ -81,7 +81,7 @@ def _ending(run: Run) -> str:
 
 
 def _line(decision: Decision, diverged: bool) -> str:
-    """A decision in words; or that the trial `diverged` before it came to the rung."""
+    """Puts a decision into words; `diverged` means that the trial diverged before it reached the rung."""
     standing = f"rank {decision.rank} of {decision.of} so far"
     if diverged:
         return f"  epoch {decision.epoch}: diverged before, and stands there as the worst: {standing}"

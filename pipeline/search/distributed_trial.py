@@ -1,4 +1,4 @@
-"""A trial of several workers: this actor trains nothing, it starts Ray Train's workers and passes their epochs on."""
+"""A trial on several workers: its actor trains nothing, but starts Ray Train's workers and reports their epochs."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ from tune_spaces.trial_spec import TrialSpec
 
 LONGEST_POLL_SECONDS = 60.0
 STARTING_POLL_SECONDS = 5.0
-"""Until the workers have come up: so often it is asked whether to go on waiting for them."""
+"""The seconds between reports while the workers start; after each report, the driver may stop the trial."""
 
 
 class DistributedTrial(tune.Trainable):
-    """The workers pause at each rung until ASHA decides, so a stopped trial has trained no step beyond it."""
+    """A trial whose workers pause at each rung until ASHA decides, so that a stopped trial trains no step beyond it."""
 
     def setup(  # type: ignore[override]
         self, config: dict[str, Any], data: SharedData, context: TrainingContext, group: WorkerGroupConfig, rungs: Rungs
@@ -32,7 +32,7 @@ class DistributedTrial(tune.Trainable):
             self._workers = WorkerGroup(self._data, self._group)
         self._spec = TrialSpec.from_dict(new_config["trial"])
         self._training = DistributedTraining(Assignment(self._spec, self._context), self._workers)
-        # Reported first, without workers: ASHA may have stopped the trial before a process died.
+        # Reported before workers start: if ASHA had stopped the trial before a process died, no workers are needed.
         self._unreported = list(self._training.history.epochs)
         self._training.num_delivered = len(self._unreported)
         return True
@@ -56,7 +56,7 @@ class DistributedTrial(tune.Trainable):
         return epoch_report(entry, epochs, training.history.refused, pause)
 
     def _next_epoch(self) -> dict[str, Any] | None:
-        """None where there is no more; or, with the training not over, where no workers have come up yet."""
+        """The next epoch; None if none is left or, while the training is not over, if no worker has started yet."""
         while self._workers.starts > 0:
             entry = self._training.next_epoch(LONGEST_POLL_SECONDS)
             if entry is not None or self._training.is_over:
@@ -64,5 +64,5 @@ class DistributedTrial(tune.Trainable):
         return self._training.next_epoch(STARTING_POLL_SECONDS)
 
     def cleanup(self) -> None:
-        # What has not come up by now, the user does not want to wait for.
+        # If workers have not started by now, the user wants to stop without waiting for them.
         self._workers.stop(leaving=True)

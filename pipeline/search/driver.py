@@ -1,6 +1,6 @@
-"""The driver's side of a search: which trial begins, what is decided of it, and how it ended.
+"""The driver's side of a search: chooses which trial starts, decides whether it continues, and records how it ended.
 
-Knows nothing of Ray Tune: `pipeline.search.tune_adapters` passes Tune's calls on to it.
+It does not use Ray Tune: `pipeline.search.tune_adapters` passes Tune's calls on to it.
 """
 
 from bisect import insort
@@ -20,10 +20,10 @@ from tune_spaces.trial_spec import TrialSpec
 
 @dataclass(frozen=True)
 class SearchLimits:
-    """What keeps trials from beginning and from going on, asked whenever one might."""
+    """Limits on starting and continuing trials, checked each time that a trial could start or continue."""
 
     free_slots: Callable[[], int]
-    """How many trials may run at once; at least one."""
+    """How many trials may run at the same time; at least one."""
     may_begin: Callable[[], bool] = lambda: True
     """Whether there is time for a further trial."""
     may_go_on: Callable[[int], bool] = lambda index: True
@@ -31,11 +31,11 @@ class SearchLimits:
 
 
 Suggest = Callable[[int, Sequence[TrialRecord]], TrialSpec]
-"""Gives the trial to run as number so-and-so, by those that have ended."""
+"""Chooses the trial with the given index, from the records of the trials that have ended."""
 
 
 class SearchDriver:
-    """One search under way. Every decision and every end is in the ledger before it takes effect."""
+    """Runs one search. Every decision and every final outcome is in the ledger before it takes effect."""
 
     def __init__(
         self,
@@ -47,9 +47,9 @@ class SearchDriver:
         interrupted: Callable[[], bool],
         suggest: Suggest | None = None,
     ) -> None:
-        """Takes up what an earlier driver left in the ledger.
+        """Resumes from what an earlier driver left in the ledger.
 
-        With `suggest`, a trial becomes in the end what that says; `specs` tell how many there are.
+        With `suggest`, a trial is chosen when it is handed out; `specs` then only says how many trials there are.
         """
         self._specs = {spec.index: spec for spec in specs} | ledger.specs
         self._suggest = suggest
@@ -63,58 +63,58 @@ class SearchDriver:
         self._epochs: dict[int, list[EpochRecord]] = {}
         self._refused: set[str] = set()
         self._outcomes: dict[int, tuple[Outcome, str | None]] = {}
-        """Of trials that are about to end, with the error."""
+        """The outcome, and the error if any, of each trial that is about to end, by index."""
         self._ended = dict(ledger.ended)
         self.disk_full: str | None = None
-        """What to tell the user of it, where it is."""
+        """The message for the user if the disk is full; None otherwise."""
 
     def announce_restored(self) -> None:
-        """Tells the observers of the trials that an earlier driver brought to their ends."""
+        """Notifies the observers of the trials that had already ended under an earlier driver."""
         for record in self._ledger.ended.values():
             for observer in self._observers:
                 observer.trial_restored(record)
 
     @property
     def records(self) -> list[TrialRecord]:
-        """Of the trials that have ended, by index."""
+        """The records of the trials that have ended, sorted by index."""
         return [self._ended[index] for index in sorted(self._ended)]
 
     @property
     def has_no_more_trials(self) -> bool:
-        """No further trial begins."""
+        """Whether no further trial will start."""
         return not self._waiting or not self.may_begin(self._waiting[0])
 
     def may_begin(self, index: int) -> bool:
-        """Whether a trial may still begin; the published configuration may whatever time is left."""
+        """Whether a trial may still start; the published configuration may, however little time is left."""
         return not self.stopping and (index == 0 or self._limits.may_begin())
 
     @property
     def slots(self) -> int:
-        """How many trials may run at once."""
+        """How many trials may run at the same time."""
         return self._limits.free_slots()
 
     @property
     def waiting(self) -> list[TrialSpec]:
-        """The trials that have not been handed out, as they are known so far."""
+        """The trials that have not been handed out; `suggest` may still replace them."""
         return [self._specs[index] for index in self._waiting]
 
     def set_aside(self, index: int) -> None:
-        """One of those that wait is not to be handed out."""
+        """Removes a trial from the waiting ones, so that it is not handed out."""
         self._waiting.remove(index)
 
     def put_back(self, index: int) -> None:
-        """What was set aside waits again."""
+        """Adds a trial that was set aside to the waiting ones again."""
         insort(self._waiting, index)
 
     def next_trial(self) -> TrialSpec:
-        """Hands out the next of the trials, in their order."""
+        """Hands out the next of the waiting trials, in their order."""
         index = self._waiting.pop(0)
         if self._suggest is not None and index not in self._ledger.specs:
             self._specs[index] = self._suggest(index, self.records)
         return self._specs[index]
 
     def begin(self, index: int) -> None:
-        """A trial's first process is on its way; or another, after a crash."""
+        """Marks a trial as started. Does nothing when the trial is started again after its process crashed."""
         if index in self._epochs:
             return
         spec = self._specs[index]
@@ -124,18 +124,18 @@ class SearchDriver:
             observer.trial_started(spec)
 
     def fused(self, indices: Sequence[int]) -> None:
-        """Trials that have begun are trained as one."""
+        """Notifies the observers that these trials, which have started, are trained as one (fused)."""
         specs = [self._specs[index] for index in indices]
         for observer in self._observers:
             observer.trials_fused(specs)
 
     def kept_apart(self, index: int) -> None:
-        """A trial that has begun could not be trained together with others."""
+        """Notifies the observers that a trial that has started could not be trained together with others."""
         for observer in self._observers:
             observer.trial_kept_apart(self._specs[index])
 
     def goes_on(self, index: int, report: dict[str, Any]) -> bool:
-        """Decides whether a trial goes on after this report; the published configuration does while anything may."""
+        """Decides whether a trial continues; trial 0 always does, unless it is done or the search is stopping."""
         if report.get("done"):
             return False
         go_on = "waits" in report or self._passes(index, report["epoch"], report[ACCURACY])
@@ -149,7 +149,7 @@ class SearchDriver:
         return go_on
 
     def _passes(self, index: int, epoch: int, accuracy: float) -> bool:
-        """Whether a trial goes on from an epoch, as far as ASHA is concerned."""
+        """Whether ASHA lets a trial continue after an epoch."""
         if not self._asha.is_rung(epoch):
             return True
         known = self._asha.decided(index, epoch)
@@ -160,7 +160,7 @@ class SearchDriver:
         return decision.go_on
 
     def _stand_as_worst(self, index: int, epoch: int) -> None:
-        """A trial that diverged in an epoch takes the lowest place on the rung that it would have come to next."""
+        """Ranks a trial that diverged in an epoch as the worst at the next rung that it would have reached."""
         rung = self._asha.next_rung(epoch)
         if rung is None or self._asha.decided(index, rung) is not None:
             return
@@ -168,14 +168,14 @@ class SearchDriver:
         self._write(lambda: self._ledger.decided(index, decision))
 
     def note_report(self, index: int, report: dict[str, Any]) -> None:
-        """Tells the observers of an epoch, once however often it is reported."""
+        """Notifies the observers of an epoch, once even if it is reported again; remembers how a trial ended early."""
         if "waits" in report:
             return
         spec = self._specs[index]
         if "ended" in report:
             outcome = report["ended"]["outcome"]
             self._outcomes[index] = (outcome, report["ended"]["error"])
-            if outcome == "diverged":  # Tune asks nobody about a trial that is over
+            if outcome == "diverged":  # Tune does not ask the scheduler about a trial that is done
                 self._stand_as_worst(index, report["epoch"])
             return
         for reason in report["refused"]:
@@ -185,13 +185,13 @@ class SearchDriver:
                     observer.checkpoint_refused(spec, reason)
         epoch, known = EpochRecord.of(report), self._epochs[index]
         if epoch.number <= len(known):
-            return  # reported again by the process that took the trial over
+            return  # reported again by a process that resumed the trial
         known.append(epoch)
         for observer in self._observers:
             observer.epoch_done(spec, epoch)
 
     def end(self, index: int) -> None:
-        """A trial is over by itself, or because `goes_on` said no."""
+        """Ends a trial that is done, or that `goes_on` has stopped."""
         outcome, error = self._outcomes.get(index, ("finished", None))
         if outcome == "interrupted" and error is not None:
             self.disk_full = self.disk_full or error
@@ -199,37 +199,37 @@ class SearchDriver:
         self._end(index, outcome, error)
 
     def abandon(self, index: int) -> None:
-        """The user wants to stop, and the trial's process has not come up."""
+        """Ends a trial whose process has not started when the user wants to stop."""
         self._end(index, "interrupted", None)
 
     def end_the_rest(self) -> None:
-        """Ends what has begun and will not go on under this command: the user wants to stop, or no time is left."""
+        """Ends the started trials that this command does not continue: the user wants to stop, or no time is left."""
         for index in [index for index in self._epochs if index not in self._ended]:
             self._end(index, "interrupted" if self.stopping else "budget", None)
 
     def fail(self, index: int, error: str) -> None:
-        """A trial's process died as often as it may, or could not be started."""
+        """Ends a trial as failed: its process died more often than allowed, or could not be started."""
         self._end(index, "failed", error)
 
     def _end(self, index: int, outcome: Outcome, error: str | None) -> None:
         if index in self._ended:
             return
-        self.begin(index)  # its process may never have come up
+        self.begin(index)  # its process may never have started
         epochs, decisions = tuple(self._epochs[index]), self._ledger.decisions(index)
         record = TrialRecord(self._specs[index], outcome, epochs, error, decisions)
         if not self._write(lambda: self._ledger.end(record)):
-            record = replace(record, outcome="interrupted", error=None)  # the next driver will not know of its end
+            record = replace(record, outcome="interrupted", error=None)  # the next driver will not know that it ended
         self._ended[index] = record
         for observer in self._observers:
             observer.trial_ended(record)
 
     @property
     def stopping(self) -> bool:
-        """The user, or a full disk, ends the search."""
+        """Whether the search is stopping, because the user wants it to or because the disk is full."""
         return self.disk_full is not None or self._interrupted()
 
     def _write(self, change: Callable[[], None]) -> bool:
-        """Changes the ledger, or says that it could not: where the disk is full, the search comes to an orderly end."""
+        """Changes the ledger; returns False if the disk is full, which stops the search in an orderly way."""
         try:
             change()
         except OSError as error:

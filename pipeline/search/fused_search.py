@@ -1,6 +1,6 @@
-"""A search in which trials are fused: in each slot, a Ray actor takes up a group or a single trial, one after another.
+"""Runs a search with fused trials: in each slot, a Ray actor trains one group, or one single trial, after another.
 
-The driver decides as ever. Not on Ray Tune, whose unit is one configuration.
+The driver decides on each trial as in any other search. Ray Tune is not used here, since its unit is one configuration.
 """
 
 from collections.abc import Sequence
@@ -17,40 +17,43 @@ from pipeline.search.search import Search
 from tune_spaces.trial_spec import TrialSpec
 
 POLL_SECONDS = 0.5
-"""Between two looks at whether the user wants to stop."""
+"""The longest time between two checks of whether the user wants to stop."""
 
 
 @dataclass
 class _Part:
-    """Trials that are trained as one, or a single one."""
+    """Trials that are trained as one, or a single trial."""
 
     specs: list[TrialSpec]
-    """Those that have not ended, in their order."""
+    """The trials that have not ended, in their order."""
     actor: Any = None
     failures: int = 0
     has_begun: bool = False
 
     @property
     def first(self) -> int:
-        """The lowest of their numbers."""
+        """The index of its first trial."""
         return self.specs[0].index
 
 
 class FusedSearch:
-    """Brings all trials to their ends where some are worth fusing. What no memory holds waits for Tune again."""
+    """Runs all trials of a search if some of them are worth fusing.
+
+    Trials that do not fit into memory even in the smallest part go back to the driver, to be run by Ray Tune.
+    """
 
     def __init__(self, search: Search, driver: SearchDriver) -> None:
         self._search, self._driver = search, driver
         self._waiting: list[_Part] = []
         self._running: dict[Any, _Part] = {}
-        """By the reference to the reply that is awaited."""
+        """The parts that are being trained, by the reference to the awaited reply."""
         self._idle: list[Any] = []
-        """Actors that can take up others."""
+        """Actors without work, which can train another part."""
 
     def run(self, fusing: Fusing) -> None:
-        """Trains all that waits, in the order of the trials, unless the user wants to stop or no time is left.
+        """Trains all waiting trials in order, unless the user wants to stop or no time is left.
 
-        Nothing where no trials are worth fusing.
+        Does nothing if no trials are worth fusing.
         """
         try:
             self._choose(fusing)
@@ -60,12 +63,12 @@ class FusedSearch:
                 if self._driver.stopping:
                     self._abandon_unbegun()
         finally:
-            for part in self._running.values():  # where an error ends the search
+            for part in self._running.values():  # left over only if an error ends the search
                 ray.kill(part.actor)
             self._let_go()
 
     def _choose(self, fusing: Fusing) -> None:
-        """Sets the trials aside that are trained here."""
+        """Chooses the trials that are trained here, and takes them out of the driver's waiting ones."""
         groups = [group for group in fused_groups(self._driver.waiting) if self._is_worthwhile(group, fusing)]
         if not groups:
             return
@@ -78,14 +81,14 @@ class FusedSearch:
                 self._driver.set_aside(spec.index)
 
     def _wait(self, parts: Sequence[list[TrialSpec]]) -> None:
-        """Has further trials wait for a slot: the published configuration, which needs no time left, before others."""
+        """Queues parts by their first trial, so that trial 0, which starts however little time is left, comes first."""
         self._waiting = sorted([*self._waiting, *map(_Part, parts)], key=lambda part: part.first)
 
     def _is_worthwhile(self, group: list[TrialSpec], fusing: Fusing) -> bool:
         return fusing.most is not None or fusing.applies_to(self._gain(probed(group, self._driver.slots, fusing)))
 
     def _gain(self, specs: list[TrialSpec]) -> float:
-        """Measured where the trials will run; 0 where that is not to be had."""
+        """Measures the gain of fusing on an actor like those that train the trials; 0 if it cannot be measured."""
         actor = self._free_actor()
         reference = actor.gain.remote(specs)
         try:
@@ -94,21 +97,21 @@ class FusedSearch:
                     gain: float = ray.get(reference)
                     self._idle.append(actor)
                     return gain
-        except ray.exceptions.RayError:  # whatever it was: each by itself tells its own
+        except ray.exceptions.RayError:  # whatever it was: trained alone, each trial reports its own error
             pass
         ray.kill(actor)
         return 0.0
 
     def _may_go_on(self) -> bool:
-        """Starts as many parts as there are slots; says whether any is running."""
+        """Starts waiting parts while slots are free; returns whether any part is running."""
         driver = self._driver
         while self._waiting and len(self._running) < driver.slots and driver.may_begin(self._waiting[0].first):
             self._start(self._waiting.pop(0))
-        self._let_go()  # others may wait for the room
+        self._let_go()  # others may be waiting for their resources
         return bool(self._running)
 
     def _let_go(self) -> None:
-        """Ends the actors for which there is nothing to do."""
+        """Ends the actors that have no work."""
         for actor in self._idle:
             ray.kill(actor)
         self._idle.clear()
@@ -131,7 +134,7 @@ class FusedSearch:
         return list(ready)
 
     def _take(self, part: _Part, reference: Any) -> None:
-        """Handles a reply, or that its process died."""
+        """Handles a reply of a part's actor, or the death of the actor's process."""
         try:
             reply: Reply = ray.get(reference)
         except ray.exceptions.RayError as error:
@@ -154,7 +157,7 @@ class FusedSearch:
             self._idle.append(part.actor)
 
     def _judge(self, reply: Reply) -> set[int]:
-        """Tells the driver of each report, one after the other; gives the trials that ended by it."""
+        """Passes each report to the driver, one after the other; returns the indices of the trials that have ended."""
         ended: set[int] = set()
         for index, report in reply.reports:
             if index in ended:
@@ -167,17 +170,17 @@ class FusedSearch:
         return ended
 
     def _again(self, part: _Part, error: Exception) -> None:
-        """Takes the trials up in another process, as often as may be; after that, fewer of them."""
+        """Restarts the trials in another process, as often as allowed; after that, in smaller parts."""
         part.failures += 1
         if part.failures <= self._search.max_failures:
             self._start(part)
-        elif len(part.specs) > 1:  # the machine's memory killer says nothing, and one of them may take the others along
+        elif len(part.specs) > 1:  # an OOM killer leaves no message, and one trial may crash the others
             self._make_smaller(part)
         else:
             self._driver.fail(part.first, death_text(error))
 
     def _make_smaller(self, part: _Part) -> None:
-        """Of trials that are too many for a process, two parts; of very few, none is fused."""
+        """Halves a part that is too large for one process; hands one that is too small to halve back to the driver."""
         if len(part.specs) >= 2 * FEWEST:
             self._wait(in_parts(part.specs, 2, most=None))
             return
@@ -187,7 +190,7 @@ class FusedSearch:
             self._driver.put_back(spec.index)
 
     def _abandon_unbegun(self) -> None:
-        """The user wants to stop: what waits for its process need not come up."""
+        """Ends the parts whose process has not started yet: the user wants to stop, and need not wait for them."""
         for reference, part in list(self._running.items()):
             if not part.has_begun:
                 del self._running[reference]

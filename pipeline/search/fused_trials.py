@@ -1,4 +1,4 @@
-"""Trials that are trained as one inside their Ray actor: an epoch of all of them a call, or several short ones."""
+"""The Ray actor that trains several trials as one: each call trains one epoch of all of them, or several short ones."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ from vit.training.runtime import Runtime
 
 @dataclass(frozen=True)
 class Reply:
-    """What the actor says after a call."""
+    """What the actor returns from a call."""
 
     reports: list[tuple[int, dict[str, Any]]]
-    """Of trials by index, as `pipeline.search.reports` makes them; lower epochs first, in each the lower index."""
+    """Each trial's index with its report (from `pipeline.search.reports`), sorted by epoch, then by index."""
     out_of_memory: bool = False
-    """The trials are too many to be trained as one here; each is as its folder has it."""
+    """Whether the trials do not fit into the memory here; each can be resumed from its folder."""
 
 
 def gain_of(specs: Sequence[TrialSpec], runtime: Runtime) -> float:
-    """How many times as fast trials are as one on this process's device; 0 where they do not fit into its memory."""
+    """How many times as fast fusing makes the trials on this process's device; 0 if they do not fit into its memory."""
     try:
         return fusing_gain(specs[0].model, [spec.recipe for spec in specs], runtime)
     except Exception as error:
@@ -39,7 +39,7 @@ def gain_of(specs: Sequence[TrialSpec], runtime: Runtime) -> float:
 
 
 class _OneTraining:
-    """What a `FusedTraining` does, for a trial by itself: the plain loop is faster for one."""
+    """A single trial, with the interface of `FusedTraining`: for one trial, the plain loop is faster."""
 
     def __init__(self, spec: TrialSpec, data: LoadedData, context: TrainingContext, runtime: Runtime) -> None:
         self._index, self._training = spec.index, Training(spec, data, context, runtime, Workers())
@@ -54,11 +54,11 @@ class _OneTraining:
             return [(self._index, error)]
 
     def leave_out(self, indices: Collection[int]) -> None:
-        """There is no other."""
+        """Does nothing: there are no other trials to continue with."""
 
 
 class FusedTrials:
-    """Trials with one `fusing_key`, or a single one, in one process, which then takes up others."""
+    """Trains trials that share one `fusing_key`, or a single trial, in one process, which can then train others."""
 
     def __init__(self, data: SharedData, context: TrainingContext, rungs: Rungs) -> None:
         self._shared, self._context, self._rungs = data, context, rungs
@@ -67,13 +67,13 @@ class FusedTrials:
         self._training: FusedTraining | _OneTraining | None = None
 
     def gain(self, specs: Sequence[TrialSpec]) -> float:
-        """How many times as fast the trials are as one; 0 where they do not fit into the memory."""
+        """How many times as fast fusing makes the trials; 0 if they do not fit into the memory."""
         return gain_of(specs, self._runtime)
 
     def begin(self, specs: Sequence[TrialSpec]) -> Reply:
-        """Takes the trials up from their folders; reports the epochs that are there."""
+        """Resumes the trials from their folders; reports the epochs that are there."""
         self._specs = {spec.index: spec for spec in specs}
-        self._training = None  # the memory of those before
+        self._training = None  # frees the memory of the previous trials
         try:
             self._training = training = self._begun(specs)
         except Exception as error:
@@ -90,13 +90,13 @@ class FusedTrials:
         return FusedTraining(specs, self._data, self._context, self._runtime, self._rungs.epochs)
 
     def next_epochs(self, ended: Collection[int]) -> Reply:
-        """Trains the others further, or those of them that are behind, at most to the next rung."""
+        """Trains all trials but the ended ones, or only those that are behind the others, at most to the next rung."""
         assert self._training is not None, "next_epochs before begin"
         for index in ended:
             del self._specs[index]
         try:
             self._training.leave_out(ended)
-            if len(self._specs) == 1 and isinstance(self._training, FusedTraining):  # the last goes on from its folder
+            if len(self._specs) == 1 and isinstance(self._training, FusedTraining):  # the last resumes from its folder
                 self._training = self._begun(list(self._specs.values()))
             entries = self._training.run_epochs()
         except Exception as error:
@@ -110,7 +110,7 @@ class FusedTrials:
         return epoch_report(entry, self._specs[index].recipe.epochs, history.refused, len(history.epochs))
 
     def _broken_off(self, error: Exception) -> Reply:
-        """Raises the error itself where another process may succeed."""
+        """The reply after an error; raises the error itself if another process may succeed."""
         if is_out_of_memory(error):
             return Reply([], out_of_memory=True)
         return Reply([(index, error_report(error, 0)) for index in self._specs])

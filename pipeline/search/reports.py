@@ -1,4 +1,4 @@
-"""What a trial's process reports to Ray Tune, and through it to the driver."""
+"""Builds the reports that a trial's process sends to the driver, through Ray Tune if that runs the search."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ def epoch_report(entry: dict[str, Any], epochs: int, refused: list[str], trains_
     """The report of an epoch.
 
     Args:
-        entry: of the trial's history.
+        entry: the epoch's entry in the trial's history.
         epochs: the trial's full length.
         refused: checkpoints that could not be read, each with its path.
-        trains_to: the epoch to which the trial has been trained, or goes on without asking.
+        trains_to: the epoch to which the trial has been trained, or will be without waiting for a decision.
     """
     number = entry["epoch"]
     pauses, done = number >= trains_to, number >= epochs
@@ -25,26 +25,26 @@ def epoch_report(entry: dict[str, Any], epochs: int, refused: list[str], trains_
 
 
 def early_end_report(outcome: Outcome, reason: str, epochs: int) -> dict[str, Any]:
-    """The report of a trial that ends by itself after so many epochs, before its last."""
-    # ASHA never stops a trial whose metric is missing, so it gets the worst there is.
+    """The report of a trial that ends by itself after `epochs` epochs, before its full length."""
+    # Tune refuses a report without the searcher's metric, so it holds the worst possible accuracy.
     return {"epoch": epochs + 1, ACCURACY: 0.0, "ended": {"outcome": outcome, "error": reason}, "done": True}
 
 
 def waiting_report(epochs: int) -> dict[str, Any]:
-    """The report of a trial that has come to so many epochs and whose workers have not come up: it may be stopped."""
+    """The report of a trial with `epochs` epochs whose workers have not started yet: the driver may stop it."""
     return {"epoch": epochs, ACCURACY: 0.0, "waits": True, "pauses": False, "done": False}
 
 
 def death_text(error: object) -> str:
-    """What to say of a process that died: the last line of what Ray says."""
+    """The message for a process that died: the last line of Ray's error."""
     return last_line(error) or "the trial's process died"
 
 
 def error_report(error: Exception, epochs: int) -> dict[str, Any]:
-    """The report of a trial that an error ended after so many epochs.
+    """The report of a trial that an error ended after `epochs` epochs.
 
     Raises:
-        Exception: the error itself, where another process may succeed.
+        Exception: the error itself, if another process may succeed.
     """
     if isinstance(error, NonFiniteLossError):
         return early_end_report("diverged", str(error), epochs)

@@ -1,4 +1,4 @@
-"""What a search consists of."""
+"""Defines what a search consists of."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from tune_spaces.trial_spec import TrialSpec
 
 @dataclass(frozen=True)
 class Search:
-    """What a search consists of."""
+    """The trials of a search, and everything that they are run with."""
 
     specs: list[TrialSpec]
     data: SharedData
@@ -23,10 +23,10 @@ class Search:
     tune_folder: str
     """Path or URI of a folder for Tune's own files; it is removed at the end."""
     ray_train_folder: str
-    """Path or URI of a folder for Ray Train's own files, where a trial has several workers."""
+    """Path or URI of a folder for Ray Train's own files, which is used if a trial has several workers."""
     max_failures: int = 2
-    """How often a trial whose process died is taken up again."""
+    """How often a trial is restarted after its process died."""
     suggest: Suggest | None = None
-    """What a trial becomes, where that depends on the ones before; None: what `specs` say."""
+    """Chooses each trial from the results of those before it; None if the trials in `specs` are run."""
     fusing: Fusing | None = None
-    """None: each trial is trained by itself."""
+    """How trials are fused; None if each trial is trained alone."""

@@ -1,6 +1,6 @@
-"""What to try next, by what was found so far: Optuna's tree-structured Parzen estimator, through Ray Tune's searcher.
+"""Chooses the next trial from the results so far, with Optuna's tree-structured Parzen estimator through Ray Tune.
 
-Bergstra et al. 2011 (https://papers.nips.cc/paper/4443); Ray Tune's `OptunaSearch`.
+Sources: Bergstra et al. 2011 (https://papers.nips.cc/paper/4443); Ray Tune's `OptunaSearch`.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from vit.data.arrays import DataShape
 
 
 def refuse_unsuggestable(space: Space, shape: DataShape) -> None:
-    """Raises UsageError where the space varies something in a way that can be drawn, but not suggested."""
+    """Raises UsageError if the space has a domain that can be drawn from at random, but not suggested from by TPE."""
     from ray.tune.search.optuna import OptunaSearch
 
     for name, domain in space.domains(shape).items():
@@ -30,10 +30,10 @@ def refuse_unsuggestable(space: Space, shape: DataShape) -> None:
 
 @dataclass(frozen=True)
 class TpeSuggestions:
-    """Chooses each trial's hyperparameters by the trials that have ended.
+    """Chooses each trial's hyperparameters from the results of the trials that have ended.
 
-    A trial depends on these and on (seed, index) alone: run one at a time, the same seed gives the same trials,
-    however often the search was cut off or extended.
+    A trial depends only on these results and on (seed, index). If trials run one at a time, the same seed gives the
+    same trials, however often the search was interrupted or extended.
     """
 
     space: Space
@@ -42,7 +42,7 @@ class TpeSuggestions:
     seed: int
 
     def __call__(self, index: int, ended: Sequence[TrialRecord]) -> TrialSpec:
-        """The trial to run as number `index`; the first are those with which every sweep begins."""
+        """Returns the trial to run as number `index`; the first ones are those with which every sweep begins."""
         known = first_trials(self.space, self.shape, self.epochs, self.seed)
         if index < len(known):
             return known[index]
@@ -63,7 +63,10 @@ class TpeSuggestions:
         return searcher
 
     def _add(self, searcher: Any, record: TrialRecord) -> None:
-        """What a trial came to. One that was stopped counts by how far it got; one that diverged is the worst."""
+        """Adds a trial's result: one that ASHA stopped counts by how far it got, one that diverged as the worst.
+
+        Trials that failed or are unfinished are skipped.
+        """
         if record.outcome in ("failed", *RESUMABLE):
             return
         values = {name: drawn_value(record.spec, name) for name in self.space.domains(self.shape)}
@@ -77,5 +80,5 @@ class TpeSuggestions:
                 intermediate_values=accuracies,
             )
         except ValueError:
-            # The published configuration may lie outside of the space; then it teaches nothing.
+            # The published configuration may lie outside the space; then the searcher cannot learn from it.
             return

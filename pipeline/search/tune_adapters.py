@@ -1,4 +1,8 @@
-"""What Ray Tune asks: which trial is next, whether it goes on, what happened to it. Each part asks the driver."""
+"""Connects Ray Tune to the search driver, through a searcher, a scheduler, a callback and a stopper.
+
+Tune asks them which trial is next and whether it continues, and tells them what happens to it; all of them pass this on
+to the driver.
+"""
 
 from typing import Any
 
@@ -17,29 +21,29 @@ class InOrderSearcher(Searcher):
         super().__init__(metric=ACCURACY, mode="max")
         self._driver = driver
         self._handed_out: set[str] = set()
-        """Tune's names of the trials that hold a slot."""
+        """Tune's IDs of the trials that hold a slot."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         if self._driver.has_no_more_trials:
             return Searcher.FINISHED
         if len(self._handed_out) >= self._driver.slots:
-            return None  # asked again soon
+            return None  # Tune asks again soon
         self._handed_out.add(trial_id)
         return {"trial": self._driver.next_trial().to_dict()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing to learn: the driver knows what came of it. Its slot is free."""
+        """Frees the trial's slot. There is nothing to learn here: the driver already knows the result."""
         self._handed_out.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the trials' folders tell all."""
+        """Does nothing: the trials' folders hold the whole state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Does nothing: nothing was saved."""
 
 
 class AshaScheduler(FIFOScheduler):
-    """Stops the trials that the driver says; they run in the order in which they were handed out."""
+    """Stops the trials that the driver decides to stop; trials start in the order in which they were handed out."""
 
     def __init__(self, driver: SearchDriver) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -56,7 +60,7 @@ class TrialEvents(tune.Callback):
     def __init__(self, driver: SearchDriver) -> None:
         self._driver = driver
         self.running: set[int] = set()
-        """The trials whose process is up."""
+        """The indices of the trials whose process is running."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.running.add(_index(trial))
@@ -72,30 +76,30 @@ class TrialEvents(tune.Callback):
         self._driver.end(_index(trial))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Its process died, and it waits for another."""
+        """Called when a trial's process has died and the trial waits for another one."""
         self.running.discard(_index(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.running.discard(_index(trial))
-        if trial.status == trial.ERROR:  # else it is tried again
+        if trial.status == trial.ERROR:  # otherwise Tune retries it
             self._driver.fail(_index(trial), death_text(trial.get_error()))
 
 
 class EndsWithWhatRuns(tune.Stopper):
-    """Lets nobody who wants to stop wait for processes that have not come up: there may never be room for them."""
+    """Ends a stopping search without waiting for processes that have not started: there may never be room for them."""
 
     def __init__(self, driver: SearchDriver, events: TrialEvents) -> None:
         self._driver, self._events = driver, events
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False  # of those that run, the scheduler decides
+        return False  # the scheduler decides on the trials that run
 
     def stop_all(self) -> bool:
-        """Asked again and again, also while no trial runs."""
+        """Called by Tune again and again, also while no trial runs."""
         return self._driver.stopping and not self._events.running
 
 
 def _index(trial: Any) -> int:
-    """The trial's number in the search, of Tune's trial."""
+    """The index in the search of one of Tune's trials."""
     index: int = trial.config["trial"]["index"]
     return index

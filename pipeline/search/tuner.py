@@ -1,4 +1,4 @@
-"""Running a search: on Ray Tune, unless some of its trials are worth fusing."""
+"""Runs a search: on Ray Tune, unless some of its trials are worth fusing."""
 
 import contextlib
 import logging
@@ -20,19 +20,19 @@ from pipeline.trials.observers import Observer
 from pipeline.trials.records import TrialRecord
 from vit.files.storage import Folder
 
-# Tune's own state is of no use here: the trials' folders tell all. Where it cannot be saved, nobody needs to know.
+# Tune's own state is not used, since the trials' folders hold everything: the user need not know if saving it fails.
 logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
 
 
 def run_search(
     search: Search, observers: list[Observer], interrupted: Callable[[], bool], limits: SearchLimits | None = None
 ) -> list[TrialRecord]:
-    """Runs the trials to their ends and gives their records, by index.
+    """Runs the trials to their ends and returns their records, sorted by index.
 
-    Goes on from what an earlier driver left in the trials' folders: what has ended is not run again, what was
-    running starts from its last epoch, and ASHA's decisions are kept.
+    Resumes from what an earlier driver left in the trials' folders: trials that have ended are not run again, those
+    that were running continue after their last epoch, and ASHA's decisions are kept.
     Once `interrupted()` is true, no trial starts and the running ones stop at the end of their epoch. Without
-    `limits`, as many run at once as the allotment says.
+    `limits`, as many trials run at the same time as the allotment says.
 
     Raises:
         PipelineError: the disk is full; what was saved is still there.
@@ -46,7 +46,7 @@ def run_search(
             _run_all(search, driver)
         finally:
             with contextlib.suppress(OSError):
-                _remove_folder(search.tune_folder)  # the trials' folders tell all that is worth knowing
+                _remove_folder(search.tune_folder)  # the trials' folders hold everything of use
     if driver.disk_full is not None:
         raise PipelineError(driver.disk_full)
     return driver.records
@@ -86,7 +86,7 @@ def _tuner(search: Search, driver: SearchDriver) -> tune.Tuner:
 
 
 def _trainable(search: Search) -> Any:
-    """The class that runs a trial, with what it needs."""
+    """The class that runs a trial, with its parameters and resources."""
     allotment = search.allotment
     if allotment.workers == 1:
         return tune.with_resources(
@@ -94,10 +94,11 @@ def _trainable(search: Search) -> Any:
             tune.PlacementGroupFactory([{"CPU": allotment.cpus, "GPU": allotment.gpus}]),
         )
     count = allotment.workers
-    # Tune, which counts a trial's failures, takes up what lost a worker.
+    # Ray Train does not restart lost workers: Tune, which counts a trial's failures, restarts the trial.
     group = WorkerGroupConfig(count, count, allotment.cpus, allotment.gpus, search.ray_train_folder, max_failures=0)
     parameters = {"context": search.context, "group": group, "rungs": search.rungs}
-    # The trial's own actor only looks on, and takes a byte, since Tune wants a resource: Ray Train places the workers.
+    # Ray Train places the workers. The trial's own actor does no work, and takes one byte of memory only because Tune
+    # requires a resource.
     return tune.with_resources(
         tune.with_parameters(DistributedTrial, data=search.data, **parameters),
         tune.PlacementGroupFactory([{"memory": 1}]),

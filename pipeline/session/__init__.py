@@ -1,6 +1,6 @@
-"""What the parts of one command share: its folder and the lock over it, its memory, its tools, its beginning and end.
+"""What the parts of one command share: its folder and lock, its memory, its tools, and how it begins and ends.
 
-`folder` and `lock` import no framework, for the doctor.
+`folder` and `lock` import no framework, because the doctor command uses these two.
 
 Imported by: `planning`, `report`, `stages`, `train_actions`, `reproduce`, `sweep_actions`, `train`, `promote`,
 `diagnosis`.

@@ -1,4 +1,4 @@
-"""A command's folder: its name, its contents, and which of several with the same name to continue in."""
+"""A command's folder: its name, its contents, and which of several numbered folders of the same name to continue in."""
 
 import json
 from collections.abc import Iterator
@@ -10,17 +10,18 @@ from pipeline.errors import PipelineError, UsageError, disk_full
 from vit.files.storage import Folder
 
 SESSION_FILE = "session.json"
-"""What this folder's commands agreed on (`pipeline.session.memory`)."""
+"""The file with the values that all commands over this folder share (`pipeline.session.memory`)."""
 TRAINED_IN = "trained_in"
-"""In it: where what was trained before goes on, if that is elsewhere."""
+"""The key in that file for the folders of earlier commands in which trainings are resumed."""
 PROBE_FILE = "probe"
-"""Written and removed at once, to see whether there is room."""
+"""A file that is written and immediately removed, to see whether the storage can be written and has room."""
 TUNE_FOLDER = "tune"
-"""Ray Tune's own files, while a search runs."""
+"""The folder of Ray Tune's own files, which is needed while a search runs."""
 RAY_TRAIN_FOLDER = "ray-train"
-"""Ray Train's own files, and the instructions of its workers, while they run."""
+"""The folder of Ray Train's own files and of the instructions for its workers, which is needed while they run."""
 TRIALS_FOLDER, AUDIT_FOLDER, FINALISTS_FOLDER = "trials", "audit", "finalists"
-"""Of the trials of a search; of those that ASHA stopped and that are trained on; of the finalists, a folder a seed."""
+"""The folders of a search's trials, of the trials that ASHA stopped and the audit trains to their full length, and of
+the finalists (with one folder per seed)."""
 _TRAINED_BEFORE = {
     "baseline": (TRIALS_FOLDER, AUDIT_FOLDER),
     "confirm": (TRIALS_FOLDER, AUDIT_FOLDER),
@@ -29,21 +30,21 @@ _TRAINED_BEFORE = {
     "register": (TRIALS_FOLDER, AUDIT_FOLDER, FINALISTS_FOLDER),
     "report": (TRIALS_FOLDER, AUDIT_FOLDER, FINALISTS_FOLDER),
 }
-"""What neither a stage nor those that depend on it train."""
+"""By stage: the folders whose trainings belong neither to the stage nor to any that depends on it."""
 COMPILED_FOLDER = "compiled"
-"""In the storage itself, for all commands: what torch has compiled."""
+"""The folder with the code that torch has compiled; it is in the storage itself, for all commands."""
 FETCHED_FOLDER = "fetched"
-"""Weights from MLflow, where a training's own folder is out of reach."""
+"""The folder for weights that were downloaded from MLflow because the training's own folder does not have them."""
 
 
 def folder_to_use(folder: str, forced: str | None) -> str:
-    """The folder to go on in: the newest of its name, or a new one where all is to be computed anew.
+    """Returns the folder to continue in: the newest of its name, or a new one if earlier results are to be ignored.
 
-    What was begun anew, and has not finished, goes on as well.
+    If the newest folder belongs to an unfinished command with the same flag `forced`, that command is resumed.
 
     Args:
-        folder: path or URI of the first of its name; the later ones are `<folder>-2` and so on.
-        forced: the flag by which earlier results do not count, if any.
+        folder: path or URI of the first folder of its name; the later ones are `<folder>-2` and so on.
+        forced: the flag that makes the command ignore earlier results, if any.
     """
     number, memory = 0, None
     while (found := read_session_file(Folder(_numbered(folder, number + 1)))) is not None:
@@ -56,13 +57,14 @@ def folder_to_use(folder: str, forced: str | None) -> str:
 
 
 def earlier_trainings(folder: str, forced: str | None) -> dict[str, str]:
-    """The folders of earlier commands in which the trainings go on that a command over a new folder does not do anew.
+    """Returns the folders of earlier commands in which a command over a new folder resumes trainings.
 
-    By the folders' names below them. Else more trials after a `--from report` would be trained from the first.
+    The keys are the names of the folders below them, such as `trials`. Without this, a command for more trials after a
+    `--from report` would train the earlier trials again.
 
     Args:
-        folder: path or URI of the new one, as `folder_to_use` gives it.
-        forced: the flag by which earlier results do not count, if any.
+        folder: path or URI of the new folder, as `folder_to_use` returns it.
+        forced: the flag that makes the command ignore earlier results, if any.
     """
     base, _, number = folder.rpartition("-")
     kept = _TRAINED_BEFORE.get((forced or "").removeprefix("--from "), ())
@@ -70,13 +72,13 @@ def earlier_trainings(folder: str, forced: str | None) -> dict[str, str]:
         return {}
     before = base if number == "2" else f"{base}-{int(number) - 1}"
     known = read_session_file(Folder(before))
-    if known is None:  # the first of its name, which may end in a number, too
+    if known is None:  # `folder` is the first of its name, and the name itself ends in a number
         return {}
     return {name: known.get(TRAINED_IN, {}).get(name, before) for name in kept}
 
 
 def read_session_file(folder: Folder) -> dict[str, Any] | None:
-    """What a command's folder remembers; None where there is none.
+    """Returns the values in the session file of a command's folder; None if there is no such file.
 
     Raises:
         PipelineError: the file is broken.
@@ -94,7 +96,7 @@ def read_session_file(folder: Folder) -> dict[str, Any] | None:
 
 
 def holds_trainings(folder: Folder) -> bool:
-    """Whether a command has trained in it, also where its memory was lost."""
+    """Whether a command has trained in the folder; known even if its session file was lost."""
     return any(folder.exists(name) for name in (TRIALS_FOLDER, AUDIT_FOLDER, FINALISTS_FOLDER))
 
 
@@ -104,17 +106,18 @@ def _numbered(folder: str, number: int) -> str:
 
 @contextmanager
 def storage_errors(folder: str) -> Iterator[None]:
-    """Turns what an unusable storage raises into UsageError; a full disk stays what it is."""
+    """Turns the errors of an unusable storage into UsageError; the error of a full disk is passed on unchanged."""
     try:
         yield
-    except (OSError, ImportError, ValueError) as error:  # no bucket or key; no client for this kind; no such kind
+    except (OSError, ImportError, ValueError) as error:
+        # In this order: no such bucket or key, no client library for this kind of storage, or no such kind.
         if disk_full(error):
             raise
         raise UsageError(f"--storage leads to {folder}, which cannot be used: {error}") from error
 
 
 def refuse_unwritable_storage(folder: str) -> None:
-    """Raises UsageError where nothing can be written."""
+    """Raises UsageError if the folder cannot be written."""
     with storage_errors(folder):
         target = Folder(folder)
         target.write(PROBE_FILE, b"room for this?")
@@ -122,5 +125,5 @@ def refuse_unwritable_storage(folder: str) -> None:
 
 
 def absolute_storage(storage: str) -> str:
-    """A storage as all processes can name it: trials run in other folders, on other nodes too."""
+    """Returns the storage as an absolute path, or its URI: trials run in other working folders, and on other nodes."""
     return storage.rstrip("/") if "://" in storage else str(Path(storage).resolve())

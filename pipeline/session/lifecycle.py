@@ -1,4 +1,4 @@
-"""A command's beginning and end: what is refused before anything is written, and what an end of any kind leaves."""
+"""How a command begins and ends: what is refused before any run is written, and what is left after any kind of end."""
 
 import time
 from collections.abc import Iterator
@@ -31,10 +31,12 @@ from vit.files.storage import Folder
 
 @contextmanager
 def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
-    """Checks what can be refused, cheapest first; nothing is written before, and no Ray is started.
+    """Yields a command's session after all checks that do not need Ray, the cheapest first.
+
+    Until they have passed, no run is written, and Ray is not started.
 
     Raises:
-        DataError, UsageError, PipelineError: before any run is written.
+        DataError, UsageError, PipelineError: a check failed; no run has been written.
     """
     refuse_unreachable(resolve_tracking_uri(config.tracking_uri))
     dataset = load_dataset(config.data)
@@ -48,19 +50,19 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
         refuse_unwritable_storage(folder)
         session = kind(config, console, dataset, folder)
         try:
-            for other in sorted(set(session.memory.trained_in.values())):  # what trains there is one command, too
+            for other in sorted(set(session.memory.trained_in.values())):  # only one command may train there, too
                 earlier.enter_context(locked(other))
             yield session
-        except (MlflowException, RequestException) as error:  # of what did not go through the tracker's queue
+        except (MlflowException, RequestException) as error:  # from calls that bypass the tracker's queue
             raise TrackingError(f"{session.tracker.uri} fails: {error}") from error
         finally:
             session.artifacts.close()
-            with suppress(OSError):  # or the next command would go on in a folder where nothing was begun
+            with suppress(OSError):  # otherwise the next command would continue in a folder where nothing was begun
                 session.memory.forget()
 
 
 def folder_of(kind: type[Session[Any]], config: Any, dataset: Dataset) -> str:
-    """The first of the folders for what is computed, whose name tells what that is.
+    """Returns the first of the numbered folders for a configuration; its name identifies what is computed.
 
     Raises:
         UsageError: the configuration does not fit the data set.
@@ -71,13 +73,16 @@ def folder_of(kind: type[Session[Any]], config: Any, dataset: Dataset) -> str:
 
 @contextmanager
 def running_command(session: Session[Any], dashboard: bool = False) -> Iterator[None]:
-    """Starts or joins Ray and begins the session's run; ends it whatever happens, and says how to go on."""
+    """Starts or joins Ray and begins the session's run; ends the run however the block ends.
+
+    After an error, prints the command line that resumes the work.
+    """
     started = time.perf_counter()
     with connected(session.config.address, dashboard):
         session.ray_seconds = time.perf_counter() - started
         with session.interrupt.handled():
             try:
-                session.start_run()  # what is refused here leaves no folder
+                session.start_run()  # if this refuses the cluster, no folder is left behind
                 session.memory.remember("finished", False)
                 session.memory.remember("forced", session.config.forced)
                 yield
@@ -88,10 +93,10 @@ def running_command(session: Session[Any], dashboard: bool = False) -> Iterator[
                 _mark_unfinished(session, error)
                 if not isinstance(error, UsageError):  # the same command would be refused again
                     session.say(f"to go on: {session.command_line}")
-                session.console.quiet = True  # stages that are still on their way out have nothing to add
+                session.console.quiet = True  # stages that are still shutting down have nothing to add
                 raise
             finally:
-                with suppress(OSError):  # what stays, `pipeline.doctor` finds
+                with suppress(OSError):  # `pipeline.doctor` finds what could not be removed
                     Folder(session.folder).remove_folder(RAY_TRAIN_FOLDER)
 
 

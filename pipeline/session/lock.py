@@ -1,4 +1,4 @@
-"""One command at a time over a folder."""
+"""The lock that lets only one command at a time use a folder."""
 
 import fcntl
 import getpass
@@ -18,17 +18,17 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """Holds the folder, which is made where it is missing. The system lets go when the process ends, however it ends.
+    """Locks the folder, which is created if missing. The system releases the lock when the process ends in any way.
 
-    An object store has no locks: its folders are held on this machine only, against this user's other commands.
+    An object store has no locks: its folders are locked on this machine only, against this user's other commands.
 
     Raises:
-        UsageError: it cannot be written, or another process holds it.
+        UsageError: the folder cannot be written or locked, or another process has locked it.
     """
     path = lock_path(folder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+")  # noqa: SIM115 - closed below, when the lock is let go
+        file = open(path, "a+")  # noqa: SIM115 - closed below, when the lock is released
     except OSError as error:
         if disk_full(error):
             raise
@@ -41,19 +41,19 @@ def locked(folder: str) -> Iterator[None]:
             raise UsageError(
                 f"{folder} is in use ({file.read().strip()}): wait for it, or name another --storage"
             ) from error
-        except OSError as error:  # a network's file system without a lock service
+        except OSError as error:  # a network file system without a lock service
             raise UsageError(
                 f"--storage is {folder}, whose file system knows no locks ({error.strerror}): name another"
             ) from error
         file.truncate(0)
-        with suppress(OSError):  # on a disk that is full it holds without a name
+        with suppress(OSError):  # on a full disk, the lock still holds, but does not say who holds it
             command = without_passwords(" ".join(sys.argv))
             os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}: {command}\n".encode())
         yield
 
 
 def lock_holder(folder: str) -> str | None:
-    """Who holds the folder, in words; None where nobody on this machine does."""
+    """Returns the line that the process holding the lock wrote about itself; None if no process here holds it."""
     path = lock_path(folder)
     if not path.exists():
         return None
@@ -66,10 +66,10 @@ def lock_holder(folder: str) -> str | None:
 
 
 def os_user() -> str:
-    """To whom this machine's locks of object stores belong."""
+    """Returns the name of the user, to whom this machine's locks of object stores belong."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # in a container, under a number that has no name
+    except (KeyError, OSError):  # in a container, with a user id that has no name
         return str(os.getuid())
 
 

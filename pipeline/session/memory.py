@@ -1,4 +1,4 @@
-"""What the commands over one folder agree on, kept in the folder: its random id, the precision, whether it is done."""
+"""The values that all commands over one folder share, kept in it: its random id, the precision, whether it finished."""
 
 import json
 import threading
@@ -10,14 +10,14 @@ from vit.files.storage import Folder
 
 
 class SessionMemory:
-    """Plain values by name, for this command and the next ones over its folder."""
+    """Plain values by name, kept for this command and for later ones over its folder."""
 
     def __init__(self, folder: str, forced: str | None) -> None:
-        """Reads what an earlier command left, or begins with a new random id.
+        """Reads the values of an earlier command, or begins with a new random id.
 
         Args:
-            folder: the command's, path or URI.
-            forced: the flag by which earlier results do not count, if any.
+            folder: path or URI of the command's folder.
+            forced: the flag that makes the command ignore earlier results, if any.
         """
         self._folder = Folder(folder)
         self._lock = threading.Lock()
@@ -30,20 +30,23 @@ class SessionMemory:
 
     @property
     def owner(self) -> str:
-        """The random id of this folder's runs, which keeps them apart from all others."""
+        """The random id by which this folder's runs can be told from all others."""
         return str(self._values["id"])
 
     @property
     def trained_in(self) -> dict[str, str]:
-        """The folders of earlier commands in which trainings go on, by the names below them; the others go on here."""
+        """The folders of earlier commands in which trainings are resumed, by the names of the folders below them.
+
+        Trainings in folders of other names are in this command's own folder.
+        """
         return dict(self._values.get(TRAINED_IN, {}))
 
     def remembered(self, name: str) -> Any:
-        """What an earlier command over this folder remembered, else None."""
+        """Returns the value that this or an earlier command over the folder kept under this name, else None."""
         return self._values.get(name)
 
     def remember(self, name: str, value: Any) -> None:
-        """Keeps a plain value for the next command over this folder."""
+        """Keeps a plain value for later commands over this folder."""
         with self._lock:
             self._values[name] = value
             self._write()
@@ -52,7 +55,7 @@ class SessionMemory:
         self._folder.write(SESSION_FILE, json.dumps(self._values).encode(), durable=True)
 
     def forget(self) -> None:
-        """Removes the folder if nothing was begun in it, by no earlier command either."""
+        """Removes the folder if neither this command nor an earlier one has begun anything in it."""
         if "finished" not in self._values and not holds_trainings(self._folder):
             parent, _, name = self._folder.uri.rpartition("/")
             Folder(parent).remove_folder(name)

@@ -1,4 +1,4 @@
-"""What a command puts into the passport of a version that it registers."""
+"""Makes the passport of a model version from the session that registers it."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from vit.training.precision import Precision
 def make_passport(
     session: Session[Any], origin: Origin, spec: TrialSpec, precision: Precision, run: FullLengthRun, score: TestScore
 ) -> Passport:
-    """The passport of a training that has been measured on the test images."""
+    """Returns the passport of a training that has been measured on the test images."""
     tags = session.tracker.client.get_run(run.run_id).data.tags
     return Passport(
         model_name=session.model_name,
@@ -36,7 +36,7 @@ def make_passport(
         figures=_figures(session, run, score),
         code=CodeState.now(TRAINING_CODE),
         packages=package_versions(),
-        # A training of before this was recorded has no such tag.
+        # A training from before machines were recorded has no such tag.
         machines=tuple(Machine(**fields) for fields in json.loads(tags.get(MACHINES_TAG, "[]"))),
         weights_digest=run.weights_digest,
         registered_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -52,7 +52,7 @@ def _data(session: Session[Any]) -> DataFacts:
 
 
 def _lasting(config: DataConfig, name: str) -> DataConfig:
-    """What was asked for, in words that mean the same elsewhere and later."""
+    """Returns the data configuration in a form that means the same in another working folder and later."""
     if config.dataset == "auto":
         return replace(config, dataset=name)
     return replace(config, dataset=os.path.abspath(config.dataset)) if os.sep in config.dataset else config

@@ -1,4 +1,4 @@
-"""One command under way: its configuration, its data set, its tools."""
+"""The session of a running command: its configuration, its data set, its tools."""
 
 import socket
 import threading
@@ -32,13 +32,13 @@ S = TypeVar("S", bound="Session[Any]")
 
 
 class Session(ABC, Generic[C]):
-    """One command under way, over a folder of its own. Made by `open_session`.
+    """A running command with a folder of its own. `open_session` creates it.
 
-    The folder's name tells what is computed, so the same command again finds it and goes on.
+    The folder's name identifies what is computed, so the same command finds it when it is given again, and resumes.
     """
 
     kind: ClassVar[str]
-    """`pipeline.kind` of its run, and the key of it."""
+    """The value of the tag `pipeline.kind` of the command's run, and the first part of its folder's name."""
     command: ClassVar[str]
 
     def __init__(self, config: C, console: Console, dataset: Dataset, folder: str) -> None:
@@ -48,7 +48,7 @@ class Session(ABC, Generic[C]):
         self.model_name = experiment_name(dataset.name)
         self.memory = SessionMemory(folder, config.forced)
         self._lock = threading.RLock()
-        """Over what stages side by side would do twice."""
+        """Protects what stages that run side by side would otherwise do twice."""
         uri = resolve_tracking_uri(config.tracking_uri)
         try:
             self.tracker = Tracker(uri, self.model_name, self.memory.owner, config.tracking_timeout)
@@ -57,12 +57,12 @@ class Session(ABC, Generic[C]):
             raise
         self.artifacts = ArtifactMaker()
         self.ray_seconds: float | None = None
-        """How long Ray took to start; None where the command needed none."""
+        """The seconds that it took to start or join Ray; None if the command has not needed it."""
 
     @classmethod
     @abstractmethod
     def identity(cls, config: C, dataset: Dataset) -> dict[str, Any]:
-        """All that decides what is computed, besides the images.
+        """Returns everything that decides what is computed, except the images.
 
         Raises:
             UsageError: the configuration does not fit the data set.
@@ -70,26 +70,26 @@ class Session(ABC, Generic[C]):
 
     @abstractmethod
     def start_run(self) -> None:
-        """Begins its MLflow run, once the cluster is known.
+        """Begins the command's MLflow run, once the cluster is known.
 
         Raises:
-            UsageError: the cluster has no room for it.
+            UsageError: the cluster has no room for the command's trainings.
         """
 
     @abstractmethod
     def end_run(self) -> None:
-        """Ends it: all went well."""
+        """Ends the command's run as successful."""
 
     @property
     def trials_folder(self) -> str:
         return self.trainings_folder(TRIALS_FOLDER)
 
     def trainings_folder(self, name: str) -> str:
-        """The folder of the trials, of the finalists or of the audit: this command's, or an earlier one's."""
+        """Returns the folder of the trials, the finalists or the audit: this command's, or an earlier command's."""
         return f"{self._home_of(name)}/{name}"
 
     def has_trained(self, name: str) -> bool:
-        """Whether there is such a folder yet."""
+        """Whether the folder of the trials, the finalists or the audit exists yet."""
         return Folder(self._home_of(name)).exists(name)
 
     def _home_of(self, name: str) -> str:
@@ -114,7 +114,7 @@ class Session(ABC, Generic[C]):
             "pipeline.command": self.command_line,
             "pipeline.folder": self.folder,
             "pipeline.host": socket.gethostname(),
-            "pipeline.os_user": os_user(),  # `mlflow.user` is the login, where there is one
+            "pipeline.os_user": os_user(),  # `mlflow.user` is the login at the tracking server, if it has logins
             "pipeline.data_digest": self.dataset.digest,
         }
 
@@ -126,26 +126,27 @@ class Session(ABC, Generic[C]):
         self.console.out(line, highlight=False)
 
     def find_weights(self, index: int, run: FullLengthRun) -> Folder:
-        """The folder with the weights of a training to its full length: its own, or a copy fetched from MLflow."""
+        """Returns the folder with the weights of a full-length training: its own, or a copy fetched from MLflow."""
         fetched = Folder(self.folder) / FETCHED_FOLDER
         return find_weights(self.tracker.client, run.run_id, run.folder, index, run.weights_digest, fetched)
 
     @property
     def kept_precision(self) -> Precision | None:
-        """In which this folder's trainings are, where it was found and not named; None where there are none yet."""
+        """The precision that was chosen automatically for this folder's trainings; None if none has been chosen."""
         kept: Precision | None = self.memory.remembered("precision")
         return kept
 
     def precision_for(self, model: ViTConfig, recipe: Recipe, allotment: Allotment) -> Precision:
-        """What the user named, else what is faster where the training runs; it stays so when the command is run again.
+        """Returns the precision that the user named, else the one that is faster where the training runs.
 
-        It is one choice for all that a command trains, so that its trainings compare.
+        A command trains everything in one precision, so that its trainings can be compared; when the command is run
+        again, the choice stays the same.
         """
         if self.config.precision != "auto":
             return self.config.precision
         choice = self.kept_precision
         if choice is None:
-            with Watchdog(self.config.stall_minutes, self.say):  # it waits for room, maybe for long
+            with Watchdog(self.config.stall_minutes, self.say):  # it may have to wait long for free resources
                 choice = measure_faster_precision(
                     model, recipe.batch_size, self.config.compile, allotment, self.config.address is not None
                 )

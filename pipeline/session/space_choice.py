@@ -1,4 +1,4 @@
-"""Which space a sweep searches: the one that its images' size asks for, one by name, or the user's own."""
+"""Chooses the search space of a sweep: by the size of its images, by name, or from the user's own file."""
 
 from pipeline.config import SweepConfig
 from pipeline.errors import UsageError
@@ -9,11 +9,11 @@ from tune_spaces.user_space import SpaceError, load_space
 from vit.data.dataset import Dataset
 
 NAMING_TRIALS = 32
-"""By so many first trials of its search a folder is named, however many the search has."""
+"""The folder of a sweep is named after this many first trials of its search, however many the search has."""
 
 
 def space_of(config: SweepConfig, dataset: Dataset) -> Space:
-    """Raises UsageError where there is no such space, or the user's own has a mistake."""
+    """Returns the space. Raises UsageError if there is no such space, or if the user's own has a mistake."""
     if config.space is None:
         return space_for(dataset.img_size)
     if config.space in SPACES:

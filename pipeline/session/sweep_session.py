@@ -1,4 +1,4 @@
-"""A sweep's session: its space, its trials, and what each may take."""
+"""The session of a sweep: its search space, its trials, and the resources that each may take."""
 
 import math
 import threading
@@ -33,13 +33,13 @@ SEARCH_CODE = (
     "pipeline.stages.prepare", "pipeline.stages.search", "pipeline.stages.audit", "pipeline.stages.baseline",
     "pipeline.stages.confirm", "pipeline.training.precision", "tune_spaces.space",
 )  # fmt: skip
-"""With all that they import, what decides the trials and trainings that the folder keeps."""
+"""The modules that decide, with all that they import, the trials and trainings that the folder keeps."""
 POLL_SECONDS = 0.2
 MAY_DIFFER = (
     "trials", "finalists", "seeds", "audit",
     "workers_per_trial", "cpus_per_trial", "gpus_per_trial", "max_concurrent",
 )  # fmt: skip
-"""What a later command over the same folder may be given otherwise."""
+"""The parameters that may have other values in a later command over the same folder."""
 
 
 class SweepSession(Session[SweepConfig]):
@@ -55,22 +55,25 @@ class SweepSession(Session[SweepConfig]):
         self.cluster_cores = 0.0
         """All cores of the cluster, in use or not; known once the run has begun."""
         self.slots_held = 0
-        """Slots that the baseline uses and trials cannot."""
+        """The slots that the baseline uses, and that trials therefore cannot use."""
         self.baseline_trains, self.baseline_ended = threading.Event(), threading.Event()
-        """Set once the baseline has its workers, and once it has released them; both are set if it does not run."""
+        """Set once the baseline has its workers, and once it has released them. Both are set if it does not run."""
         self.audit_ended = threading.Event()
-        """Set once the audit is over, whatever came of it; or where it need not run."""
+        """Set once the audit is over, successful or not, and also if it does not run."""
         for event in (self.baseline_trains, self.baseline_ended, self.audit_ended):
             event.set()
         self.stage_records: dict[str, StageRecord] = {}
-        """What becomes of each stage, as far as it is known; the graph's runner fills it."""
+        """The record of each stage as far as it is known; the graph's runner fills it."""
         self._allotment: Allotment | None = None
         self._shared_data: SharedData | None = None
         self._precision: Precision | None = None
 
     @classmethod
     def identity(cls, config: SweepConfig, dataset: Dataset) -> dict[str, Any]:
-        """What decides its trainings; the number of trials is not in it: a longer list begins with the shorter one."""
+        """Returns what decides the sweep's trainings.
+
+        The number of trials is left out, because a longer list of trials begins with the shorter one.
+        """
         space, of_the_first = space_of(config, dataset), replace(config, budget=None, trials=NAMING_TRIALS)
         settings = search_settings(of_the_first, dataset, space, rungs_of(config, space))
         del settings["trials"]
@@ -78,12 +81,12 @@ class SweepSession(Session[SweepConfig]):
 
     @property
     def search_settings(self) -> dict[str, PlainValue]:
-        """All that decides the trials and their ends, besides code and data."""
+        """All settings that decide the trials and when they end; code and data are not among them."""
         return search_settings(self.config, self.dataset, self.space, self.rungs)
 
     @property
     def allotment(self) -> Allotment:
-        """What a trial takes of the cluster that the session is connected to."""
+        """The resources that a trial takes of the cluster that the session is connected to."""
         with self._lock:
             if self._allotment is None:
                 self._allotment = allot(self.config.resources, self.config.workers_per_trial)
@@ -91,11 +94,11 @@ class SweepSession(Session[SweepConfig]):
 
     @property
     def free_slots(self) -> int:
-        """How many trials may run at once at this moment."""
+        """How many trials may currently run at the same time."""
         return max(1, self.allotment.concurrent - self.slots_held)
 
     def share(self, data: TrainingData) -> SharedData:
-        """Puts the images into Ray's object store, where each node holds them once, whichever stages train on them."""
+        """Puts the images into Ray's object store, where each node holds them once for all stages that need them."""
         with self._lock:
             if self._shared_data is None:
                 self._shared_data = SharedData.put(data)
@@ -103,17 +106,17 @@ class SweepSession(Session[SweepConfig]):
 
     @property
     def baseline_slots(self) -> int:
-        """How many trials could run where the baseline does: where they share GPUs, all that a whole one takes."""
+        """How many slots of trials the baseline takes: one, or where trials share GPUs, all slots of a whole GPU."""
         return math.ceil(1 / self.allotment.gpus) if self.shared_gpus else 1
 
     def hold_slots_for_baseline(self) -> None:
-        """Before the stages run: the baseline is about to train beside the search, and takes what trials could."""
+        """Takes slots from the search for the baseline, which will train beside it. Call it before the stages run."""
         self.slots_held = self.baseline_slots
         self.baseline_trains.clear()
         self.baseline_ended.clear()
 
     def release_baseline_slots(self) -> None:
-        """The baseline is over, whatever came of it."""
+        """Gives the slots back to the search: the baseline is over, successful or not."""
         self.slots_held = 0
         self.baseline_trains.set()
         self.baseline_ended.set()
@@ -124,10 +127,11 @@ class SweepSession(Session[SweepConfig]):
         return 0 < self.allotment.gpus < 1
 
     def wait_for_baseline(self) -> None:
-        """Before the first trial, if trials share GPUs: their fractions would leave no whole GPU for the baseline.
+        """Where trials share GPUs, waits for the baseline; call it before the first trial.
 
-        Returns once the baseline's workers have one, or have ended where there is no slot beside them, or where the
-        user wants to stop.
+        Without this, the trials' fractions of GPUs would leave no whole GPU for the baseline. Returns once the
+        baseline's workers have their GPU; if no slot is left beside them, once they have ended; or when the user wants
+        to stop.
         """
         if not self.shared_gpus:
             return
@@ -135,9 +139,10 @@ class SweepSession(Session[SweepConfig]):
         self._wait_for(self.baseline_trains if has_slots else self.baseline_ended)
 
     def wait_for_audit(self) -> None:
-        """Before the finalists, where trials share GPUs: the audit's fractions would leave no whole ones for them.
+        """Where trials share GPUs, waits for the audit; call it before the finalists are trained.
 
-        Returns once the audit is over, or where the user wants to stop.
+        Without this, the audit's fractions of GPUs would leave no whole GPUs for the finalists. Returns once the audit
+        is over, or when the user wants to stop.
         """
         if self.shared_gpus:
             self._wait_for(self.audit_ended)
@@ -148,7 +153,7 @@ class SweepSession(Session[SweepConfig]):
 
     @property
     def final_allotment(self) -> Allotment:
-        """What a training of Ray Train's takes: the same, but whole GPUs, which its workers do not share."""
+        """What a training through Ray Train takes: the same as a trial, but whole GPUs, as its workers share none."""
         allotment, resources = self.allotment, self.config.resources
         if allotment.gpus == math.ceil(allotment.gpus):
             return allotment
@@ -157,7 +162,7 @@ class SweepSession(Session[SweepConfig]):
 
     @property
     def precision(self) -> Precision:
-        """One choice for all that the command trains."""
+        """The precision of everything that the command trains."""
         with self._lock:
             if self._precision is None:
                 self._precision = self.precision_for(*self._probed, self.allotment)
@@ -165,14 +170,17 @@ class SweepSession(Session[SweepConfig]):
 
     @property
     def _probed(self) -> tuple[ViTConfig, Recipe]:
-        """For which training the precision is chosen: the dearest on a GPU; on a CPU one that is over soon."""
+        """The training that the precision is measured with: the most expensive on a GPU, a quick one on a CPU."""
         if not self.allotment.gpus:
             return published(self.dataset.shape, self.rungs.max_epochs)
         dearest = max(self.specs, key=lambda spec: flops_per_image(spec.model) * spec.recipe.batch_size)
         return dearest.model, dearest.recipe
 
     def use_precision(self, precision: Precision) -> None:
-        """Takes up what the sweep has trained in so far, maybe on another machine; this folder then stays with it."""
+        """Adopts the precision that the sweep has trained in so far, maybe on another machine.
+
+        If the precision was not named by the user, later commands over this folder keep it.
+        """
         self._precision = precision
         if self.config.precision == "auto":
             self.memory.remember("precision", precision)
@@ -187,10 +195,11 @@ class SweepSession(Session[SweepConfig]):
             "validation_images": len(self.dataset.validation), "test_images": len(self.dataset.test),
             "workers_per_trial": allotment.workers, "cpus_per_trial": allotment.cpus,
             "gpus_per_trial": allotment.gpus, "max_concurrent": allotment.concurrent,
-            # Measured now, if it has to be: later, the threads of stages side by side would get into its way.
+            # If the precision has to be measured, that happens now: later, stages side by side would disturb it.
             "precision": self.precision, "finalists": config.finalists, "seeds": config.seeds, "audit": config.audit,
         }  # fmt: skip
-        # MLflow keeps the parameters of the first command over this folder; these may differ in a later one.
+        # MLflow keeps the parameters of the first command over this folder. The values that may differ in
+        # a later command are also kept as tags.
         tags = {f"pipeline.{name}": str(params[name]) for name in MAY_DIFFER}
         self.tracker.start_run(SWEEP_RUN, self.name, None, {**self.run_tags, **tags}, params, self.dataset_reference)
 
@@ -199,7 +208,7 @@ class SweepSession(Session[SweepConfig]):
 
 
 def search_settings(config: SweepConfig, dataset: Dataset, space: Space, rungs: Rungs) -> dict[str, PlainValue]:
-    """All that decides the trials and their ends, besides code and data."""
+    """Returns all settings that decide the trials and when they end; code and data are not among them."""
     ranges: dict[str, PlainValue] = {
         f"{name} range": describe_domain(domain) for name, domain in sorted(space.domains(dataset.shape).items())
     }
@@ -220,11 +229,12 @@ def search_settings(config: SweepConfig, dataset: Dataset, space: Space, rungs: 
         "mirrored": dataset.mirror_safe,
         "torch": torch_version(),
         **ranges,
-        # The ranges are for people, who read 0 and 0.0 alike, and a function by its name.
+        # The ranges are text for people, in which 0 and 0.0, or two functions of one name, look alike. The digest tells
+        # them apart.
         f"{DIGEST_OF}the trials": fingerprint([spec.to_dict() for spec in specs]),
     }
 
 
 def rungs_of(config: SweepConfig, space: Space) -> Rungs:
-    """Raises UsageError where the grace period is longer than a trial."""
+    """Returns ASHA's rungs. Raises UsageError if the grace period is longer than a trial."""
     return Rungs.of(config.max_epochs or space.max_epochs, config.grace_epochs, config.reduction_factor)

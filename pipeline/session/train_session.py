@@ -18,11 +18,11 @@ from vit.training.precision import Precision, torch_version
 from vit.training.recipes import RECIPES
 
 TRAINING_CODE = "pipeline.training.driver_loop"
-"""With all that it imports, what decides a training's numbers."""
+"""The module that decides, with all that it imports, a training's numbers."""
 
 
 class TrainSession(Session[TrainConfig]):
-    """Its training is the only trial of its folder, trial 0."""
+    """A session with a single training, which is trial 0 of its folder."""
 
     kind: ClassVar[str] = "train"
     command: ClassVar[str] = "pipeline.train"
@@ -38,7 +38,10 @@ class TrainSession(Session[TrainConfig]):
 
     @classmethod
     def identity(cls, config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
-        """The number of workers is not in it: only the speed and the draws of dropout depend on it."""
+        """Returns what decides the training's numbers.
+
+        The number of workers is left out: only the speed and the random draws of dropout depend on it.
+        """
         spec = cls.spec_of(config, dataset)
         if config.workers.most > spec.recipe.batch_size:
             most = spec.recipe.batch_size
@@ -54,7 +57,7 @@ class TrainSession(Session[TrainConfig]):
 
     @classmethod
     def spec_of(cls, config: TrainConfig, dataset: Dataset) -> TrialSpec:
-        """What is trained.
+        """Returns the model and the recipe to train, as trial 0.
 
         Raises:
             UsageError: there is no such recipe, or a setting does not fit it.
@@ -77,7 +80,7 @@ class TrainSession(Session[TrainConfig]):
 
     @property
     def allotment(self) -> Allotment:
-        """What a worker takes of the cluster that the session is connected to."""
+        """The resources that a worker takes of the cluster that the session is connected to."""
         if self._allotment is None:
             resources = TrialResources(self.config.cpus_per_worker, self.config.gpus_per_worker)
             self._allotment = allot(resources, self.config.workers.fewest, "worker", "--workers")
@@ -85,12 +88,12 @@ class TrainSession(Session[TrainConfig]):
 
     @property
     def precision(self) -> Precision:
-        """In which it trains, or has trained."""
+        """The precision in which the training runs, or has run."""
         return self.precision_for(self.spec.model, self.spec.recipe, self.allotment)
 
     def start_run(self) -> None:
-        """The training's own run is the command's."""
-        _ = self.allotment  # refused before anything is written
+        """Begins no run: the training's own run is also the command's."""
+        _ = self.allotment  # raises here, before anything is written, if the cluster has no room
 
     def end_run(self) -> None:
-        """The training has ended it."""
+        """Does nothing: the training has ended the run already."""

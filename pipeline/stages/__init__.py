@@ -1,8 +1,8 @@
-"""The stages of a sweep, a file each; `sweep_graph` puts them together.
+"""The stages of a sweep, one file each; `sweep_graph` combines them into a graph.
 
-`running_trials` and `full_length_trainings` are no stages, but what several of them share.
+`running_trials` and `full_length_trainings` are not stages, but code that several stages share.
 
-A stage is a function of the session and of its inputs' outputs, by their stages' names.
+A stage is a function of the session and of other stages' outputs, which are passed by the names of those stages.
 
 Imported by: `sweep_actions`.
 Imports: `vit`, `tune_spaces`, `errors`, `trials`, `results`, `terminal`, `tracking`, `graph`, `training`, `search`,
@@ -33,11 +33,11 @@ from pipeline.stages.search import search_configurations
 from pipeline.tracking.weights import first_lost_weights
 
 SHARED_CODE = ("pipeline.tracking.weights", "pipeline.training.precision", "tune_spaces.space")
-"""What the session does for several stages and what decides an output."""
+"""Modules that the session uses for several stages and that affect their outputs."""
 
 
 def sweep_graph(session: SweepSession) -> Graph:
-    """All that a sweep consists of, and what each stage's output depends on."""
+    """The graph of all stages of a sweep, with everything that each stage's output depends on."""
     config, data = session.config, session.dataset
     settings = session.search_settings
     shared = ("seed", "full length", "precision", "compile", "mirrored", "torch")
@@ -84,7 +84,10 @@ def _stage(
     missing: Callable[[SweepSession, Any], str | None] = lambda session, output: None,
     misfit: Callable[[SweepSession, Any], str | None] = lambda session, output: None,
 ) -> Stage:
-    """A stage of the session: `run` gets it first; the code that decides the output is that of `run` and below."""
+    """A stage of the session, which `run` gets as its first argument.
+
+    The code that decides the stage's output is that of `run`'s module, of `SHARED_CODE`, and of what these import.
+    """
     code = code_digests(run.__module__, *SHARED_CODE)
     checks = (partial(missing, session), partial(misfit, session))
     return Stage(name, inputs, partial(run, session), output_type, settings, code, *checks)
@@ -98,7 +101,7 @@ def _other_precision(session: SweepSession, prepared: Prepared) -> str | None:
 
 
 def _lost_trials(session: SweepSession, searched: Searched) -> str | None:
-    finalists = choose_finalists(searched.ranked, session.config.finalists)  # the others are only told of
+    finalists = choose_finalists(searched.ranked, session.config.finalists)  # the others are only reported
     return first_lost_weights(session.tracker.client, [trial.run_id for trial in finalists])
 
 

@@ -1,4 +1,4 @@
-"""Stage `audit`: whether the trials that ASHA stopped were rightly stopped."""
+"""Stage `audit`: checks whether ASHA was right to stop the trials that it stopped."""
 
 from pipeline.results.audit_verdict import AuditVerdict, audit_verdict, choose_audited
 from pipeline.results.stage_outputs import Prepared, Searched
@@ -12,7 +12,7 @@ from pipeline.trials.rungs import Rungs
 
 
 def audit_stops(session: SweepSession, prepare: Prepared, search: Searched) -> AuditVerdict:
-    """Trains trials that ASHA stopped to their full length, with the seeds they had: the same trainings."""
+    """Trains trials that ASHA stopped to their full length; with the seeds they had, these are the same trainings."""
     try:
         trials = _trained_on(session, prepare, search)
     finally:

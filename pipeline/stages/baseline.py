@@ -1,4 +1,4 @@
-"""Stage `baseline`: the published configuration at full length, beside the search."""
+"""Stage `baseline`: trains the published configuration to its full length, in parallel with the search."""
 
 from pipeline.errors import PipelineError
 from pipeline.results.confirmation import ConfirmedModel
@@ -11,7 +11,7 @@ from tune_spaces.trial_spec import TrialSpec
 
 
 def train_baseline(session: SweepSession, prepare: Prepared) -> ConfirmedModel:
-    """Leaves the search all slots but one, and that one too once it is done."""
+    """Trains the published configuration; once that has ended, gives the baseline's slots to the search."""
     try:
         published, data = [Configuration(session.specs[0], None)], training_data(session, prepare)
         observers = [_SignalsBaselineStart(session)]
@@ -24,7 +24,7 @@ def train_baseline(session: SweepSession, prepare: Prepared) -> ConfirmedModel:
 
 
 class _SignalsBaselineStart(Observer):
-    """Lets a search begin that waits for the baseline to get its GPUs: its workers have come up, and hold them."""
+    """Signals that the baseline's workers hold their GPUs, so that a search that waits for this can begin."""
 
     def __init__(self, session: SweepSession) -> None:
         self._session = session

@@ -1,4 +1,4 @@
-"""Stage `confirm`: the best trials, trained anew with several seeds, before one of them is believed."""
+"""Stage `confirm`: retrains the best trials with several seeds, before one of them is trusted."""
 
 from pipeline.results.confirmation import ConfirmedModel, ranked
 from pipeline.results.leaderboard import choose_finalists
@@ -12,7 +12,10 @@ from pipeline.trials.records import TrialResult
 def confirm_finalists(
     session: SweepSession, prepare: Prepared, search: Searched, baseline: ConfirmedModel
 ) -> Confirmed:
-    """The best of many is lucky: here it has to win once more, against the published configuration as well."""
+    """Retrains the finalists and ranks them together with the published configuration.
+
+    The best of many trials owes part of its result to luck, so here it has to win once more.
+    """
     finalists = choose_finalists(search.ranked, session.config.finalists)
     configurations = [Configuration(trial.spec, _accuracy(trial)) for trial in finalists]
     session.wait_for_audit()

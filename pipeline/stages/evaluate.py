@@ -1,4 +1,4 @@
-"""Stage `evaluate`: the one that reads the test images."""
+"""Stage `evaluate`: evaluates the confirmed models on the test images; no other stage does so."""
 
 from pipeline.results.confirmation import TestScore
 from pipeline.results.stage_outputs import Confirmed, Evaluated
@@ -8,7 +8,7 @@ from pipeline.training.evaluation import evaluate_on_test, record_test
 
 
 def evaluate_on_test_images(session: SweepSession, confirm: Confirmed) -> Evaluated:
-    """Reads the test images, once for each confirmed model."""
+    """Evaluates each training of the confirmed models once on the test images, and records that these were read."""
     data, tracker = session.dataset, session.tracker
     pairs = [(model, run) for model in confirm.models for run in model.runs]
     record_test_set_read(tracker, session.stage_records["evaluate"].key, data.test_digest)

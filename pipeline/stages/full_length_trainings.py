@@ -1,4 +1,4 @@
-"""Training chosen configurations to their full length with several seeds, through Ray Train."""
+"""Trains chosen configurations to their full length with several seeds, using Ray Train."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -38,10 +38,10 @@ def train_to_full_length(
     at_once: int,
     observers: Sequence[Observer] = (),
 ) -> list[ConfirmedModel]:
-    """Trains each configuration once with each of the session's seeds; `at_once` trainings run side by side.
+    """Trains each configuration once with each of the session's seeds; `at_once` trainings run at the same time.
 
-    `observers` hear of all of them. Goes on from what an earlier command left. A training that fails or diverges is its
-    model's error, not the others'.
+    `observers` are notified of all of them. Resumes what an earlier command left. A training that fails or diverges is
+    recorded as an error of its model, and does not affect the others.
 
     Raises:
         InterruptedCommandError: the user wants to stop; all epochs are saved.
@@ -66,7 +66,10 @@ def train_to_full_length(
 def _run_all(
     session: SweepSession, trainings: Sequence["_FullLengthTraining"], data: SharedData, at_once: int
 ) -> list[TrialRecord]:
-    """The trainings' records, in their order. Workers take seconds to start, so a slot keeps its own to the end."""
+    """Runs the trainings; returns their records, in the same order.
+
+    Workers take seconds to start, so each slot keeps its own for all of its trainings.
+    """
     jobs, ends = Jobs[list[TrialRecord]](), dict[str, list[TrialRecord]]()
     slots = {str(slot): trainings[slot::at_once] for slot in range(min(at_once, len(trainings)))}
     for slot, its_trainings in slots.items():
@@ -101,7 +104,7 @@ def _run_in_turn(
 
 
 class _FullLengthTraining:
-    """One configuration with one seed."""
+    """The training of one configuration with one seed."""
 
     def __init__(
         self,
@@ -130,8 +133,9 @@ class _FullLengthTraining:
 
 
 def spec_with_seed(spec: TrialSpec, sweep_seed: int, number: int) -> TrialSpec:
-    """The configuration as it is trained to its full length for the `number`th time."""
-    # The last word of the key keeps it apart from what a search draws; the same for all models, so that they compare.
+    """The configuration with the seed of its full-length training number `number`, counted from 0."""
+    # The 2 in the key keeps these seeds apart from those of a search's trainings. They do not depend on the
+    # configuration, so that all models are trained with the same seeds and can be compared.
     return replace(spec, seed=int(np.random.default_rng((sweep_seed, number, 2)).integers(2**31)))
 
 
@@ -148,7 +152,7 @@ def _model(configuration: Configuration, ended: list[tuple[_FullLengthTraining, 
 
 
 class _PrintsResult(Observer):
-    """A line when the training has ended."""
+    """Prints a line when the training has ended, and a warning when it cannot read a checkpoint."""
 
     def __init__(self, session: SweepSession, name: str) -> None:
         self._say, self._name = session.say, name

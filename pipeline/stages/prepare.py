@@ -1,4 +1,4 @@
-"""Stage `prepare`: what the data set is, its normalisation, and in which precision all of the sweep trains."""
+"""Stage `prepare`: checks the data set, measures its normalisation and fixes the precision of the whole sweep."""
 
 from pipeline.results.stage_outputs import Prepared
 from pipeline.session.sweep_session import SweepSession
@@ -29,6 +29,6 @@ def prepare_data(session: SweepSession) -> Prepared:
 
 
 def training_data(session: SweepSession, prepared: Prepared) -> SharedData:
-    """What the trainings of a sweep read, once for all of its stages: the test images are not in it."""
+    """The data that the trainings of a sweep read, shared by all of its stages; the test images are not in it."""
     data = session.dataset
     return session.share(TrainingData(data.train, data.validation, prepared.normalisation, data.class_names))

@@ -1,4 +1,4 @@
-"""Stage `register`: the winner becomes the challenger in the registry."""
+"""Stage `register`: registers the winner as the challenger in the model registry."""
 
 from pipeline.registry.passport import Origin
 from pipeline.registry.registration import register

@@ -1,4 +1,4 @@
-"""Stage `report`: the sweep's result, in its run and for the terminal."""
+"""Stage `report`: summarises the sweep's result, for its MLflow run and for the terminal."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def write_report(
     register: Registered,
     audit: AuditVerdict | None = None,
 ) -> dict[str, Any]:
-    """Records the summary; gives it as plain values."""
+    """Records the sweep's summary and returns it as plain values."""
     session.artifacts.finish()
     summary = summarise(session, search, confirm, evaluate, register.version, audit)
     summary["dataset"]["test_images_also_in_train"] = prepare.duplicates

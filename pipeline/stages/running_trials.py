@@ -1,4 +1,4 @@
-"""Running trials for a stage: `search` and `audit` share it."""
+"""Runs trials, for the stages `search` and `audit`."""
 
 from dataclasses import replace
 
@@ -28,12 +28,12 @@ def run_trials(
     deadline: Deadline | None = None,
     suggest: Suggest | None = None,
 ) -> list[TrialRecord]:
-    """Runs the trials to their ends, under `folder`, each with a run of the given kind; gives their records.
+    """Runs the trials to their ends under `folder`, each with an MLflow run of the given kind; returns their records.
 
-    With `suggest`, a trial becomes what that says, and `specs` tell only how many there are.
+    With `suggest`, that chooses each trial, and `specs` only says how many trials there are.
 
     Raises:
-        InterruptedCommandError: the user wants to stop; what has ended stays in MLflow.
+        InterruptedCommandError: the user wants to stop; the trials that have ended stay in MLflow.
         PipelineError: the disk is full.
     """
     runs = kind(session.tracker, session.artifacts, folder, session.dataset_reference, session.dataset.class_names)
@@ -58,7 +58,7 @@ def run_trials(
             observers = [runs, progress, session.watchdog, *([deadline] if deadline else [])]
             trials = run_search(search, observers, lambda: session.interrupt.requested, limits)
     finally:
-        session.artifacts.finish()  # what has ended has ended, whatever ends the others
+        session.artifacts.finish()  # the runs of ended trials are completed, even if an error ends the others
     if session.interrupt.requested:
         done = sum(trial.outcome != "interrupted" for trial in trials)
         raise InterruptedCommandError(f"interrupted: {done} of {len(specs)} trials had ended; they stay in MLflow")

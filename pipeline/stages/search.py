@@ -1,4 +1,4 @@
-"""Stage `search`: the trials, under ASHA."""
+"""Stage `search`: runs the trials, which ASHA stops early if they are weak."""
 
 from pipeline.errors import PipelineError
 from pipeline.planning.deadline import Deadline, FullLengthTrainings
@@ -15,7 +15,7 @@ from pipeline.trials.records import TrialRecord, TrialResult
 
 
 def search_configurations(session: SweepSession, prepare: Prepared) -> Searched:
-    """Runs the trials; as many at once as there are slots, and within a budget only those for which there is time."""
+    """Runs the trials, as many at the same time as there are slots; within a budget, only those that fit into it."""
     specs = session.specs
     up_to = "" if session.config.budget is None else "up to "
     session.say(
@@ -39,7 +39,7 @@ def _say_what_the_budget_left_out(session: SweepSession, trials: list[TrialRecor
 
 
 def _suggestions(session: SweepSession) -> Suggest | None:
-    """What chooses the trials by those before them; None where all are drawn beforehand."""
+    """Chooses each trial from the results of those before it; None if all trials are drawn in advance."""
     if session.config.search == "random":
         return None
     return TpeSuggestions(session.space, session.dataset.shape, session.rungs.max_epochs, session.config.seed)
@@ -55,7 +55,7 @@ def _deadline(session: SweepSession) -> Deadline | None:
 
 
 def _searched(session: SweepSession, trials: list[TrialRecord]) -> Searched:
-    best = trials[0].best  # the published configuration is among them at the least
+    best = trials[0].best  # there is always at least the published configuration
     if best is None:
         reasons = sorted({trial.error or trial.outcome for trial in trials})
         raise PipelineError(f"no trial completed an epoch: {'; '.join(reasons)}")

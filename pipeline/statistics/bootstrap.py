@@ -1,4 +1,4 @@
-"""How far a mean over images may be from the true one: the bootstrap."""
+"""Computes by the bootstrap how far a mean over images may be from the true mean."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,13 +9,14 @@ _RESAMPLES = 20_000
 
 
 def bootstrap_mean(values: ArrayLike, counts: ArrayLike) -> Interval:
-    """95% of a mean over images, drawn with replacement (Efron & Tibshirani 1993). The seed is fixed.
+    """Returns the 95% percentile bootstrap interval of a mean over images (Efron & Tibshirani 1993); the seed is fixed.
 
-    A draw is known by how many images of each value it holds, so it is drawn as just that.
+    Images are drawn with replacement. The mean of a resample depends only on how many of its images have each value, so
+    these numbers are drawn directly, from a multinomial distribution.
 
     Args:
         values: (K,) the values that an image may have.
-        counts: (K,) how many images have each; at least one in all.
+        counts: (K,) how many images have each value; at least one image in total.
     """
     weights = np.asarray(counts, dtype=np.float64)
     images = weights.sum()

@@ -1,4 +1,4 @@
-"""Two models on the same images: whether one is right more often than the other, and by how much."""
+"""Compares two models on the same images: whether one is right more often than the other, and by how much."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,16 @@ from pipeline.statistics.intervals import Interval
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """What the images say of two models on which they disagree. Accuracies and differences are fractions."""
+    """How two models compare, by the images on which only one is right. Accuracies and differences are fractions."""
 
     images: int
     only_first: int
     """Images that the first model alone gets right."""
     only_second: int
     p_value: float
-    """McNemar's exact test: how often chance alone would make two equally good models differ at least so much."""
+    """McNemar's exact test: how often chance alone would make two equally good models differ at least this much."""
     interval: Interval
-    """95% of the difference, by the paired bootstrap over the images."""
+    """The 95% interval of the difference, by the paired bootstrap over the images."""
 
     @property
     def difference(self) -> float:
@@ -30,19 +30,19 @@ class PairedComparison:
 
     @property
     def p_text(self) -> str:
-        """`p = 0.031`; a value too small for a float is not zero."""
+        """The p-value as text, such as `p = 0.031`; one that is too small for a float is not shown as zero."""
         return f"p = {self.p_value:.2g}" if self.p_value else "p < 1e-300"
 
 
 def compare_paired(first_correct: NDArray[np.bool_], second_correct: NDArray[np.bool_]) -> PairedComparison:
     """Compares two models on the same images, each given as whether it is right about each image (N,).
 
-    McNemar's test in its exact form (McNemar 1947, https://doi.org/10.1007/BF02295996): of the images on which just one
-    is right, the share of either model is tested against a half, two-sided. The bootstrap draws the same images for
-    both models, so what is easy or hard for both cancels out.
+    The p-value is that of McNemar's exact test (McNemar 1947, https://doi.org/10.1007/BF02295996): among the images on
+    which only one model is right, the share of either model is tested against a half, two-sided. The bootstrap draws
+    the same images for both models, so that what is easy or hard for both cancels out.
 
     Raises:
-        ValueError: no images, or not as many for one model as for the other.
+        ValueError: there are no images, or the two models have different numbers of them.
     """
     if len(first_correct) != len(second_correct) or not len(first_correct):
         raise ValueError(f"{len(first_correct)} and {len(second_correct)} images, but must be the same, at least one")

@@ -1,4 +1,4 @@
-"""The command that is running, as it may be shown and given again."""
+"""The command line of this process, in a form that can be shown and run again."""
 
 import shlex
 import sys
@@ -7,5 +7,5 @@ from pipeline.errors import without_passwords
 
 
 def command_line(module: str) -> str:
-    """`python -m module` with the arguments of this process, without passwords."""
+    """Returns `python -m module` with the arguments of this process, without passwords."""
     return without_passwords(shlex.join(["python", "-m", module, *sys.argv[1:]]))

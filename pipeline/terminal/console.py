@@ -1,4 +1,4 @@
-"""Where the commands print."""
+"""The console on which the commands print."""
 
 from rich.console import Console
 
@@ -6,6 +6,6 @@ WIDTH_OF_A_FILE = 120
 
 
 def plain_or_live() -> Console:
-    """A terminal's own width; a fixed one for files and pipes."""
+    """Returns a console as wide as the terminal, or of a fixed width if the output goes into a file or a pipe."""
     console = Console()
     return console if console.is_terminal else Console(width=WIDTH_OF_A_FILE)

@@ -10,7 +10,7 @@ _DURATION = re.compile(f"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of `90s`, `30m`, `1.5h` or `2h30m`."""
+    """Returns the seconds of a duration such as `90s`, `30m`, `1.5h` or `2h30m`."""
     match = _DURATION.fullmatch(text)
     hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
     total = 3600 * hours + 60 * minutes + seconds
@@ -20,7 +20,7 @@ def parse_duration(text: str) -> float:
 
 
 def duration_text(seconds: float) -> str:
-    """As `parse_duration` reads it, in the largest units: `2h30m`."""
+    """Formats a duration as `parse_duration` reads it, in the largest units: `2h30m`."""
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
@@ -28,7 +28,7 @@ def duration_text(seconds: float) -> str:
 
 
 def clock_text(seconds: float) -> str:
-    """To the second, as a clock shows it: `2:30:00`, `1:05`."""
+    """Formats a duration as a clock shows it, rounded to whole seconds: `2:30:00`, `1:05`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

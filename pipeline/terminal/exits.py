@@ -1,4 +1,4 @@
-"""How a command ends: its errors in one line, with an exit status."""
+"""How a command ends: its error is printed in one line, and it exits with a status."""
 
 import contextlib
 import os
@@ -18,7 +18,10 @@ def exit_with_error(message: str, status: int) -> NoReturn:
 
 
 def _end_with_ray(message: str, status: int) -> NoReturn:
-    """Ends at once, with all processes below, where Ray runs: its threads would wait for what goes on there."""
+    """Exits with an error. Where Ray runs, kills all child processes and exits immediately.
+
+    In an orderly exit, the threads of this process would wait for the work that is still going on in Ray.
+    """
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         exit_with_error(message, status)

@@ -1,4 +1,4 @@
-"""The flags that the training commands share, and a parser that complains in one line."""
+"""The flags that the training commands share, and a parser that reports bad usage in one line."""
 
 import argparse
 from argparse import Namespace
@@ -11,7 +11,7 @@ from vit.data.dataset import DataConfig
 
 
 class _HelpFormatter(argparse.HelpFormatter):
-    """Shows a flag's default behind its help, where there is one to show."""
+    """Shows a flag's default after its help text, if it has one that is worth showing."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default in (None, False, [], argparse.SUPPRESS):
@@ -80,7 +80,7 @@ def add_shared_flags(parser: Parser) -> None:
 
 
 def shared_values(flags: Namespace) -> dict[str, Any]:
-    """The fields of `CommandConfig`."""
+    """Returns the values of the shared flags as fields of `CommandConfig`."""
     names = (
         "seed", "precision", "tta", "export", "compile", "max_failures", "stall_minutes", "address", "tracking_uri",
         "tracking_timeout", "storage",

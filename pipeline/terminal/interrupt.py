@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks, the second ends at once."""
+"""Ctrl-C and SIGTERM: the first signal asks the command to stop, the second ends it immediately."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Interrupt:
-    """Remembers that the user wants to stop; within `deferred()` the work may come to an orderly end by itself."""
+    """Remembers that the user wants to stop; within `deferred()`, the work can see this and end in an orderly way."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -29,7 +29,7 @@ class Interrupt:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within, the first signal only sets `requested`, and says so."""
+        """Within the block, the first signal only sets `requested`, and tells the user that the command is stopping."""
         self._deferring = True
         try:
             yield
@@ -40,5 +40,5 @@ class Interrupt:
         again, self.requested = self.requested, True
         if again or not self._deferring:
             raise KeyboardInterrupt
-        # Past `print`: the signal may come in the middle of another line's writing.
+        # Not with `print`: the signal may arrive while `print` is writing another line.
         os.write(1, b"stopping at the end of the epoch (once more: at once)\n")

@@ -18,16 +18,16 @@ from tune_spaces.trial_spec import TrialSpec
 SECONDS_BETWEEN_LINES = 10.0
 TRIALS_THAT_TELL = 5
 ROWS = 20
-"""Of running trials; the rest is counted."""
+"""How many running trials the live view lists; it only counts the others."""
 
 
 class Progress(Observer):
-    """Observes a search and shows it. Use as a context manager around the search."""
+    """Observes a search and shows its progress. Use as a context manager around the search."""
 
     def __init__(
         self, console: Console, trials: int, rungs: Rungs, budget_seconds: Callable[[], float] | None = None
     ) -> None:
-        """`budget_seconds` tells what a budget leaves the search, 0 where no further trial begins in it."""
+        """`budget_seconds` returns the seconds that a budget leaves for the search, 0 if no further trial fits in."""
         self._console, self._trials, self._rungs = console, trials, rungs
         self._budget_seconds = budget_seconds
         self._ended_epochs: list[int] = []
@@ -108,7 +108,11 @@ class Progress(Observer):
         return f"/{self._trials}" if self._budget_seconds is None else f" of up to {self._trials}"
 
     def _left(self) -> str:
-        """From what a trial has come to so far, and at first from what ASHA should come to."""
+        """Returns the estimated time left, as text.
+
+        The estimate uses the mean number of epochs of the trials that have ended; while these are few, it uses the
+        number that ASHA is expected to allow.
+        """
         most = float("inf") if self._budget_seconds is None else self._budget_seconds()
         waiting = self._trials - len(self._ended_epochs) - len(self._running) if most > 0 else 0
         if waiting == 0 and not self._running:

@@ -1,4 +1,4 @@
-"""A file that a command is to write its result to, refused before there is one."""
+"""Checks that a command can write its result to a file, before there is a result."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from pipeline.errors import UsageError
 
 
 def refuse_unwritable_file(flag: str, file: str | Path | None) -> None:
-    """Raises UsageError where it could not be written: after hours that would be too late."""
+    """Raises UsageError if the file cannot be written: to find that out after hours of work would be too late."""
     if file is None:
         return
     path = Path(file).resolve()

@@ -1,6 +1,6 @@
-"""MLflow: its server, the one writer of runs, what a trial's run holds, weights and test set reads that it knows of.
+"""MLflow: its server, the one writer of runs, the trials' runs, and the weights and test set reads recorded there.
 
-Knows nothing of Ray.
+Nothing here depends on Ray.
 
 Imported by: `graph`, `training`, `search`, `page`, `session`, `report`, `stages`, `train_actions`, `reproduce`,
 `sweep_actions`, `sweep`, `train`, `promote`, `ui`, `diagnosis`, `doctor`, `predict`, `compare`, `copy_store`.

@@ -1,4 +1,4 @@
-"""Figures and weights for the runs, gathered in a process of low priority, so that no trial waits for it."""
+"""Collects the runs' figures and weights in a separate process of low priority, so that no trial waits for it."""
 
 import logging
 import os
@@ -23,28 +23,29 @@ from pipeline.trials.predictions import PREDICTIONS_FILE, Predictions
 from vit.files.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
 
 BEGUN = ".begun"
-"""What a folder's name ends with until all of it is there."""
+"""The suffix of a folder's name until the folder is complete."""
 
 logger = logging.getLogger("pipeline.tracking")
 
 
 class ArtifactMaker:
-    """Runs artifact jobs one after another beside the search; each fills a folder of its own."""
+    """Runs artifact jobs one after another in the background; each fills a folder of its own."""
 
     def __init__(self) -> None:
         self._scratch = Path(tempfile.mkdtemp(prefix="vit-artifacts-"))
         self._pool = _new_pool()
-        # The process starts in this thread and inherits its mask: Ctrl-C never reaches it, not even on its way up.
+        # This thread starts the pool's process, which inherits its signal mask: Ctrl-C never reaches the process, not
+        # even while it starts.
         self._waiter = ThreadPoolExecutor(1, thread_name_prefix="artifacts", initializer=_block_ctrl_c)
         self._jobs: list[Future[None]] = []
         self._lock = threading.Lock()
-        """Over the list: several threads hand in jobs and wait for them."""
+        """Guards `_jobs`: several threads submit jobs and wait for them."""
 
     def submit(self, job: Callable[..., None], *arguments: Any, name: str, then: Callable[[Path], None]) -> None:
-        """Runs `job(folder, *arguments)` on a fresh folder, then `then(folder)` in a thread of this process.
+        """Queues `job(folder, *arguments)`, with a new folder, and after it `then(folder)` in a thread of this process.
 
-        Where the job fails, `then` is given what it had made until then, and a warning names it: for the want of a
-        figure no search fails.
+        If the job fails, a warning names it, and `then` gets the folder with what the job had completed: a missing
+        figure must not make a search fail. A full disk or a lost file does; `finish` raises it.
         """
         future = self._waiter.submit(self._run, job, arguments, name, then)
         with self._lock:
@@ -54,7 +55,7 @@ class ArtifactMaker:
         self, job: Callable[..., None], arguments: tuple[Any, ...], name: str, then: Callable[[Path], None]
     ) -> None:
         folder, failure = self._attempt(job, arguments)
-        if isinstance(failure, BrokenProcessPool):  # its process was killed, perhaps for its memory: another tries
+        if isinstance(failure, BrokenProcessPool):  # its process was killed, perhaps for its memory: retry
             shutil.rmtree(folder)
             folder, failure = self._attempt(job, arguments)
         if failure is not None:
@@ -64,7 +65,7 @@ class ArtifactMaker:
         then(folder)
 
     def _attempt(self, job: Callable[..., None], arguments: tuple[Any, ...]) -> tuple[Path, Exception | None]:
-        """A folder with what the job made, and why that is not all."""
+        """Returns a folder with what the job made, and the error that ended the job, if any."""
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
         try:
             self._pool.submit(job, folder, *arguments).result()
@@ -72,16 +73,16 @@ class ArtifactMaker:
             self._pool.shutdown(wait=False)
             self._pool = _new_pool()
             return folder, error
-        except Exception as error:  # whatever a drawing raises
-            if disk_full(error) or isinstance(error, PipelineError):  # weights are gone: no want of a figure
+        except Exception as error:  # drawing may raise anything
+            if disk_full(error) or isinstance(error, PipelineError):  # worse than a missing figure: weights are lost
                 raise
             return folder, error
         return folder, None
 
     def finish(self) -> None:
-        """Waits for all jobs and what follows them.
+        """Waits for all jobs and their `then` callbacks.
 
-        Raises, once each: what a full disk, a lost file, or what follows a job has raised.
+        Raises the error of a job that met a full disk or a lost file, or of a callback; each error is raised only once.
         """
         with self._lock:
             jobs = list(self._jobs)
@@ -93,7 +94,7 @@ class ArtifactMaker:
                     self._jobs = [other for other in self._jobs if other is not job]
 
     def close(self) -> None:
-        """Drops what has not begun and removes the folders: call it when they have been read."""
+        """Cancels the jobs that have not begun and removes the folders: call it after the folders have been read."""
         self._waiter.shutdown(wait=True, cancel_futures=True)
         self._pool.shutdown(wait=True)
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -104,18 +105,19 @@ def _new_pool() -> ProcessPoolExecutor:
 
 
 def _block_ctrl_c() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # it is for the driver, which still wants its figures
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for the driver, which still needs its figures
 
 
 def _lower_priority() -> None:
     os.nice(19)
-    # Some who stop a job signal its children too; the driver still wants its figures, and ends this process itself.
+    # Tools that stop a job may signal its child processes too; the driver still needs its figures, and ends this
+    # process itself.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
 
 
 def _end_with_the_driver() -> None:
-    """A driver that is killed says nothing, and this process would wait for its next job for ever."""
+    """Ends this process with its driver: if the driver is killed, it would otherwise wait for a next job for ever."""
     driver = parent_process()
     if driver is not None:
         driver.join()
@@ -123,13 +125,13 @@ def _end_with_the_driver() -> None:
 
 
 def make_trial_artifacts(out: Path, folder_uri: str, title: str, class_names: tuple[str, ...]) -> None:
-    """A trial's `checkpoint/` (its best weights, with their confusion matrix), which comes first, and `figures/`.
+    """Writes a trial's `checkpoint/` (its best weights, with their confusion matrix) first, and then its `figures/`.
 
     Raises:
-        PipelineError: the folder is not whole.
+        PipelineError: a file is missing from the trial's folder.
     """
     copy_weights(out, folder_uri)
-    from pipeline.figures.trial_figures import draw_curves  # slow to import, and needed in the jobs' process alone
+    from pipeline.figures.trial_figures import draw_curves  # slow to import, and only the job process needs it
 
     folder = Folder(folder_uri)
     history = TrialHistory.read(folder)
@@ -141,10 +143,10 @@ def make_trial_artifacts(out: Path, folder_uri: str, title: str, class_names: tu
 
 
 def copy_weights(out: Path, folder_uri: str) -> None:
-    """A trial's `checkpoint/`.
+    """Writes a trial's `checkpoint/`: its best weights, their model card and their confusion matrix.
 
     Raises:
-        PipelineError: the folder is not whole.
+        PipelineError: a file is missing from the trial's folder.
     """
     folder = Folder(folder_uri)
     with _whole(out / "checkpoint") as checkpoint:
@@ -160,7 +162,10 @@ def copy_weights(out: Path, folder_uri: str) -> None:
 
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which has its name once it is full: whatever ends the process, none is taken in half."""
+    """Yields a folder to fill, which is renamed to `folder` once it is complete.
+
+    However the process ends, no half-filled folder is taken for a complete one.
+    """
     begun = folder.with_name(folder.name + BEGUN)
     begun.mkdir()
     yield begun
@@ -174,7 +179,7 @@ def make_test_artifacts(
     confusion: ArrayLike,
     predictions: Predictions,
 ) -> None:
-    """The same figures over the test images, and what was said of each of them."""
+    """Writes a model's predictions for the test images, and the per-class figures over these images."""
     file = out / PREDICTIONS_FILE
     with _whole(file.parent) as evaluation:
         predictions.write(evaluation / file.name)

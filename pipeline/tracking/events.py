@@ -1,4 +1,4 @@
-"""What is written to MLflow: the start of a run, what is added to it, its end; and the names that all of it goes by."""
+"""Defines the events that are written to MLflow (a run's start, additions and end), and the tags that they use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from pipeline.errors import PipelineError
 Status = Literal["FINISHED", "KILLED", "FAILED"]
 LONGEST_TAG = 8000  # MLflow refuses longer values
 RECORD_TAG = "pipeline.record"
-"""`<owner>/<key>`: by it a run is found again, by another process too."""
+"""The tag whose value is `<owner>/<key>`, by which a run is found again, also by another process."""
 ENDING_TAGS = ("pipeline.stopped", "pipeline.error")
 
 
@@ -20,7 +20,7 @@ class TrackingError(PipelineError):
 
 @dataclass(frozen=True)
 class DatasetReference:
-    """What a run was computed on."""
+    """The data set that a run was computed on."""
 
     name: str
     digest: str
@@ -40,7 +40,7 @@ class StartRun:
 
 @dataclass(frozen=True)
 class LogRun:
-    """Whatever is added to a run: metrics at a step, tags, files of a folder, and its end."""
+    """Additions to a run: metrics at a step, tags, the files of a folder, and the status with which the run ends."""
 
     key: str
     at: int
@@ -49,7 +49,7 @@ class LogRun:
     once: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     files: Path | None = None
-    """A folder; it is removed when its files are written."""
+    """A folder, which is removed once its files are written."""
     status: Status | None = None
 
 
@@ -60,4 +60,4 @@ class EarlierRun:
     run_id: str
     status: str
     ending: dict[str, str]
-    """What its end was tagged."""
+    """Its tags among `ENDING_TAGS`, which say how it ended."""

@@ -1,4 +1,4 @@
-"""MLflow's long answers, which come page by page."""
+"""Reads all of MLflow's long answers, which come page by page."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def all_pages(fetch: Callable[[str | None], PagedList[T]]) -> Iterator[T]:
-    """Everything on all pages; `fetch` gets a page by the token that the page before names, None for the first."""
+    """Yields the items of all pages; `fetch` gets a page by the token in the page before it, None for the first."""
     token: str | None = None
     while True:
         page = fetch(token)

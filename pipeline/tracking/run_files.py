@@ -1,4 +1,4 @@
-"""Reading a run's files back."""
+"""Reads a run's files back from MLflow."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 
 def fetch_file(client: MlflowClient, scratch: Path, run_id: str, path: str) -> Path | None:
-    """A copy of a run's artifact, in `scratch`; None where there is none, or no such run.
+    """Downloads a run's artifact into `scratch` and returns its path; None if there is no such artifact or run.
 
     Raises:
         MlflowException: the store does not answer.
@@ -25,7 +25,7 @@ def fetch_file(client: MlflowClient, scratch: Path, run_id: str, path: str) -> P
 
 @contextmanager
 def none_where_gone() -> Iterator[None]:
-    """Leaves the block where MLflow knows no such run or version; other errors are errors."""
+    """Suppresses MLflow's error that a run or version does not exist; other errors are raised."""
     try:
         yield
     except MlflowException as error:

@@ -1,4 +1,4 @@
-"""Writing events to MLflow: each may be written twice and counts once."""
+"""Writes events to MLflow, so that an event that is written twice counts once."""
 
 import posixpath
 import re
@@ -16,23 +16,23 @@ from pipeline.tracking.pages import all_pages
 LONGEST_PARAM = 6000  # MLflow refuses longer values
 LONGEST_METRIC_NAME = 250
 MOST_METRICS = 1000
-"""In one call."""
+"""The most that MLflow takes in one call."""
 
 
 class RunWriter:
-    """Writes one owner's runs in an experiment; knows their MLflow ids by the caller's keys."""
+    """Writes one owner's runs in an experiment, and maps the caller's keys to their MLflow ids."""
 
     def __init__(self, client: MlflowClient, experiment_id: str, owner: str) -> None:
         self._client, self._experiment_id, self._owner = client, experiment_id, owner
-        # Who started it, from which program and commit, as MLflow's own fluent interface says it.
+        # The tags that MLflow's own fluent interface would set: who started the run, from which program and commit.
         self._origin: dict[str, str] = resolve_tags()
         self._earlier = {run.data.tags[RECORD_TAG].partition("/")[2]: run for run in self._find("%")}
         self.run_ids: dict[str, str] = {key: run.info.run_id for key, run in self._earlier.items()}
         self._earlier_steps: dict[tuple[str, str], set[int]] = {}
-        """By key and metric."""
+        """The steps that earlier processes wrote, by run key and metric name."""
 
     def earlier(self, key: str) -> EarlierRun | None:
-        """The run as it was when this writer was made; None where there was none."""
+        """Returns the run as it was when this writer was made; None if there was none."""
         run = self._earlier.get(key)
         if run is None:
             return None
@@ -40,7 +40,7 @@ class RunWriter:
         return EarlierRun(run.info.run_id, run.info.status, ending)
 
     def adopt(self, run_id: str) -> str:
-        """Takes up a run of anybody's; gives the key for it."""
+        """Registers a run of any owner with this writer, and returns the key for it."""
         key = f"run/{run_id}"
         if key not in self.run_ids:
             self._earlier[key] = self._client.get_run(run_id)
@@ -48,13 +48,13 @@ class RunWriter:
         return key
 
     def _find(self, key: str) -> list[Run]:
-        """The owner's runs whose key is like this (SQL's `%`)."""
+        """Returns the owner's runs whose key matches `key`, a pattern for SQL's LIKE."""
         pattern = f"tags.`{RECORD_TAG}` LIKE '{self._owner}/{key}'"
         search = partial(self._client.search_runs, [self._experiment_id], pattern, max_results=1000)
         return list(all_pages(lambda token: search(page_token=token)))
 
     def write(self, event: StartRun | LogRun, is_retry: bool) -> None:
-        """Writes an event; `is_retry` where an attempt before may have got through halfway."""
+        """Writes an event; `is_retry` says that an earlier attempt may have written part of it."""
         if isinstance(event, StartRun):
             self._start(event, is_retry)
         else:
@@ -76,7 +76,7 @@ class RunWriter:
             self._client.set_terminated(run_id, event.status, end_time=event.at)
 
     def _has_earlier(self, event: LogRun) -> bool:
-        """Whether an earlier process wrote these metrics at this step; what it wrote last of them tells."""
+        """Whether an earlier process wrote these metrics at this step: if it wrote the last of them, it wrote all."""
         if event.key not in self._earlier or not event.metrics:
             return False
         name = _metric_name(list(event.metrics)[-1])
@@ -90,7 +90,7 @@ class RunWriter:
         if event.parent is not None:
             tags["mlflow.parentRunId"] = self.run_ids[event.parent]
         if is_retry and event.key not in self.run_ids:
-            # The attempt before may have made the run and died on the way back.
+            # The earlier attempt may have created the run without receiving the server's answer.
             self.run_ids.update((event.key, run.info.run_id) for run in self._find(event.key))
         if event.key in self.run_ids:
             run = self._reopened(self.run_ids[event.key], event)
@@ -103,7 +103,7 @@ class RunWriter:
             self._client.log_batch(run_id, params=params)
         if event.dataset is not None:
             reference = event.dataset
-            # MLflow's own column for digests holds 36 characters; the whole is in the run's tags.
+            # MLflow's own column for digests holds 36 characters; the whole digest is in the run's tags.
             digest = reference.digest.removeprefix("sha256:")[:32]
             entity = DatasetEntity(reference.name, digest, "local", reference.source)
             self._client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
@@ -111,7 +111,7 @@ class RunWriter:
     def _reopened(self, run_id: str, event: StartRun) -> Run:
         run = self._client.get_run(run_id)
         self._client.update_run(run_id, status="RUNNING")
-        # By which command, and where, it goes on.
+        # These tags say by which command, and where, the run is resumed.
         self._client.log_batch(run_id, tags=[RunTag(name, value[:LONGEST_TAG]) for name, value in event.tags.items()])
         for name in set(ENDING_TAGS) & set(run.data.tags):
             self._client.delete_tag(run_id, name)
@@ -119,5 +119,5 @@ class RunWriter:
 
 
 def _metric_name(name: str) -> str:
-    """A name that MLflow takes: a class may be called anything (`rock & roll`), a metric may not."""
+    """Turns a name into one that MLflow accepts: a class may have any name (`rock & roll`), a metric may not."""
     return posixpath.normpath(re.sub(r"[^\w/.: -]", "_", name)[:LONGEST_METRIC_NAME])

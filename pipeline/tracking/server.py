@@ -1,4 +1,4 @@
-"""Before MLflow is asked for anything: its settings, and whether the tracking store is there and answers."""
+"""Sets MLflow up, and opens a tracking store after checking that the store exists and answers."""
 
 import fcntl
 import logging
@@ -19,11 +19,11 @@ _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # With a server it prints two lines at the end of each run.
+    # Otherwise MLflow prints two lines at the end of each run when it uses a server.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # Models are pt2: MLflow refuses one that would unpickle code.
+    # Models are saved as pt2, so MLflow can refuse every model whose loading would unpickle code.
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    # MLflow's own 7 retries of 120 s each keep a command waiting for many minutes.
+    # MLflow's defaults, 7 retries of 120 s each, would keep a command waiting for many minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
 }
@@ -35,27 +35,28 @@ _SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def prepare_mlflow() -> None:
-    """Sets MLflow up for the commands; what the user's environment says is kept. Call it before `import mlflow`."""
+    """Sets MLflow up for the commands; the user's environment takes precedence. Call it before `import mlflow`."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    # Its own: mlflow.pytorch sets the root's to errors when it is imported, and our warnings would go unheard.
+    # A level of its own: importing mlflow.pytorch sets the root logger's level to ERROR, which would hide the warnings
+    # of the pipeline.
     logging.getLogger("pipeline").setLevel(logging.WARNING)
-    # These log what the caller reads anyway.
+    # Below errors, these libraries log only what the caller learns anyway.
     for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def refuse_unreachable(uri: str) -> None:
-    """Refuses a tracking URI that MLflow cannot use, in seconds and one line rather than in minutes and a traceback.
+    """Refuses a tracking URI that MLflow cannot use: in seconds with one line, not after minutes with a traceback.
 
-    Call `prepare_mlflow` before.
+    Call `prepare_mlflow` first.
 
     Args:
-        uri: as `pipeline.config.resolve_tracking_uri` gives it.
+        uri: as `pipeline.config.resolve_tracking_uri` returns it.
 
     Raises:
-        UsageError: the server does not answer, wants a login or is no MLflow server; not a tracking URI; or a SQLite
-            file that is not a database or cannot be written.
+        UsageError: the server does not answer, wants a login or is no MLflow server; `uri` is not a tracking URI; or it
+            names a SQLite file that is not a database or cannot be written.
     """
     scheme = urllib.parse.urlsplit(uri).scheme
     if scheme in ("http", "https"):
@@ -70,21 +71,23 @@ def refuse_unreachable(uri: str) -> None:
 
 
 def refuse_missing_database(uri: str) -> None:
-    """For commands that only read or change what is there: MLflow would make an empty database.
+    """Refuses a SQLite database that does not exist, where MLflow itself would create an empty one.
+
+    For commands that only read or change existing runs.
 
     Raises:
-        UsageError: a SQLite file that does not exist.
+        UsageError: the SQLite file does not exist.
     """
     if uri.startswith(_SQLITE) and not _database_path(uri).exists():
         raise UsageError(f"--tracking-uri is {uri}, but there is no such database: run a sweep first, or name its file")
 
 
 def open_client(uri: str) -> "MlflowClient":
-    """A client of the store at `uri`, which becomes MLflow's global one; call `prepare_mlflow` before.
+    """Returns a client of the store at `uri`, which becomes MLflow's global store; call `prepare_mlflow` first.
 
     Raises:
-        PipelineError: the store cannot be opened: its driver is missing, it does not answer, its tables are another
-            version's.
+        PipelineError: the store cannot be opened: its driver is missing, it does not answer, or its tables are of
+            another MLflow version.
     """
     import mlflow
 
@@ -98,19 +101,19 @@ def open_client(uri: str) -> "MlflowClient":
 
 @contextmanager
 def existing_store(uri: str) -> "Iterator[MlflowClient]":
-    """A client of a store that is there already, for commands that read or change what it holds.
+    """Yields a client of a store that exists already, for commands that read or change what it holds.
 
     Args:
-        uri: as `pipeline.config.resolve_tracking_uri` gives it.
+        uri: as `pipeline.config.resolve_tracking_uri` returns it.
 
     Raises:
         UsageError: there is no such store, or it cannot be used (`refuse_unreachable`).
-        PipelineError: it cannot be opened, or refuses something within the block.
+        PipelineError: the store cannot be opened, or it refuses a request within the block.
     """
     prepare_mlflow()
     refuse_unreachable(uri)
     refuse_missing_database(uri)
-    # Only now: it takes seconds, which `--help` and bad usage should not.
+    # Imported only now: this takes seconds, which `--help` and usage errors should not.
     from mlflow.exceptions import MlflowException
 
     try:
@@ -121,10 +124,10 @@ def existing_store(uri: str) -> "Iterator[MlflowClient]":
 
 @contextmanager
 def database_lock(uri: str) -> Iterator[None]:
-    """A lock: two processes that create the same SQLite database at once would both fail.
+    """Holds a lock on a SQLite database: two processes that create it at the same time would both fail.
 
     Raises:
-        UsageError: the database is where there are no locks.
+        UsageError: the database's file system does not support locks.
     """
     if not uri.startswith(_SQLITE):
         yield
@@ -134,18 +137,21 @@ def database_lock(uri: str) -> Iterator[None]:
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
-        except OSError as error:  # a network's file system without a lock service
+        except OSError as error:  # a network file system without a lock service
             raise UsageError(
                 f"--tracking-uri names {path}, whose file system knows no locks ({error.strerror}): name a file on a"
                 " local disk, or a server"
             ) from error
         yield
     finally:
-        os.close(folder)  # and so lets go
+        os.close(folder)  # this releases the lock too
 
 
 def _refuse_unusable_server(uri: str) -> None:
-    """Asks for one experiment, with the login and certificates that MLflow itself would use: `/health` has no guard."""
+    """Refuses a server that does not list its experiments to this user.
+
+    Uses the login and certificates that MLflow itself would use. `/health` would not do: it answers without a login.
+    """
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
@@ -155,7 +161,7 @@ def _refuse_unusable_server(uri: str) -> None:
             credentials, _EXPERIMENTS, "POST", json={"max_results": 1},
             timeout=_ANSWER_TIMEOUT, max_retries=0, raise_on_status=False,
         )  # fmt: skip
-    except Exception as error:  # of requests, urllib3 or MLflow, one around the other
+    except Exception as error:  # errors of requests, urllib3 or MLflow, one wrapped in the other
         raise _no_answer(uri, _innermost(error)) from error
     status, name = answer.status_code, urllib.parse.urlsplit(uri).netloc.rpartition("@")[2]
     if status >= 500:
@@ -181,7 +187,7 @@ def _no_answer(uri: str, reason: str) -> UsageError:
 
 
 def _innermost(error: BaseException) -> str:
-    """What is behind an error that several libraries have wrapped."""
+    """Returns the message of the original error, which several libraries may have wrapped."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return " ".join(str(error).split())
@@ -205,5 +211,5 @@ def _database_path(uri: str) -> Path:
 
 def _is_database(path: Path) -> bool:
     with path.open("rb") as file:
-        # SQLite leaves a database empty until its first table.
+        # SQLite leaves a database file empty until the first table is created.
         return file.read(len(_SQLITE_MAGIC)) in (b"", _SQLITE_MAGIC)

@@ -1,6 +1,6 @@
-"""How often a test set has been read: each look at it makes the next one's figure worth a little less.
+"""Counts how often a test set has been read: each read makes the next result on it a little less trustworthy.
 
-Every run that reads test images is tagged with their digest before it does.
+Every run that reads test images is tagged with their digest before it reads them.
 """
 
 from mlflow import MlflowClient
@@ -10,11 +10,11 @@ from pipeline.tracking.pages import all_pages
 from pipeline.tracking.tracker import Tracker
 
 TEST_SET_READ_TAG = "pipeline.test_opened"
-"""Not "read", as everything here says: the runs of older stores have this tag, and have to be counted too."""
+"""Not "read", the word used elsewhere: the runs of older stores have this tag, and must be counted too."""
 
 
 def record_test_set_read(tracker: Tracker, key: str, test_digest: str) -> None:
-    """Tags the run `key`, and has it written before any test image is read.
+    """Tags the run `key`, and waits until the tag is written; call it before any test image is read.
 
     Raises:
         TrackingError: the tracking server does not answer.
@@ -24,8 +24,8 @@ def record_test_set_read(tracker: Tracker, key: str, test_digest: str) -> None:
 
 
 def count_test_set_reads(client: MlflowClient, test_digest: str) -> int:
-    """The runs of this tracking store that have read these test images, in all experiments."""
-    # All experiments, deleted ones too: deleting one does not undo a read.
+    """Returns how many runs of this tracking store, in all experiments, have read these test images."""
+    # Deleted experiments count too: deleting one does not undo a read.
     experiments = all_pages(lambda token: client.search_experiments(ViewType.ALL, page_token=token))
     ids = [experiment.experiment_id for experiment in experiments]
     condition = f"tags.`{TEST_SET_READ_TAG}` = '{test_digest}'"

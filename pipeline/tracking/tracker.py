@@ -1,7 +1,7 @@
-"""The one writer of MLflow runs: takes events at once, writes them in order from its own thread.
+"""The one writer of MLflow runs: accepts events without delay, and writes them in order from its own thread.
 
-Training never waits for the tracking server and does not die with it: while the server is away, events queue up.
-Each event may be written twice and counts once, so that whoever takes over may write again what may have been lost.
+Training never waits for the tracking server and does not fail with it: while the server is unreachable, events queue
+up. An event that is written twice counts once, so that a process that takes over may rewrite what may have been lost.
 """
 
 import logging
@@ -22,26 +22,26 @@ from pipeline.tracking.server import database_lock, open_client
 
 RETRY_SECONDS = 1.0
 REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
-"""MLflow's error codes for what it will not take the next time either."""
+"""MLflow's error codes for records that it would refuse again, so that a retry is useless."""
 _KIND = ("mlflow.experimentKind", "custom_model_development")
-"""Of an experiment: the UI opens it in its view for training runs."""
+"""The experiment's tag that makes MLflow's UI open it in the view for training runs."""
 
 logger = logging.getLogger("pipeline.tracking")
 
 
 class Tracker:
-    """Runs are named by keys of the caller's; the writer's thread knows their MLflow ids."""
+    """Writes runs, which the caller names by keys of its own; the writer's thread maps the keys to MLflow ids."""
 
     def __init__(self, uri: str, experiment: str, owner: str | None = None, timeout: float = 120.0) -> None:
-        """Creates database and experiment where they are missing, so that no two processes do it at once.
+        """Creates the database and the experiment if they are missing, under a lock against other processes.
 
         Args:
-            uri: of the tracking store.
-            experiment: its name.
-            owner: whose runs these are; those that it wrote before, in another process too, are taken up again.
-            timeout: seconds that `flush` and `close` wait for the server's next answer.
+            uri: the URI of the tracking store.
+            experiment: the name of the experiment.
+            owner: whose runs these are; runs that this owner wrote before, also in another process, are continued.
+            timeout: the seconds that `flush` and `close` wait for the server's next answer.
 
-        Raises PipelineError, or whatever MLflow raises, where the store cannot be used.
+        Raises PipelineError, or whatever MLflow raises, if the store cannot be used.
         """
         self._timeout = timeout
         self.uri = uri
@@ -68,7 +68,7 @@ class Tracker:
         dataset: DatasetReference | None = None,
         at: int | None = None,
     ) -> None:
-        """Starts a run, under the run `parent`; opens it again where it was started before.
+        """Starts a run under the run `parent`; reopens it if it was started before.
 
         `at` is its start in milliseconds since 1970; None means now.
         """
@@ -85,11 +85,11 @@ class Tracker:
         at: int | None = None,
         once: bool = False,
     ) -> None:
-        """Adds metrics (at `step`), tags, or the files below a folder, to a run, also to one that has ended.
+        """Adds metrics (at `step`), tags, or the files below a folder to a run, which may already have ended.
 
-        The folder is the tracker's from then on, which removes it. The same metrics at the same time (`at`,
-        milliseconds since 1970; None means now) count once. With `once`, so do metrics that an earlier process
-        measured at this step, whenever that was and whatever it found: a curve has one point a step.
+        From then on the folder belongs to the tracker, which removes it. The same metrics at the same time (`at`,
+        milliseconds since 1970; None means now) count once. With `once`, metrics are skipped if an earlier process
+        wrote them at this step, whatever their time and values: a curve has one point per step.
         """
         self._events.put(LogRun(key, at or _now(), metrics or {}, step, once, tags or {}, files))
 
@@ -99,39 +99,39 @@ class Tracker:
         self._events.put(LogRun(key, at or _now(), tags=tags or {}, status=status))
 
     def earlier(self, key: str) -> EarlierRun | None:
-        """The run as it was when this tracker was opened; None where there was none."""
+        """Returns the run as it was when this tracker was opened; None if there was none."""
         return self._writer.earlier(key)
 
     def end_open_runs(self, status: Status, tags: Mapping[str, str]) -> None:
-        """Ends what is still open, children first, so that no run stays RUNNING when nothing runs."""
+        """Ends all runs that are still open, children first, so that no run stays RUNNING after the command."""
         for key in reversed(list(self._open)):
             self.end_run(key, status, tags)
 
     def run_id(self, key: str) -> str:
-        """The MLflow id of a run, after everything queued has been written."""
+        """Returns the MLflow id of a run, once everything queued has been written."""
         self.flush()
         return self._writer.run_ids[key]
 
     def find_run_id(self, key: str) -> str | None:
-        """The same; None where the owner has no such run."""
+        """Returns the same as `run_id`, or None if there is no such run."""
         self.flush()
         return self._writer.run_ids.get(key)
 
     def adopt(self, run_id: str) -> str:
-        """Takes up a run of anybody's, so that something can be added to it; gives the key for it."""
+        """Registers a run of any owner, so that something can be added to it, and returns the key for it."""
         return self._writer.adopt(run_id)
 
     def flush(self, timeout: float | None = None) -> None:
         """Waits until all events so far are written.
 
         Raises:
-            TrackingError: for `timeout` seconds the server took none; None means the tracker's own patience.
+            TrackingError: the server took no event for `timeout` seconds; None means the tracker's own timeout.
         """
         timeout = self._timeout if timeout is None else timeout
         written, deadline = self._written, time.monotonic() + timeout
         with self._events.all_tasks_done:
             while self._events.unfinished_tasks:
-                if self._written > written:  # it answers, however much it has to catch up on
+                if self._written > written:  # the server answers, however long the queue is
                     written, deadline = self._written, time.monotonic() + timeout
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._thread.is_alive():
@@ -149,7 +149,10 @@ class Tracker:
             self._stopping.set()
 
     def _open_experiment(self, name: str) -> str:
-        """The experiment's id. What would be refused run by run, when all is trained, is refused at once."""
+        """Returns the experiment's id.
+
+        Refuses an experiment that cannot be written now, rather than run by run once everything is trained.
+        """
         try:
             return self._writable_experiment(name)
         except MlflowException as error:
@@ -167,10 +170,10 @@ class Tracker:
                 f"MlflowClient().restore_experiment({experiment.experiment_id!r}), or rename it there"
             )
         if experiment is not None:
-            # It is so already; but whether this login may write there, only writing tells.
+            # The tag is there already, but only a write tells whether this login may write into the experiment.
             self.client.set_experiment_tag(experiment.experiment_id, *_KIND)
             return str(experiment.experiment_id)
-        # An absolute location beside the database; else the artifacts land in the process's working directory.
+        # An absolute location beside the database; else the artifacts would land in the process's working directory.
         database = self.uri.removeprefix("sqlite:///")
         beside = (Path(database).parent / "mlartifacts" / name).as_uri() if database != self.uri else None
         try:
@@ -179,7 +182,7 @@ class Tracker:
             experiment = self.client.get_experiment_by_name(name)
             if experiment is None:
                 raise
-            return str(experiment.experiment_id)  # another command at the same server was quicker
+            return str(experiment.experiment_id)  # another command created it on the same server first
 
     def _write_all(self) -> None:
         while not self._stopping.is_set():
@@ -197,9 +200,9 @@ class Tracker:
                 self._writer.write(event, is_retry=self._failure is not None)
                 self._failure = None
                 return
-            except Exception as error:  # the server is away or busy: training goes on, and this is tried again
+            except Exception as error:  # the server is unreachable or busy: training continues, and this is retried
                 if isinstance(error, KeyError) or getattr(error, "error_code", None) in REFUSALS:
-                    # Never to be written: what comes after it must not wait for it.
+                    # It can never be written, so the events after it must not wait for it.
                     logger.warning("a record of %s is lost, tracking refuses it: %s", event.key, error)
                     return
                 if self._failure is None:

@@ -1,4 +1,4 @@
-"""The trials' runs in MLflow: what happens to a trial becomes a run with metrics by epoch, figures and weights."""
+"""Writes each trial's run in MLflow: its metrics by epoch, its figures and weights, and how it ended."""
 
 import json
 import time
@@ -23,12 +23,12 @@ from vit.model.vision_transformer import count_parameters
 
 SWEEP_RUN = "sweep"
 DECISIONS_TAG = "pipeline.decisions"
-"""ASHA's decisions of a trial as JSON: a list of `pipeline.trials.rungs.Decision`."""
+"""ASHA's decisions on a trial, as JSON: a list of `pipeline.trials.rungs.Decision`."""
 MACHINES_TAG = "pipeline.machines"
-"""On which it trained, as JSON: `pipeline.trials.folder.TrialHistory.machines`."""
+"""The machines that a trial trained on, as JSON: `pipeline.trials.folder.TrialHistory.machines`."""
 FUSED_TAG = "pipeline.fused"
-"""How many trials were trained as one with it, itself included, when its last process came up; 1 where no process held
-any more than itself."""
+"""How many trials, this one included, were fused when its last process started; 1 if no process could hold more than
+this one."""
 STATUS: dict[Outcome, Status] = {
     "finished": "FINISHED",
     "asha": "KILLED",
@@ -56,14 +56,14 @@ class TrialRuns(Observer):
     class_names: tuple[str, ...]
 
     def key(self, spec: TrialSpec) -> str:
-        """By which the tracker knows its run."""
+        """Returns the key by which the tracker knows the trial's run."""
         return trial_key(spec.index)
 
     def run_name(self, spec: TrialSpec) -> str:
         return f"trial-{spec.index:02d}"
 
     def tags(self, spec: TrialSpec) -> dict[str, str]:
-        """What tells this run from others."""
+        """Returns the tags that tell the trial's run from others."""
         tags = {"pipeline.kind": "trial", "pipeline.trial": str(spec.index)}
         if spec.index == 0:
             tags["pipeline.baseline"] = "published"
@@ -100,7 +100,7 @@ class TrialRuns(Observer):
     def _end(self, record: TrialRecord, at: int) -> None:
         key, folder = self.key(record.spec), trial_folder(self.trials_folder, record.index)
         if record.outcome not in self.resumable:
-            remove_state(folder)  # the trial is over: its best weights are what is kept
+            remove_state(folder)  # the trial is over: only its best weights are kept
         lists = {
             MACHINES_TAG: TrialHistory.read(folder).machines,
             DECISIONS_TAG: [asdict(decision) for decision in record.decisions],
@@ -115,7 +115,7 @@ class TrialRuns(Observer):
         self.tracker.log(key, summary, step=best.number, at=best.at, once=True)
 
         def complete(files: Path) -> None:
-            # A run that has ended has its weights: whoever takes over may rely on it.
+            # A run gets its weights before it ends, since a process that takes over relies on an ended run having them.
             if not (files / ARTIFACTS).exists():
                 copy_weights(files, folder.uri)
             self.tracker.log(key, files=files)
@@ -125,9 +125,9 @@ class TrialRuns(Observer):
         self.artifacts.submit(make_trial_artifacts, folder.uri, title, self.class_names, name=title, then=complete)
 
     def trial_restored(self, record: TrialRecord) -> None:
-        """Writes the whole run again if it is incomplete, at the time that its epochs tell.
+        """Writes the whole run again, with the times of its epochs, if it is incomplete.
 
-        The earlier process died before recording it, or files were deleted.
+        It is incomplete if an earlier process died before recording all of it, or if files were deleted.
         """
         run = self.tracker.earlier(self.key(record.spec))
         ended_so = run is not None and (run.status, run.ending) == (STATUS[record.outcome], _ending_tags(record))
@@ -142,7 +142,7 @@ class TrialRuns(Observer):
     def _has_weights(self, run_id: str) -> bool:
         try:
             return lost_weights(self.tracker.client, run_id) is None
-        except (MlflowException, OSError):  # the server is away; what is recorded once more than needed counts once
+        except (MlflowException, OSError):  # the server is unreachable; what is recorded twice counts once
             return False
 
 
@@ -151,7 +151,7 @@ def _now() -> int:
 
 
 def _span(record: TrialRecord) -> tuple[int, int]:
-    """When a trial began and ended, in ms since 1970, by its first epoch and its last; now, where these do not tell."""
+    """Returns when a trial's first epoch began and its last ended, in ms since 1970; now, if the epochs do not say."""
     times = [epoch.at for epoch in record.epochs if epoch.at is not None]
     if not times:
         return _now(), _now()
@@ -160,7 +160,7 @@ def _span(record: TrialRecord) -> tuple[int, int]:
 
 
 def _ending_tags(record: TrialRecord) -> dict[str, str]:
-    """By name, of `pipeline.tracking.events.ENDING_TAGS`."""
+    """Returns the tags that say how a trial ended; their names are among `pipeline.tracking.events.ENDING_TAGS`."""
     tags: dict[str, str] = {}
     if STATUS[record.outcome] == "KILLED":
         tags["pipeline.stopped"] = record.outcome
@@ -171,7 +171,7 @@ def _ending_tags(record: TrialRecord) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class TrainRuns(TrialRuns):
-    """The run of a training by itself, without a sweep."""
+    """Writes the run of a single training, outside a sweep."""
 
     resumable = FULL_LENGTH_RESUMABLE
     name: str
@@ -190,11 +190,11 @@ class TrainRuns(TrialRuns):
 
 @dataclass(frozen=True)
 class FinalistRuns(TrialRuns):
-    """Runs of chosen configurations to their full length, with one of several seeds."""
+    """Writes the runs of chosen configurations, trained to their full length with one of several seeds."""
 
     resumable = FULL_LENGTH_RESUMABLE
     seed: int
-    """Which of them, from 0."""
+    """Which of the seeds, counted from 0."""
 
     def key(self, spec: TrialSpec) -> str:
         return f"finalist/{spec.index}/{self.seed}"
@@ -208,7 +208,7 @@ class FinalistRuns(TrialRuns):
 
 @dataclass(frozen=True)
 class AuditRuns(TrialRuns):
-    """Runs of trials that ASHA had stopped, trained to their full length after all."""
+    """Writes the runs of trials that ASHA had stopped and that are trained to their full length after all."""
 
     def key(self, spec: TrialSpec) -> str:
         return f"audit/{spec.index}"

@@ -1,4 +1,4 @@
-"""Where a finished training's weights are: in its folder, and in its MLflow run for all who cannot reach that."""
+"""Finds a finished training's weights: in its folder or, where that cannot be reached, in its MLflow run."""
 
 import hashlib
 import tempfile
@@ -17,11 +17,11 @@ from pipeline.trials.folder import trial_folder
 from vit.files.storage import CONCURRENT_READS, CONFIG_FILE, WEIGHTS_FILE, Folder
 
 ARTIFACTS = "checkpoint"
-"""Of a run: the weights and their card."""
+"""The artifact folder of a run that holds the weights and their model card."""
 
 
 def weights_digest(folder: Folder) -> str:
-    """SHA-256 of a training's weights and their card, in hexadecimal digits.
+    """Returns the SHA-256 of a training's weights and their model card, in hexadecimal digits.
 
     Raises:
         FileNotFoundError: one of the two is missing.
@@ -33,20 +33,21 @@ def weights_digest(folder: Folder) -> str:
 
 
 def find_weights(client: MlflowClient, run_id: str, folder: str, index: int, digest: str, fetched: Folder) -> Folder:
-    """A folder with the weights of this digest: the trial's own, or a copy fetched from the run.
+    """Returns a folder with the weights of this digest: the trial's own folder, or a copy fetched from the run.
 
-    Another machine may have a folder of the same path, with the same command's weights of another epoch.
+    The digest is compared since another machine may have a folder at the same path that holds the same command's
+    weights of another epoch.
 
     Args:
-        client: of the tracking store.
-        run_id: of the training.
-        folder: path or URI under which the trial's folder is, or was.
-        index: of the trial.
-        digest: what `weights_digest` said when the training had ended.
-        fetched: where a copy goes.
+        client: a client of the tracking store.
+        run_id: the run of the training.
+        folder: the path or URI under which the trial's folder is, or was.
+        index: the index of the trial.
+        digest: what `weights_digest` returned when the training had ended.
+        fetched: the folder under which a copy is put.
 
     Raises:
-        PipelineError: neither holds them.
+        PipelineError: neither the trial's folder nor the run holds these weights.
     """
     own, copy = trial_folder(folder, index), fetched / run_id
     train_again = f"delete the run in MLflow, remove {own.uri}, and give the same command again, which trains them anew"
@@ -76,16 +77,16 @@ def _holds(folder: Folder, digest: str) -> bool:
 
 
 def first_lost_weights(client: MlflowClient, run_ids: Iterable[str]) -> str | None:
-    """What `lost_weights` says of the first run of which it says something."""
+    """Says what is missing, as `lost_weights` does, of the first run with anything missing; None if nothing is."""
     with ThreadPoolExecutor(CONCURRENT_READS) as pool:
         return next((lost for lost in pool.map(partial(lost_weights, client), run_ids) if lost), None)
 
 
 def lost_weights(client: MlflowClient, run_id: str) -> str | None:
-    """Says what is gone: the run, or of its weights; None where all is there.
+    """Says what is missing: the run itself, or a file of its weights; None if nothing is.
 
     Raises:
-        MlflowException: the store does not answer, so nobody knows.
+        MlflowException: the store does not answer, so it is not known whether anything is missing.
     """
     with none_where_gone():
         if client.get_run(run_id).info.lifecycle_stage != "deleted":

@@ -1,4 +1,4 @@
-"""A training on several workers, seen from the process that started them: it polls the training's folder."""
+"""Follows a training on several workers, in the process that started them, by polling the training's folder."""
 
 import time
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from tune_spaces.trial_spec import TrialSpec
 from vit.files.storage import Folder
 
 LONGEST_PAUSE_SECONDS = 2.0
-"""The longer an epoch takes, the later it may be heard of."""
+"""The longest pause between two looks at the folder: the longer an epoch takes, the later it may be noticed."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A training to be done, and who hears of it."""
+    """A training to be done, and the observers that are notified of it."""
 
     spec: TrialSpec
     context: TrainingContext
@@ -31,30 +31,30 @@ class Assignment:
 
 
 class DistributedTraining:
-    """Goes on from the folder's last epoch.
+    """A training on a group of workers, which resumes from the last epoch in its folder.
 
-    What it says of the training is of its last look at the folder, which may be far away and take long to answer.
+    What this object knows of the training is as of its last look at the folder, which may be remote and slow to answer.
     """
 
     def __init__(self, assignment: Assignment, workers: WorkerGroup) -> None:
         self.spec, self.workers = assignment.spec, workers
         self._assignment = assignment
         self.num_delivered = 0
-        """Epochs already returned by `next_epoch`, or known to the caller before."""
+        """How many epochs `next_epoch` has returned, or the caller knew before."""
         self.history = TrialHistory.read(assignment.folder)
         self.is_over = False
-        """No worker trains it, and none will: all of its epochs are in `history`."""
+        """Whether no worker trains it and none will, so that all of its epochs are in `history`."""
         self._pause, self._next_look = POLL_SECONDS, time.monotonic()
 
     def permit(self, until: int) -> None:
-        """Lets the workers train to the end of epoch `until`; there they wait."""
+        """Lets the workers train to the end of epoch `until`, where they wait."""
         self.workers.instruct(Instruction(self.spec, self._assignment.context, until))
 
     def next_epoch(self, wait: float) -> dict[str, Any] | None:
-        """The next entry of the history, from its first; None where there is none after `wait` seconds, or no more.
+        """Returns the next entry of the history, starting at the first; None if none comes in `wait` seconds, or ever.
 
         Raises:
-            Exception: what ended the workers, once all epochs before it have been returned.
+            Exception: the error that ended the workers, once all epochs before it have been returned.
         """
         deadline = time.monotonic() + wait
         while not self._has_news():
@@ -67,14 +67,14 @@ class DistributedTraining:
         return self.history.epochs[self.num_delivered - 1]
 
     def _has_news(self) -> bool:
-        """Whether the folder has an epoch that was not returned yet; looks there once that is due."""
+        """Whether there is an epoch that was not returned yet; looks into the folder if a look is due."""
         known = len(self.history.epochs) > self.num_delivered
         if not known and not self.is_over and (self.workers.is_over or time.monotonic() >= self._next_look):
             self._look()
         return len(self.history.epochs) > self.num_delivered
 
     def _look(self) -> None:
-        none_trains = self.workers.is_over  # asked first: where it is, all epochs are in the folder already
+        none_trains = self.workers.is_over  # asked first: if none does, all epochs are in the folder already
         self.history = TrialHistory.read(self._assignment.folder)
         self.is_over = none_trains or self._is_complete
         news = len(self.history.epochs) > self.num_delivered

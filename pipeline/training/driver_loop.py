@@ -1,4 +1,4 @@
-"""On the driver: gives one worker group a list of trainings and reports each epoch to observers."""
+"""Runs trainings, from the driver, one after another on a worker group, and reports each epoch to observers."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -18,11 +18,11 @@ def run_trainings(
     config: WorkerGroupConfig,
     interrupted: Callable[[], bool],
 ) -> list[TrialRecord]:
-    """Has trainings done one after another, by workers that start once; follows them on the driver.
+    """Runs trainings one after another on workers that are started once, and follows them on the driver.
 
-    Goes on from what an earlier driver left. Once `interrupted()` is true, the workers stop at the end of their
+    Resumes from what an earlier driver left. Once `interrupted()` is true, the workers stop at the end of their
     epoch, and no further training begins. A training that fails does not hold up the ones after it; the next driver
-    tries it again.
+    retries it.
 
     Raises:
         PipelineError: the disk is full; what was saved is still there.
@@ -51,7 +51,7 @@ def _ledger(assignment: Assignment) -> Ledger:
 
 
 def _ended_before(assignment: Assignment) -> TrialRecord | None:
-    """What an earlier command has brought to its end."""
+    """Returns a training that an earlier command brought to its end, and reports it to the observers; else None."""
     record = _ledger(assignment).ended.get(assignment.spec.index)
     if record is not None:
         for observer in assignment.observers:
@@ -60,7 +60,7 @@ def _ended_before(assignment: Assignment) -> TrialRecord | None:
 
 
 def _follow(assignment: Assignment, workers: WorkerGroup, interrupted: Callable[[], bool]) -> TrialRecord:
-    """Follows a training to its end."""
+    """Follows a training to its end, and returns its record."""
     spec, observers, training = assignment.spec, assignment.observers, DistributedTraining(assignment, workers)
     ledger = _ledger(assignment)
     ledger.started(spec)
@@ -71,7 +71,7 @@ def _follow(assignment: Assignment, workers: WorkerGroup, interrupted: Callable[
         epochs = list(_followed(training, observers, interrupted))
         outcome, error = _end_of(training, epochs)
         if outcome == "finished":
-            digest = weights_digest(assignment.folder)  # now: later, something may have become of them
+            digest = weights_digest(assignment.folder)  # taken now: later the weights may have been changed
     except Exception as reason:
         full = disk_full(reason)
         if full is not None:
@@ -79,7 +79,7 @@ def _follow(assignment: Assignment, workers: WorkerGroup, interrupted: Callable[
         epochs = [EpochRecord.of(entry) for entry in training.history.epochs]
         outcome, error = "failed", last_line(reason) or type(reason).__name__
     if outcome == "interrupted":
-        workers.stop(leaving=True)  # whatever ends it, its epochs are whole before they are reported
+        workers.stop(leaving=True)  # its epochs must be written in full before its end is reported
     record = TrialRecord(spec, outcome, tuple(epochs), error, weights_digest=digest)
     if outcome not in FULL_LENGTH_RESUMABLE:
         ledger.end(record)
@@ -91,7 +91,7 @@ def _follow(assignment: Assignment, workers: WorkerGroup, interrupted: Callable[
 def _followed(
     training: DistributedTraining, observers: Sequence[Observer], interrupted: Callable[[], bool]
 ) -> Iterator[EpochRecord]:
-    """The epochs, those of earlier drivers too, as they are in the folder."""
+    """Yields the epochs in the folder as they come, those of earlier drivers too, and reports each to the observers."""
     training.permit(training.spec.recipe.epochs)
     refused: set[str] = set()
     stopping = trains = False
@@ -107,7 +107,7 @@ def _followed(
             stopping = True
             training.workers.dismiss()
         if stopping and training.workers.starts == 0:
-            return  # and may never: the cluster may have no room
+            return  # the workers may never start: the cluster may have no room
         if entry is None:
             continue
         new = set(training.history.refused) - refused

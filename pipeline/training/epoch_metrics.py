@@ -1,4 +1,4 @@
-"""An epoch's metrics by the names under which they are tracked."""
+"""Computes an epoch's metrics by the names under which they are tracked."""
 
 import re
 
@@ -6,11 +6,11 @@ from vit.training.fit import Epoch
 from vit.training.metrics import Counts
 
 LONGEST_CLASS_NAME = 200
-"""Of a metric's name, which has at most 250 letters."""
+"""How many characters a class's name may take of a metric's name, which has at most 250."""
 
 
 def epoch_metrics(epoch: Epoch, class_names: tuple[str, ...]) -> dict[str, float]:
-    """An epoch's metrics by their tracked names."""
+    """Returns an epoch's metrics by their tracked names."""
     return {
         "train/loss": epoch.train.loss,
         "train/accuracy": epoch.train.accuracy,
@@ -23,9 +23,9 @@ def epoch_metrics(epoch: Epoch, class_names: tuple[str, ...]) -> dict[str, float
 
 
 def class_metric_names(class_names: tuple[str, ...]) -> list[str]:
-    """A name for each class that MLflow takes as the last part of a metric's name, no two of them alike.
+    """Returns for each class a unique name that MLflow accepts as the last part of a metric's name.
 
-    A class may be called anything (`rock & roll`, `../accuracy`), a metric may not.
+    A class may have any name (`rock & roll`, `../accuracy`), a metric may not.
     """
     names: dict[str, None] = {}
     for class_name in class_names:
@@ -40,7 +40,7 @@ def class_metric_names(class_names: tuple[str, ...]) -> list[str]:
 
 
 def counts_metrics(split: str, counts: Counts, class_names: tuple[str, ...]) -> dict[str, float]:
-    """Loss, accuracy and accuracy by class of a split; a class without images has none."""
+    """Returns the loss, accuracy and accuracy by class of a split; a class without images has no accuracy."""
     by_class = zip(class_metric_names(class_names), counts.class_accuracy, strict=True)
     return {
         f"{split}/loss": counts.loss,

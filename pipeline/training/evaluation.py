@@ -1,4 +1,4 @@
-"""Reading the test images, and what is recorded of it."""
+"""Evaluates models on the test images, and records the results in MLflow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,23 +23,24 @@ from vit.training.runtime import Runtime, Split
 
 @dataclass(frozen=True)
 class TestResult:
-    """A model on the test images, in fp32."""
+    """The results of a model on the test images, in fp32."""
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # tells pytest that this class is not a test
 
     counts: Counts
     predictions: Predictions
-    """In the data set's order."""
+    """The prediction for each image, in the data set's order."""
     tta_correct: int | None = None
-    """How many are right by the mean of the logits of an image and of its mirror image; None where nobody asked."""
+    """How many images are classified correctly by the mean of their logits and those of their mirror image; None if not
+    asked for."""
 
 
 def evaluate_on_test(
     weights: Sequence[Folder], test: ImageArrays, allotment: Allotment, with_mirror: bool
 ) -> list[TestResult]:
-    """Evaluates models on the cluster, side by side, given the folders of their weights.
+    """Evaluates models in parallel on the cluster, given the folders of their weights.
 
-    `with_mirror` also counts what is right by each image and its mirror image together.
+    `with_mirror` also counts how many images are classified correctly from an image and its mirror image together.
     """
     images = ray.put(test)
     task: Any = ray.remote(_evaluate).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
@@ -66,7 +67,7 @@ def _evaluate(folder_uri: str, test: ImageArrays, on_gpu: bool, with_mirror: boo
 def record_test(
     tracker: Tracker, artifacts: ArtifactMaker, dataset: Dataset, run_id: str, result: TestResult, title: str
 ) -> None:
-    """Adds test metrics, figures and predictions to the run that trained the model, whichever command began it."""
+    """Adds test metrics, figures and predictions to the run that trained the model, whichever command started it."""
     key, names = tracker.adopt(run_id), dataset.class_names
     metrics = counts_metrics("test", result.counts, names)
     if result.tta_correct is not None:

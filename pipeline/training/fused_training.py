@@ -1,4 +1,4 @@
-"""Several trainings of one shape in one process, fused, each with its folder as if it were alone."""
+"""Trains several models of one shape, fused, in one process; each has its own folder, as if trained alone."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -16,17 +16,17 @@ from vit.training.machine import Machine
 from vit.training.runtime import Runtime
 
 SECONDS_BETWEEN_SAVES = 10.0
-"""A GPU does an epoch of small models faster than their states can be written."""
+"""How often short epochs are saved: a GPU trains an epoch of small models faster than their states can be written."""
 SAVED_AT_ONCE = 8
-"""States that are written side by side."""
+"""How many states are written at the same time."""
 
 Entry = dict[str, Any] | NonFiniteLossError
-"""An epoch in a training's history, or why the training diverged in it."""
+"""An epoch's entry in a training's history, or the error if the training diverged in that epoch."""
 
 
 @dataclass
 class _Group:
-    """Trainings that have done as many epochs."""
+    """Trainings that have all done the same number of epochs."""
 
     fit: FusedFit
     specs: list[TrialSpec]
@@ -34,7 +34,10 @@ class _Group:
 
 
 class FusedTraining:
-    """Goes on from each folder's last epoch. The trainings that are behind the others go first, until they have met."""
+    """Fused trainings, each of which resumes from its folder's last epoch.
+
+    Those with the fewest epochs are trained first, until they have caught up with the others.
+    """
 
     def __init__(
         self,
@@ -44,13 +47,13 @@ class FusedTraining:
         runtime: Runtime,
         saved_epochs: Collection[int],
     ) -> None:
-        """Takes up the trainings from their folders.
+        """Resumes the trainings from their folders.
 
         Args:
-            specs: must have one `fusing_key`.
-            data: of all of them.
-            context: as of a training by itself.
-            runtime: that of `context`.
+            specs: the trainings; they must all have the same `fusing_key`.
+            data: the data of all of them.
+            context: the same as for a single training.
+            runtime: the runtime for `context`.
             saved_epochs: epochs that are saved as soon as they are done, since something is decided there.
         """
         self._data, self._runtime, self._saved_epochs = data, runtime, frozenset(saved_epochs)
@@ -62,7 +65,7 @@ class FusedTraining:
         self._groups = [self._group(specs, found) for _, specs in sorted(by_age.items())]
 
     def _group(self, specs: list[TrialSpec], found: dict[int, Found]) -> _Group:
-        """Trainings that have done as many epochs, taken up from what was found in their folders."""
+        """Returns a group of trainings with the same number of epochs, resumed from what was found in their folders."""
         fit = self._fit(specs)
         states = [state["fit"] for spec in specs if (state := found[spec.index].state) is not None]
         if states:
@@ -82,16 +85,16 @@ class FusedTraining:
         return self._folders[index].history
 
     def run_epochs(self) -> list[tuple[int, Entry]]:
-        """Trains those that have done the fewest epochs further, and saves them at the end.
+        """Trains the group with the fewest epochs further, and saves it at the end.
 
-        Epochs that take long are saved one by one; of short ones, as many as are done in ten seconds, but for the
-        `saved_epochs`. What diverged is no longer trained.
+        Long epochs are saved one by one; short ones together, as many as are done in ten seconds, but the
+        `saved_epochs` always as soon as they are done. A training that diverged is trained no further.
 
         Returns:
-            each epoch of each training by the training's index, the earlier epochs first.
+            the entry of each epoch of each training, with the training's index; earlier epochs come first.
 
         Raises:
-            OSError: a folder cannot be written; what was there still is.
+            OSError: a folder cannot be written; what it held before is still there.
         """
         group, began = self._groups[0], time.monotonic()
         entries: list[tuple[int, Entry]] = []
@@ -116,7 +119,7 @@ class FusedTraining:
         return sorted(entries, key=lambda each: each[0])
 
     def _is_due(self, group: _Group) -> bool:
-        """Whether the group has come to where it is saved, or to the group that waits for it."""
+        """Whether the group has reached an epoch at which it is saved, or has caught up with another group."""
         due = {
             *self._saved_epochs,
             group.specs[0].recipe.epochs,
@@ -128,7 +131,7 @@ class FusedTraining:
         def save(row: int) -> None:
             folder = self._folders[group.specs[row].index]
             if group.specs[row].index in diverged:
-                folder.write_derived_files()  # it goes on no more: what it had learnt before is kept
+                folder.write_derived_files()  # it is trained no further; its best epoch before that is kept
             else:
                 folder.save(group.fit[row])
 
@@ -136,7 +139,7 @@ class FusedTraining:
             list(pool.map(save, range(len(group.specs))))
 
     def leave_out(self, indices: Collection[int]) -> None:
-        """Trains these no further."""
+        """Drops these trainings, which are trained no further."""
         for group in self._groups:
             rows = [row for row, spec in enumerate(group.specs) if spec.index not in indices]
             if 0 < len(rows) < len(group.specs):
@@ -145,7 +148,7 @@ class FusedTraining:
         self._groups = [group for group in self._groups if group.specs]
 
     def _join_equals(self) -> None:
-        """Where the first have caught up with the next, they go on together."""
+        """Merges the first group with the second if it has caught up: from then on they are trained together."""
         if len(self._groups) < 2 or self._groups[0].fit.epochs_done < self._groups[1].fit.epochs_done:
             return
         first, second, *rest = self._groups

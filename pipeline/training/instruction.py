@@ -1,7 +1,7 @@
-"""What the driver tells a group of workers, by files in the group's folder: which training, and how far.
+"""Passes the driver's instructions to a group of workers by files in its folder: which training, and how far.
 
-So a decision takes effect at an epoch's end, no worker is ever killed for it, and workers that have ended one training
-take the next.
+This way a decision takes effect at the end of an epoch, no worker is ever killed for it, and workers that have finished
+one training continue with the next.
 """
 
 import json
@@ -14,15 +14,15 @@ from tune_spaces.trial_spec import TrialSpec
 from vit.files.storage import Folder
 
 INSTRUCTION_FILE = "instruction.json"
-"""Gone where there is nothing more to do."""
+"""The file is removed when there is nothing more to do."""
 STARTS_FILE = "starts.json"
-"""How often the workers have come up."""
+"""Holds how many times the workers have started."""
 POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """The training that the workers are to do, and the epoch to whose end they may go; there they wait."""
+    """The training that the workers are to do, and the last epoch that they may train; after it they wait."""
 
     spec: TrialSpec
     context: TrainingContext
@@ -30,7 +30,7 @@ class Instruction:
 
     @property
     def folder(self) -> Folder:
-        """Of the training."""
+        """The training's folder."""
         return trial_folder(self.context.folder, self.spec.index)
 
     def write(self, group_folder: Folder) -> None:
@@ -39,7 +39,7 @@ class Instruction:
 
     @staticmethod
     def read(group_folder: Folder) -> "Instruction | None":
-        """None where there is nothing more to do."""
+        """Reads the instruction in a group's folder; None if there is nothing more to do."""
         try:
             values: dict[str, Any] = json.loads(group_folder.read(INSTRUCTION_FILE))
         except FileNotFoundError:
@@ -48,7 +48,7 @@ class Instruction:
 
 
 def count_starts(group_folder: Folder) -> int:
-    """How often a group's workers have come up."""
+    """Returns how many times a group's workers have started."""
     try:
         return int(json.loads(group_folder.read(STARTS_FILE)))
     except FileNotFoundError:

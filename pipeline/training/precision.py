@@ -1,4 +1,4 @@
-"""fp32 or bf16, whichever trains faster where the training will run."""
+"""Chooses between fp32 and bf16: whichever trains faster where the training will run."""
 
 import math
 from typing import Any
@@ -15,20 +15,20 @@ from vit.training.precision import Precision, faster_precision
 def measure_faster_precision(
     model: ViTConfig, batch_size: int, compile: bool, allotment: Allotment, joined_cluster: bool
 ) -> Precision:
-    """Times both, with what a training takes of the cluster.
+    """Times both precisions with the resources of a training, and returns the faster one.
 
     Args:
-        model: what will be trained.
-        batch_size: images of a step, which the workers of a training share.
-        compile: whether it will be compiled.
-        allotment: what the training takes.
-        joined_cluster: whether it may train on another machine than this one.
+        model: the model that will be trained.
+        batch_size: the images of a step, which are split among the workers of a training.
+        compile: whether the model will be compiled.
+        allotment: the resources that the training takes.
+        joined_cluster: whether the training may run on another machine than this one.
     """
     share = math.ceil(batch_size / allotment.workers)
     whole_step = compile and allotment.workers == 1
     question = (model, share, whole_step, "cuda" if allotment.gpus else "cpu", max(1, int(allotment.cpus)))
     if not joined_cluster and not allotment.gpus:
-        return _probe(*question)  # trainings run on these very cores, and a process there takes seconds to start
+        return _probe(*question)  # trainings run on this machine's cores, and a Ray process takes seconds to start
     task: Any = ray.remote(_probe).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
     choice: Precision = ray.get(task.remote(*question))
     return choice

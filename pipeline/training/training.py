@@ -1,6 +1,6 @@
-"""A training run that outlives its process: every epoch is in the run's folder before it is reported.
+"""A training that can resume after its process has died: every epoch is in its folder before it is reported.
 
-The same under a trial in its Tune actor and under each worker of Ray Train; knows neither.
+It is the same for a trial in its Tune actor and for each worker of Ray Train, and depends on neither.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from vit.training.runtime import Runtime, Split
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is trained on and chosen by; the test images are not in it."""
+    """The images to train on, and the validation images by which models are chosen; test images are not included."""
 
     train: ImageArrays
     validation: ImageArrays
@@ -39,7 +39,7 @@ class TrainingContext:
     precision: Precision
     compile: bool
     gpus: float = 0
-    """That each training was given: a process may see some that are others'. Below 1 it is a share of one."""
+    """How many GPUs each training was given; below 1, a share of one. A process may see other trainings' GPUs too."""
 
     @property
     def device(self) -> torch.device:
@@ -47,7 +47,7 @@ class TrainingContext:
 
     @property
     def shares_gpu(self) -> bool:
-        """Whether others train on the same GPU."""
+        """Whether other trainings may run on the same GPU."""
         return 0 < self.gpus < 1
 
 
@@ -67,9 +67,10 @@ class LoadedData:
 
 
 class Training:
-    """A training of one configuration and its folder. Goes on from the folder's last epoch where there is one.
+    """A training of one configuration with its folder; it resumes from the folder's last epoch if there is one.
 
-    Of several workers, the first reads the folder for all, which may see it differently for a while, and writes it.
+    If there are several workers, only the first writes the folder, and it reads the folder for all: the others may see
+    older contents for a while.
     """
 
     def __init__(
@@ -94,20 +95,20 @@ class Training:
         return self._fit.epochs_done >= self._fit.recipe.epochs
 
     def run_epoch(self) -> dict[str, Any]:
-        """Trains an epoch and saves it; gives its entry in the history.
+        """Trains an epoch, saves it, and returns its entry in the history.
 
         Raises:
             NonFiniteLossError: the training diverged.
-            OSError: the folder cannot be written; what was there still is.
+            OSError: the folder cannot be written; what it held before is still there.
         """
         return self._folder.add(self._fit.run_epoch(), self._fit)
 
     def record_divergence(self, reason: str) -> None:
-        """Writes down why it ended, for whoever follows the folder."""
+        """Records in the history why the training diverged, for the process that follows the folder."""
         self._folder.record_divergence(reason)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether the model was too large for the device or the machine, which trying again does not change."""
-    said = ("can't allocate memory", "CUDA error: out of memory")  # of the machine's; where CUDA itself finds none
+    """Whether the model was too large for the device's or the machine's memory, which a mere retry does not change."""
+    said = ("can't allocate memory", "CUDA error: out of memory")  # torch's words for the machine's memory; CUDA's own
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in said)

@@ -1,4 +1,4 @@
-"""The folder of one training: what of it outlives the process, and in which order it is written."""
+"""Reads and writes a training's folder: what survives the training's process, and in which order it is written."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ from vit.training.machine import Machine
 
 
 class Trained(Protocol):
-    """What is kept of a training."""
+    """The parts of a training that its folder keeps."""
 
     @property
     def epochs_done(self) -> int: ...
@@ -30,27 +30,27 @@ class Trained(Protocol):
 
 
 class Found(NamedTuple):
-    """What an earlier process left."""
+    """What an earlier process left in the folder."""
 
     state: dict[str, Any] | None
-    """With which the training goes on."""
+    """The state from which the training resumes; None if there is none."""
     refused: list[str]
-    """What could not be read, each with its path."""
+    """The checkpoints that could not be read, each with its path and the reason."""
 
 
 @dataclass(frozen=True)
 class _Best:
-    """The best epoch so far, not saved yet."""
+    """The model and the confusion matrix of the best epoch so far, if they are not saved yet."""
 
     model: VisionTransformer
     confusion: torch.Tensor
 
 
 class TrainingFolder:
-    """Everything in it follows from one file, the state, which is written first."""
+    """A training's folder: everything in it follows from one file, the state, which is written first."""
 
     def __init__(self, spec: TrialSpec, base: str, class_names: tuple[str, ...], writes: bool = True) -> None:
-        """`base` is the path or URI under which each training has its folder; who does not `writes` only remembers."""
+        """`base` is the path or URI under which each training has its folder; without `writes`, nothing is written."""
         self._spec, self._folder = spec, trial_folder(base, spec.index)
         self._class_names, self._writes = class_names, writes
         self._unsaved_best: _Best | None = None
@@ -61,13 +61,13 @@ class TrainingFolder:
         return Found(load_state(self._folder, lambda error: refused.append(str(error))), refused)
 
     def begin(self, trained: Trained, found: Found, normalisation: Normalisation, machine: Machine | None) -> None:
-        """Takes over the history of what was found, and writes what must be there before the next epoch.
+        """Takes over the history that was found, and writes the files that must be there before the next epoch.
 
         Args:
-            trained: the training, with the state loaded that was found.
-            found: what `read` gave.
-            normalisation: of its images.
-            machine: on which it goes on; None where nothing is left to train.
+            trained: the training, which has loaded the state that was found.
+            found: what `read` returned.
+            normalisation: the normalisation of its images.
+            machine: the machine on which it continues; None if nothing is left to train.
         """
         if found.state is not None:
             self.history = TrialHistory(**found.state["history"])
@@ -77,26 +77,26 @@ class TrainingFolder:
         if not self._writes:
             return
         if found.refused:
-            self._folder.remove(STATE_FILE)  # or the next save would put it in the place of the one that was good
+            self._folder.remove(STATE_FILE)  # broken: the next save would overwrite the good previous state with it
         save_card(self._folder, ModelCard(self._spec.model, normalisation, self._class_names))
-        if found.state is not None:  # the process before may have died before writing these
+        if found.state is not None:  # the earlier process may have died before writing these
             self._unsaved_best = _best_of(found.state, trained)
             self.write_derived_files()
 
     def add(self, epoch: Epoch, trained: Trained) -> dict[str, Any]:
-        """Saves an epoch; gives its entry in the history.
+        """Saves an epoch, and returns its entry in the history.
 
         Raises:
-            OSError: the folder cannot be written; what was there still is.
+            OSError: the folder cannot be written; what it held before is still there.
         """
         entry = self.note(epoch, trained)
         self.save(trained)
         return entry
 
     def note(self, epoch: Epoch, trained: Trained) -> dict[str, Any]:
-        """Takes up an epoch that the next `save` writes; gives its entry in the history.
+        """Adds an epoch to the history, for the next `save` to write, and returns its entry.
 
-        Where another is trained before that, the model that `trained` keeps must be a copy.
+        If another epoch is trained before that `save`, `trained.kept_model` must be a copy.
         """
         metrics = epoch_metrics(epoch, self._class_names)
         best = self.history.add(epoch.number, int(time.time() * 1000), metrics)
@@ -105,10 +105,10 @@ class TrainingFolder:
         return self.history.epochs[-1]
 
     def save(self, trained: Trained) -> None:
-        """Writes what the epochs since the last time have brought.
+        """Writes the state after the epochs since the last save, and the files that follow from it.
 
         Raises:
-            OSError: the folder cannot be written; what was there still is.
+            OSError: the folder cannot be written; what it held before is still there.
         """
         if not self._writes:
             return
@@ -123,13 +123,13 @@ class TrainingFolder:
         self.write_derived_files()
 
     def record_divergence(self, reason: str) -> None:
-        """Writes down why it ended, for whoever follows the folder."""
+        """Records in the history why the training diverged, for the process that follows the folder."""
         self.history.diverged = reason
         if self._writes:
             self.history.write(self._folder)
 
     def write_derived_files(self) -> None:
-        """Writes the best epoch's weights and confusion matrix, where they are not written yet, and the history."""
+        """Writes the best epoch's weights and confusion matrix, unless they are written already, and the history."""
         if self._unsaved_best is not None:
             save_weights(self._folder, self._unsaved_best.model, self.history.best_epoch)
             write_confusion(self._folder, self._unsaved_best.confusion.numpy())
@@ -138,7 +138,7 @@ class TrainingFolder:
 
 
 def _best_of(state: dict[str, Any], trained: Trained) -> _Best | None:
-    """The best epoch, where it is the last one of a state or one whose weights are kept in it."""
+    """Returns the best epoch if a state has it: as the state's last epoch, or with its weights kept separately."""
     if state["confusion"] is None:
         return None
     model = trained.kept_model

@@ -1,4 +1,4 @@
-"""Workers that Ray Train starts and keeps alive: once, for one training after another."""
+"""Runs a group of workers, which Ray Train starts once and keeps alive for one training after another."""
 
 import threading
 import uuid
@@ -17,17 +17,17 @@ from vit.files.storage import Folder
 
 @dataclass(frozen=True)
 class WorkerGroupConfig:
-    """The workers of one training, what each takes of its node, and what becomes of them."""
+    """How many workers one training has, the resources and the folder that they get, and how often they may fail."""
 
     fewest: int
     most: int
-    """Where more than `fewest`, Ray takes as many as there is room for, and follows the cluster as it changes."""
+    """If more than `fewest`, Ray starts as many workers as fit, and adapts their number as the cluster changes."""
     cpus: float
     gpus: float
     folder: str
-    """Path or URI: in it, each group has a folder with Ray Train's own files and the driver's instructions."""
+    """Path or URI under which each group has a folder with Ray Train's own files and the driver's instructions."""
     max_failures: int
-    """How often a training whose workers died is taken up again."""
+    """How often a training is resumed after its workers have died."""
 
     @property
     def scaling(self) -> ray.train.ScalingConfig:
@@ -40,7 +40,7 @@ class WorkerGroupConfig:
 
 @dataclass(frozen=True)
 class SharedData:
-    """Training data in Ray's object store: each node holds it once, and each worker there reads that."""
+    """Training data in Ray's object store: each node holds one copy, which all workers there read."""
 
     reference: Any
 
@@ -54,13 +54,13 @@ class SharedData:
 
 
 class WorkerGroup:
-    """Workers that start once, at the first instruction, and do one training after another."""
+    """Workers that are started once, at the first instruction, and do one training after another."""
 
     def __init__(self, data: SharedData, config: WorkerGroupConfig) -> None:
         name = uuid.uuid4().hex
         self._folder = Folder(f"{config.folder}/{name}")
         self.error: BaseException | None = None
-        """What ended the workers."""
+        """The error that ended the workers, if any."""
         self._trainer = TorchTrainer(
             train_as_instructed,
             train_loop_config={"group_folder": self._folder.uri, "data": data},
@@ -71,41 +71,41 @@ class WorkerGroup:
                 failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
             ),
         )
-        # Not in the main thread, where Ray would take Ctrl-C to itself.
+        # Not in the main thread, where Ray would handle Ctrl-C itself.
         self._thread = threading.Thread(target=self._fit, name="ray-train", daemon=True)
 
     def instruct(self, instruction: Instruction) -> None:
-        """Has the workers train this, and nothing else, to the end of the epoch that it names; there they wait."""
+        """Makes the workers train this, and nothing else, to the end of the epoch that it names, where they wait."""
         instruction.write(self._folder)
         if self._thread.ident is None:
             self._thread.start()
 
     @property
     def starts(self) -> int:
-        """How often the workers have come up: again after a death, or where the cluster has changed."""
+        """How many times the workers have started; they start again after a death, or when the cluster changes."""
         return count_starts(self._folder)
 
     @property
     def is_sound(self) -> bool:
-        """Whether it can take another training with its full allowance of failures.
+        """Whether the group can take another training with all of its `max_failures` left.
 
-        It must not have ended, nor ever restarted.
+        This requires that it has neither ended nor ever restarted.
         """
         return self._thread.ident is None or (not self.is_over and self.starts <= 1)
 
     @property
     def is_over(self) -> bool:
-        """No worker trains, and none will."""
+        """Whether no worker trains: none has been instructed yet, or the group has ended."""
         return self._thread.ident is None or not self._thread.is_alive()
 
     def dismiss(self) -> None:
-        """Ends the workers at the end of their epoch."""
+        """Makes the workers end after their current epoch."""
         self._folder.remove(INSTRUCTION_FILE)
 
     def stop(self, leaving: bool = False) -> None:
-        """Dismisses the workers, and waits until what they held is free.
+        """Dismisses the workers, and waits until their resources are free.
 
-        Does not wait for workers that have not come up, and may never, where the command is `leaving` Ray anyway.
+        If the command is `leaving` Ray anyway, does not wait for workers that have not started, and may never start.
         """
         self.dismiss()
         while not self.is_over and not (leaving and self.starts == 0):
@@ -114,12 +114,12 @@ class WorkerGroup:
     def _fit(self) -> None:
         try:
             self._trainer.fit()
-        except Exception as error:  # raised to whoever asks for the next epoch
+        except Exception as error:  # `DistributedTraining.next_epoch` raises it
             self.error = _cause(error)
 
 
 def _cause(error: Exception) -> Exception:
-    """What ended the first worker that failed, without Ray's own wrapping."""
+    """Returns the error of the first worker that failed, without Ray's own wrapping."""
     failures = getattr(error, "worker_failures", None) or {}
     cause: Exception = next(iter(failures.values()), error)
     return getattr(cause, "_base_exc", cause)

@@ -1,4 +1,4 @@
-"""What each worker of a group does: look at the instruction, train an epoch or wait, and look again."""
+"""Runs on each worker of a group: reads the instruction, trains an epoch or waits, and reads it again."""
 
 import time
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from vit.training.runtime import Runtime
 
 
 def train_as_instructed(config: dict[str, Any]) -> None:
-    """Ray Train's loop, of `config["group_folder"]` (URI) and `config["data"]` (SharedData)."""
+    """The loop that Ray Train calls, with `config["group_folder"]` (URI) and `config["data"]` (SharedData)."""
     folder, device, workers = Folder(config["group_folder"]), get_device(), Workers.joined()
     if workers.rank == 0:
         add_start(folder)
@@ -33,7 +33,7 @@ def train_as_instructed(config: dict[str, Any]) -> None:
 
 
 def _instructions(folder: Folder, workers: Workers, device: torch.device) -> Iterator[Instruction]:
-    """The instruction, read again and again until it is gone. The first worker reads it for all."""
+    """Yields the instruction, read again each time, until it is gone. The first worker reads it for all."""
     while True:
         read = Instruction.read(folder) if workers.rank == 0 else None
         instruction = workers.first(read, device)
@@ -43,13 +43,13 @@ def _instructions(folder: Folder, workers: Workers, device: torch.device) -> Ite
 
 
 class _InstructedTraining:
-    """Builds the `Training` only when an epoch is due: one that has ended may have no state left to resume from."""
+    """Builds its `Training` only when an epoch is due: an ended training may have no state left to resume from."""
 
     def __init__(self, instruction: Instruction, data: LoadedData, device: torch.device, workers: Workers) -> None:
         self.folder = instruction.folder
         self._spec, self._context = instruction.spec, instruction.context
         self._data, self._device, self._workers = data, device, workers
-        # One look for all: other nodes may see the folder as it was a while ago.
+        # One worker reads for all: other nodes may see the folder as it was a while ago.
         self._history = workers.first(TrialHistory.read(self.folder) if workers.rank == 0 else TrialHistory(), device)
         self._training: Training | None = None
 
@@ -61,9 +61,9 @@ class _InstructedTraining:
         if self._training is None:
             runtime = Runtime(self._device, self._context.precision, self._context.compile)
             self._training = Training(self._spec, self._data, self._context, runtime, self._workers)
-            if not self.goes_on(until):  # the state was ahead of the history that said so
+            if not self.goes_on(until):  # the state is ahead of the history: no epoch is due after all
                 return
         try:
             self._training.run_epoch()
-        except NonFiniteLossError as error:  # on all of them at once
+        except NonFiniteLossError as error:  # all workers raise it in the same epoch
             self._training.record_divergence(str(error))

@@ -1,6 +1,6 @@
-"""What is in a trial's folder, beside the weights and the state that `vit.files.checkpoint` writes.
+"""The files in a trial's folder, except for the weights and the state, which `vit.files.checkpoint` writes.
 
-Imports no framework: the process that draws the figures reads it too.
+This module imports no framework such as PyTorch, because the process that draws the figures uses it too.
 """
 
 import io
@@ -17,27 +17,27 @@ from vit.files.storage import Folder
 
 HISTORY_FILE = "history.json"
 CONFUSION_FILE = "confusion.npy"
-"""Of the best epoch: rows are true classes, columns predicted ones, over the validation images."""
+"""The confusion matrix of the best epoch on the validation images: rows are true classes, columns predicted ones."""
 LEDGER_FILE = "trial.json"
 
 
 @dataclass
 class TrialHistory:
-    """Written by whoever trains: the epochs done, and which is the best."""
+    """The epochs that a trial has done, and which of them is the best; written by the process that trains it."""
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """Each `{"epoch": number, "at": its end in ms since 1970, "metrics": {name: value}}`, in order."""
     best_epoch: int = 0
     best_accuracy: float = -1.0
     diverged: str | None = None
-    """Why the training had to end, where it diverged."""
+    """Why the training had to end, if it diverged."""
     refused: list[str] = field(default_factory=list)
-    """Checkpoints that could not be read when a process took the trial over, each with its path."""
+    """Messages about checkpoints that could not be read when a process resumed the trial, each with its path."""
     machines: list[dict[str, Any]] = field(default_factory=list)
-    """On which it trained, one after the other: each with the fields of `vit.training.machine.Machine`."""
+    """The machines on which it was trained, in order, each with the fields of `vit.training.machine.Machine`."""
 
     def add(self, epoch: int, at: int, metrics: dict[str, float]) -> bool:
-        """Adds an epoch; says whether it is the best so far, the earliest of equals."""
+        """Adds an epoch; returns whether it is the best so far. Of equally good epochs, the earliest is the best."""
         self.epochs.append({"epoch": epoch, "at": at, "metrics": metrics})
         if metrics["val/accuracy"] <= self.best_accuracy:
             return False
@@ -45,23 +45,25 @@ class TrialHistory:
         return True
 
     def trains_on(self, machine: dict[str, Any]) -> None:
-        """A process has taken the training over; the same machine again adds nothing."""
+        """Adds the machine on which a process starts or resumes the training, unless it is the same as before."""
         if machine not in self.machines[-1:]:
             self.machines.append(machine)
 
     def is_complete(self, epochs: int) -> bool:
-        """Whether nothing of a training of so many epochs is left to do."""
+        """Whether a training of `epochs` epochs has nothing left to do."""
         return len(self.epochs) >= epochs or self.diverged is not None
 
     def write(self, folder: Folder) -> None:
-        # Once the trial has ended there is no state to write it from again. `asdict` would copy it, number by number.
+        # It is durable because once the trial has ended, there is no state from which to write it again. `asdict` is
+        # avoided because it would copy every number.
         folder.write(HISTORY_FILE, json.dumps(vars(self)).encode(), durable=True)
 
     @staticmethod
     def read(folder: Folder) -> "TrialHistory":
-        """The history in a folder; an empty one where the trial has not done an epoch.
+        """Reads the history from a folder; returns an empty one if the trial has not done an epoch.
 
-        So, too, where the file is broken: whoever goes on with the training writes it again, from the state.
+        Also returns an empty one if the file is broken: the process that resumes the training writes it again from the
+        state.
         """
         with suppress(ValueError, TypeError):
             return TrialHistory._parsed(folder)
@@ -69,7 +71,7 @@ class TrialHistory:
 
     @staticmethod
     def read_ended(folder: Folder) -> "TrialHistory":
-        """The history of a trial that has ended, whose state is gone: nobody would write a broken one again.
+        """Reads the history of a trial that has ended: its state is gone, so a broken history cannot be written again.
 
         Raises:
             PipelineError: the file is broken.
@@ -84,7 +86,7 @@ class TrialHistory:
 
     @staticmethod
     def _parsed(folder: Folder) -> "TrialHistory":
-        """Raises ValueError or TypeError where the file is broken."""
+        """Raises ValueError or TypeError if the file is broken."""
         try:
             content = folder.read(HISTORY_FILE)
         except FileNotFoundError:
@@ -94,16 +96,16 @@ class TrialHistory:
 
 @dataclass
 class TrialLedger:
-    """Written by the driver: what the trial is, what was decided of it, and how it ended."""
+    """A trial's spec, ASHA's decisions on it, and how it ended; written by the driver."""
 
     spec: dict[str, Any]
     decisions: list[dict[str, Any]] = field(default_factory=list)
     """ASHA's, each with the fields of `pipeline.trials.rungs.Decision`, in order."""
     outcome: str | None = None
-    """None while it is not over; a trial that a later command may go on with is not."""
+    """None while the trial is not over; one that a later command may resume is not over."""
     error: str | None = None
     weights_digest: str | None = None
-    """Of the weights with which a training to its full length ended (`pipeline.tracking.weights`)."""
+    """The digest of the weights with which a full-length training ended (`pipeline.tracking.weights`)."""
 
     def write(self, folder: Folder) -> None:
         folder.write(LEDGER_FILE, json.dumps(asdict(self)).encode(), durable=True)
@@ -126,13 +128,16 @@ def trial_folder(base: str, index: int) -> Folder:
 
 
 def write_confusion(folder: Folder, confusion: NDArray[np.integer[Any]]) -> None:
-    """Writes a confusion matrix (classes, classes): a file of its own, as it grows with the square of the classes."""
+    """Writes a confusion matrix (classes, classes).
+
+    It has a file of its own, because it grows with the square of the number of classes.
+    """
     buffer = io.BytesIO()
     np.save(buffer, confusion.astype(np.int32), allow_pickle=False)
     folder.write(CONFUSION_FILE, buffer.getbuffer(), durable=True)
 
 
 def read_confusion(folder: Folder) -> NDArray[np.int32]:
-    """Raises FileNotFoundError where the trial has not done an epoch."""
+    """Reads the confusion matrix (classes, classes); raises FileNotFoundError if the trial has not done an epoch."""
     confusion: NDArray[np.int32] = np.load(io.BytesIO(folder.read(CONFUSION_FILE)), allow_pickle=False)
     return confusion

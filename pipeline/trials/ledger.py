@@ -1,4 +1,4 @@
-"""What the driver decided of each trial: on disk before it takes effect, so that a new driver goes on from there."""
+"""Stores the driver's decisions on disk before they take effect, so that a new driver can resume from them."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -13,18 +13,18 @@ from vit.files.storage import CONCURRENT_READS
 
 
 class Ledger:
-    """The decisions and ends of a search's trials, each kept in the trial's own folder."""
+    """The decisions on a search's trials and how the trials ended, each stored in the trial's own folder."""
 
     def __init__(self, trials_folder: str, specs: list[TrialSpec], fixed: bool = True) -> None:
         """Reads what an earlier driver left.
 
         Args:
-            trials_folder: path or URI.
-            specs: the search's trials, by index.
-            fixed: whether the trials have to be these; else one that has begun is what it was begun as.
+            trials_folder: path or URI of the folder that contains the trials' folders.
+            specs: the search's trials.
+            fixed: whether a trial that has been started must have the spec given here; if not, it keeps its own.
 
         Raises:
-            PipelineError: a trial there is not the one that would be run now.
+            PipelineError: a trial in the folder is not the one that would be run now, or a file of it is broken.
         """
         self._folder, self._fixed = trials_folder, fixed
         self.ended: dict[int, TrialRecord] = {}
@@ -34,7 +34,7 @@ class Ledger:
                 if ledger is not None:
                     self._trials[spec.index] = ledger
             self.specs = {index: TrialSpec.from_dict(ledger.spec) for index, ledger in self._trials.items()}
-            """Of the trials that have begun, by index."""
+            """The specs of the trials that have been started, by index."""
             ended = [self.specs[index] for index, ledger in sorted(self._trials.items()) if ledger.outcome]
             for record in pool.map(self._record, ended):
                 self.ended[record.index] = record
@@ -55,13 +55,13 @@ class Ledger:
         return TrialRecord(spec, outcome, epochs, ledger.error, decisions, ledger.weights_digest)
 
     def decisions(self, index: int) -> tuple[Decision, ...]:
-        """ASHA's decisions of a trial, in order."""
+        """ASHA's decisions on a trial, in order."""
         decided = self._trials[index].decisions if index in self._trials else []
         return tuple(Decision(**decision) for decision in decided)
 
     @property
     def begun(self) -> list[int]:
-        """The trials that have been started, by index."""
+        """The indices of the trials that have been started, sorted."""
         return sorted(self._trials)
 
     def started(self, spec: TrialSpec) -> None:
@@ -74,7 +74,7 @@ class Ledger:
         self._write(index)
 
     def end(self, record: TrialRecord) -> None:
-        """A trial that ended before its time is not over: the next driver goes on with it."""
+        """Records how a trial ended. Skips a trial with a resumable outcome, which the next driver resumes."""
         if record.outcome in RESUMABLE:
             return
         ledger = self._trials[record.index]

@@ -1,4 +1,4 @@
-"""What a trained model said of each labelled image: the file that comparisons of models on the same images rest on."""
+"""A trained model's predictions on labelled images: the file on which comparisons of models on the same images rest."""
 
 import csv
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 PREDICTIONS_FILE = "evaluation/test_predictions.csv"
-"""Artifact of each training that has been measured on the test images."""
+"""The artifact of each run whose model has been evaluated on the test images."""
 _COLUMNS = ("label", "predicted", "confidence", "label_probability")
 _DIGITS = 9
-"""Of a probability: all that float32 holds."""
+"""The significant digits of a probability: all that float32 holds."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Predictions:
 
     @staticmethod
     def of(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> "Predictions":
-        """From the true classes (N,) and the probabilities of all classes (N, num_classes)."""
+        """Builds the predictions from the true classes (N,) and the probabilities of all classes (N, num_classes)."""
         predicted = probabilities.argmax(axis=1).astype(np.int64)
         each = np.arange(len(labels))
         return Predictions(
@@ -45,7 +45,7 @@ class Predictions:
         )
 
     def confusion(self, num_classes: int) -> NDArray[np.int64]:
-        """(num_classes, num_classes) images: rows are true classes, columns predicted ones."""
+        """The counts of images (num_classes, num_classes): rows are true classes, columns predicted ones."""
         cells = np.bincount(self.labels * num_classes + self.predicted, minlength=num_classes**2)
         return cells.astype(np.int64).reshape(num_classes, num_classes)
 
@@ -61,7 +61,7 @@ class Predictions:
 
     @staticmethod
     def read(path: Path) -> "Predictions | None":
-        """What `write` wrote; None for a file of older stores, which has no probabilities."""
+        """Reads what `write` wrote; None for a file from an older tracking store, which has no probabilities."""
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
         if not rows or tuple(rows[0]) != _COLUMNS:

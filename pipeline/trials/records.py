@@ -1,4 +1,4 @@
-"""What a trial came to, in full and in short."""
+"""The result of a trial, as a full record and in a short form."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,13 +8,13 @@ from tune_spaces.trial_spec import TrialSpec
 from vit.model.vision_transformer import count_parameters
 
 Outcome = Literal["finished", "asha", "diverged", "budget", "interrupted", "failed"]
-"""How a trial ended; by the budget: it still ran when the search's share of the time was over."""
+"""How a trial ended; "budget" if it was still running when the search's share of the budget's time was over."""
 RESUMABLE: tuple[Outcome, ...] = ("budget", "interrupted")
-"""Outcomes after which a later command goes on with the trial; all others are for good."""
+"""Outcomes after which a later command resumes the trial; all others are final."""
 FULL_LENGTH_RESUMABLE: tuple[Outcome, ...] = (*RESUMABLE, "failed")
-"""The same of a training that no search judges: where it failed, the next command tries again from its last epoch."""
+"""The same for a training outside of a search: if it failed, the next command retries it from its last epoch."""
 UNSOUND: tuple[Outcome, ...] = ("diverged", "failed")
-"""Outcomes that training again would most likely repeat."""
+"""Outcomes that a retraining would most likely have again."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class EpochRecord:
     number: int
     metrics: dict[str, float]
     at: int | None = None
-    """When it ended, in ms since 1970; None where that is not known."""
+    """When it ended, in ms since 1970; None if that is not known."""
 
     @staticmethod
     def of(entry: dict[str, Any]) -> "EpochRecord":
-        """From an entry of a trial's history."""
+        """Builds a record from an entry of a trial's history."""
         return EpochRecord(entry["epoch"], entry["metrics"], entry["at"])
 
     @property
@@ -41,7 +41,7 @@ class EpochRecord:
 
 
 class _WithSpec:
-    """What follows from a trial's configuration and its end, however much else is known of it."""
+    """Properties that follow from a trial's spec and outcome, shared by the full and the short form of its result."""
 
     spec: TrialSpec
     outcome: Outcome
@@ -52,7 +52,7 @@ class _WithSpec:
 
     @property
     def is_sound(self) -> bool:
-        """Whether it may be trained anew: it neither diverged nor failed."""
+        """Whether it may be retrained, because it neither diverged nor failed."""
         return self.outcome not in UNSOUND
 
     @property
@@ -62,20 +62,20 @@ class _WithSpec:
 
 @dataclass(frozen=True)
 class TrialRecord(_WithSpec):
-    """What a trial came to."""
+    """The result of a trial, with all of its epochs."""
 
     spec: TrialSpec
     outcome: Outcome
     epochs: tuple[EpochRecord, ...]
     error: str | None = None
     decisions: tuple[Decision, ...] = ()
-    """ASHA's, lowest rung first."""
+    """ASHA's decisions, lowest rung first."""
     weights_digest: str | None = None
-    """Of the weights with which a training to its full length ended; None for the others."""
+    """The digest of the weights with which a full-length training ended; None for other trainings."""
 
     @property
     def best(self) -> EpochRecord | None:
-        """The epoch whose weights count: highest validation accuracy, the earliest of equals."""
+        """The epoch whose weights are kept: that of the highest validation accuracy, the earliest of equals."""
         return max(self.epochs, key=lambda epoch: epoch.accuracy, default=None)
 
     @property
@@ -86,29 +86,29 @@ class TrialRecord(_WithSpec):
 
 @dataclass(frozen=True)
 class BestEpoch:
-    """The epoch of a trial whose weights count, in short."""
+    """The epoch of a trial whose weights are kept, in a short form."""
 
     number: int
     accuracy: float
-    """Fraction, of the validation images."""
+    """A fraction, on the validation images."""
     loss: float
 
 
 @dataclass(frozen=True)
 class TrialResult(_WithSpec):
-    """What a trial came to, in short: small enough to be in a stage's output."""
+    """The result of a trial in a short form: small enough for a stage's output."""
 
     spec: TrialSpec
     outcome: Outcome
     best: BestEpoch | None
-    """None where it completed no epoch."""
+    """None if it completed no epoch."""
     epochs_run: int
     seconds: float
     """Pure training and validation time of all its epochs."""
     decisions: tuple[Decision, ...]
-    """ASHA's, lowest rung first."""
+    """ASHA's decisions, lowest rung first."""
     run_id: str
-    """Its run in MLflow."""
+    """The ID of its MLflow run."""
     error: str | None = None
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""ASHA's ladder."""
+"""ASHA's rungs, the epochs at which it may stop trials, and the decisions that it makes there."""
 
 from dataclasses import dataclass
 
@@ -7,24 +7,24 @@ from pipeline.errors import UsageError
 
 @dataclass(frozen=True)
 class Decision:
-    """What ASHA decided of a trial at a rung, and by what."""
+    """What ASHA decided on a trial at a rung, and on which figures."""
 
     epoch: int
     """The rung."""
     accuracy: float
-    """Of the trial there, on the validation images: a fraction. 0 where it diverged before it came there."""
+    """The trial's validation accuracy at the rung, a fraction; 0 if the trial diverged before it reached the rung."""
     cutoff: float | None
-    """What it had to reach; None for the first trial at a rung, which always goes on."""
+    """The accuracy that the trial had to reach; None for the first trial at a rung, which always continues."""
     rank: int
     """Its place among the `of` trials that had reached the rung by then, itself included; 1 is the best."""
     of: int
     go_on: bool
-    """The published configuration goes on whatever its accuracy, and what diverged does not."""
+    """Whether the trial continues. A diverged one does not; the published configuration does, whatever its accuracy."""
 
 
 @dataclass(frozen=True)
 class Rungs:
-    """ASHA's ladder: at each of these epochs, one trial in `reduction_factor` goes on."""
+    """ASHA's rungs: at each of these epochs, about one trial in `reduction_factor` continues."""
 
     grace_epochs: int
     reduction_factor: int
@@ -46,7 +46,7 @@ class Rungs:
         return rungs
 
     def expected_epochs(self, trials: int) -> float:
-        """Epochs that this many trials take in all if exactly one in `reduction_factor` passes each rung."""
+        """The total epochs that this many trials take if exactly one in `reduction_factor` passes each rung."""
         total, alive, reached = 0.0, float(trials), 0
         for epoch in [*self.epochs, self.max_epochs]:
             total += alive * (epoch - reached)
