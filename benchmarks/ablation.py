@@ -1,15 +1,15 @@
-"""Claim: each change of the recipe that is named brings what it is said to bring, beside the others and without them.
+"""Claim: each named change of the recipe improves the accuracy as stated, both with the other changes and without them.
 
-Trains every combination of the factors with every seed: all of them on the same images in the same order, so that what
-is compared differs in the factors alone. Accuracies are those of the validation images, which are cut from train; the
-test images are not read. What has been trained stands in the JSON file, and is not trained again; a file of other
-epochs, images, recipe or precision is refused.
+Trains every combination of the factors with every seed. With one seed, all train on the same images in the same order,
+so that they differ in the factors alone. Accuracies are those on the validation images, which are cut from train; the
+test images are not read. Finished trainings are kept in the JSON file and are not repeated; a file with other epochs,
+images, recipe or precision is refused.
 
     python -m benchmarks.ablation --dataset cifar10 --train-limit 10000 --epochs 2 --seeds 3 --recipe seed \
         --factor optimizer=muon,learning_rate=3e-3 --factor attention_init=mimetic --json FILE
 
-A factor is one or more settings, FIELD=VALUE, that are made together. Without a factor the recipe itself is trained.
-`--each` trains the factors one at a time instead, beside the recipe without any.
+A factor is one or more settings, FIELD=VALUE, that are changed together. Without `--factor` the recipe itself is
+trained. With `--each`, the recipe is trained without any factor and then with one factor at a time.
 """
 
 import argparse
@@ -34,13 +34,13 @@ from vit.training.runtime import Runtime, Split
 
 CPU = torch.device("cpu")
 Arm = tuple[str, ...]
-"""The factors that are on."""
+"""The factors that are switched on in a training."""
 Settings = dict[str, str | int | None]
-"""What all results of a file were trained with, by name."""
+"""The settings, by name, with which all results in a file were trained."""
 
 
 def arms(factors: Sequence[str], each: bool) -> list[Arm]:
-    """Nothing first."""
+    """All combinations of the factors, or with `each` the single factors; the arm without any factor comes first."""
     if each:
         return [(), *((factor,) for factor in factors)]
     return [
@@ -73,9 +73,9 @@ def settings_of(dataset: Dataset, arguments: argparse.Namespace, precision: Prec
 
 
 def kept_results(file: Path, settings: Settings) -> dict[str, Any]:
-    """The file's `settings` and `results`, the accuracies by seed and arm; none where there is no file yet.
+    """The file's `settings` and `results` (accuracies by seed and arm); no results where there is no file yet.
 
-    Ends the command where the results are of other settings. An older file has the results alone.
+    Ends the command if the results were trained with other settings. Older files hold only the results.
     """
     if not file.exists():
         return {"settings": settings, "results": {}}
@@ -92,7 +92,7 @@ def kept_results(file: Path, settings: Settings) -> dict[str, Any]:
 
 
 def trained(dataset: Dataset, arguments: argparse.Namespace) -> Iterator[tuple[Arm, int, float | None]]:
-    """Each arm with each seed, seed by seed, so that an early end leaves whole comparisons."""
+    """Trains each arm with each seed, seed by seed, so that stopping early still leaves complete comparisons."""
     model, recipe = RECIPES[arguments.recipe](dataset.shape)
     runtime = Runtime(CPU, faster_precision(model, recipe.batch_size, CPU))
     print(f"machine: {machine_line()}; {runtime.precision}; {dataset.name}, {len(dataset.train)} images", flush=True)
@@ -109,7 +109,7 @@ def trained(dataset: Dataset, arguments: argparse.Namespace) -> Iterator[tuple[A
 
 
 def table(results: dict[Arm, list[float]], factors: Sequence[str]) -> str:
-    """Markdown: the arms' means, then what each factor adds, paired over all that else is alike."""
+    """Markdown: the mean of each arm, then what each factor adds, in pairs of trainings that are otherwise the same."""
     lines = ["| factors | mean | standard deviation | n |", "|---|---|---|---|"]
     for arm, values in results.items():
         lines.append(
@@ -128,7 +128,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _gains(results: dict[Arm, list[float]], factor: str) -> list[float]:
-    """With the factor less without it, for each seed and whatever else is on."""
+    """Accuracy with the factor minus accuracy without it, for each seed and each combination of the other factors."""
     pairs = [(results[arm], results[tuple(each for each in arm if each != factor)]) for arm in results if factor in arm]
     return [on - off for with_it, without in pairs for on, off in zip(with_it, without, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Small ViTs for images of 32 pixels, which a CPU core trains in seconds: a space for comparing ways to search."""
+"""A search space for comparing search methods: small ViTs for 32-pixel images, which a CPU core trains in seconds."""
 
 from ray import tune
 

@@ -1,10 +1,10 @@
-"""Claim: a command's time and memory grow no faster than its images; a thousand classes cost a training little.
+"""Claim: a command's time and memory grow no faster than the number of images; 1,000 classes cost a training little.
 
     python -m benchmarks.data_scale
 
-For 10,000, 100,000 and 1,000,000 random images of 32x32x3, each in a process of its own: what a command does with them
-before it trains. For 10, 100 and 1,000 classes: what a training writes after its 30th epoch, with a model that is
-nearly nothing, so that what the classes cost is what there is to see.
+For 10,000, 100,000 and 1,000,000 random images of 32x32x3, each number in a process of its own, it measures what a
+command does with them before it trains. For 10, 100 and 1,000 classes, it measures what a training writes after its
+30th epoch, with a tiny model, so that the measured cost is that of the classes.
 """
 
 import argparse
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 MEGABYTE = 2**20
 SIDE, TEST_IMAGES, EPOCHS = 32, 10_000, 30
 MOST_IN_FILES = 100_000
-"""More images are only made in memory, to spare the disk."""
+"""Larger numbers of images are only made in memory, to save disk space."""
 SECONDS_BETWEEN_LOOKS = 0.01
 
 
 @dataclass(frozen=True)
 class Step:
-    """Of what a command does with the images."""
+    """One step of what a command does with the images."""
 
     name: str
     seconds: float
     cpu_seconds: float
-    """Of all threads: other processes on the machine do not lengthen it."""
+    """The CPU time of all threads, which other processes on the machine do not lengthen."""
     peak: int
-    """Bytes: the process's greatest resident memory during it."""
+    """The process's greatest resident memory during the step, in bytes."""
 
 
 def measure_images(count: int, connection: Connection) -> None:
-    """Sends the `Step`s that a command takes with so many training images."""
+    """Sends the `Step`s that a command takes with `count` training images."""
     from pipeline.cluster.connection import connected
     from pipeline.training.training import TrainingData
     from pipeline.training.worker_group import SharedData
@@ -57,10 +57,10 @@ def measure_images(count: int, connection: Connection) -> None:
 
     steps: list[Step] = []
     with _timed("before", steps):
-        pass  # what is imported
+        pass  # so its peak is the memory of the imports
     if count <= MOST_IN_FILES:
         with tempfile.TemporaryDirectory() as folder:
-            # Not here, where what it leaves in memory would count.
+            # Not in this process, since what writing leaves in memory would be counted.
             writer = multiprocessing.get_context("spawn").Process(target=_write_parquet, args=(Path(folder), count))
             writer.start()
             writer.join()
@@ -69,7 +69,7 @@ def measure_images(count: int, connection: Connection) -> None:
     else:
         held = [_random_splits(count)]
     with _timed("cut, digest", steps):
-        data = cut_dataset(held.pop(), DataConfig())  # which then lets go of what it was given
+        data = cut_dataset(held.pop(), DataConfig())  # popped, so that the splits can be freed
     with _timed("duplicates", steps):
         duplicates_across_splits(data)
     with _timed("normalisation", steps):
@@ -81,7 +81,7 @@ def measure_images(count: int, connection: Connection) -> None:
 
 @contextmanager
 def _timed(name: str, steps: list[Step]) -> Iterator[None]:
-    """Adds what is done within as a step."""
+    """Adds what is done inside the context to `steps`, as one step."""
     import psutil
 
     process, over = psutil.Process(), threading.Event()
@@ -116,7 +116,7 @@ def _random_splits(count: int) -> "Splits":
 
 
 def _write_parquet(folder: Path, count: int) -> None:
-    """In the layout of the Hugging Face hub, as PNG."""
+    """Writes random images as PNG, in the layout of the Hugging Face hub."""
     import io
 
     import pyarrow as pa
@@ -136,15 +136,15 @@ def _write_parquet(folder: Path, count: int) -> None:
 
 @dataclass(frozen=True)
 class Written:
-    """What a training writes after an epoch, and what of it goes into MLflow."""
+    """What a training writes after an epoch, and how long its metrics take to reach MLflow."""
 
     classes: int
     seconds: float
-    """From the end of validation until all files are written."""
+    """The time from the end of validation until all files are written."""
     sizes: dict[str, int]
-    """Bytes, by file."""
+    """The size of each file, in bytes."""
     tracking_seconds: float
-    """Until the epoch's metrics stand in MLflow (SQLite); training does not wait for it."""
+    """The time until the epoch's metrics are in MLflow (SQLite); training does not wait for it."""
 
     @property
     def line(self) -> str:
@@ -156,7 +156,7 @@ class Written:
 
 
 def measure_classes(classes: int, connection: Connection) -> None:
-    """Sends what a training of 30 epochs has `Written` after its last; the seconds are the median of the last ten."""
+    """Sends what a training of 30 epochs has `Written` after its last one; times are medians of the last ten epochs."""
     prepare_mlflow()
     import statistics
 

@@ -1,11 +1,12 @@
-"""Claim: two workers train nearly twice as fast as one; what is missing is the all-reduce.
+"""Claim: two workers train nearly twice as fast as one; the rest is lost to the all-reduce.
 
     python -m benchmarks.ddp
 
-The published model on random images of 32x32, the global batch of 128 split over the workers, a core each, gloo. Three
-kinds in turn, so that noise falls on all alike: one worker, two workers, and two workers that skip the all-reduce
-(DDP's `no_sync`; they learn nonsense, and only the time counts). One worker of two with a core each is compared with
-one worker on one core: twice the speed is an efficiency of 100%. In fp32, and in bf16 where the CPU has it in hardware.
+Trains the published model on random images of 32x32, with the global batch of 128 split over the workers, which have a
+core each and use gloo. Three kinds run in turn, so that noise affects all alike: one worker, two workers, and two
+workers that skip the all-reduce (DDP's `no_sync`; they learn nonsense, and only the time counts). Two workers on a core
+each are compared with one worker on one core: twice the speed is an efficiency of 100%. This is done in fp32, and in
+bf16 where the CPU supports it in hardware.
 """
 
 import argparse
@@ -50,7 +51,7 @@ def _speed(fit: Fit, synchronised: bool) -> float:
 
 
 def _work(rank: int, size: int, rounds: int, precision: Precision, folder: str) -> None:
-    """One process: alone in `size` 1, else one of two; writes its speeds by kind."""
+    """The work of one of the two processes, of which the first also trains alone, and writes the speeds by kind."""
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
@@ -73,7 +74,7 @@ def _work(rank: int, size: int, rounds: int, precision: Precision, folder: str) 
 
 
 def _precisions() -> tuple[Precision, ...]:
-    """Those in which a step does not take minutes here."""
+    """The precisions in which a step does not take minutes here."""
     if has_fast_bf16(torch.device("cpu")):
         return PRECISIONS
     print("bf16 is left out: this CPU has no hardware for it, and a step in it may take 400 times as long")

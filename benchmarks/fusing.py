@@ -1,9 +1,10 @@
-"""Claim: on a CPU core, training several very small models as one is faster than one after the other; larger ones not.
+"""Claim: on a CPU core, very small models train faster when fused than one after the other; larger ones do not.
 
     python -m benchmarks.fusing [--repeats 5]
 
-For some shapes and numbers of trials, how many times as fast the trainings are as one (`vit.timing.fusing_gain`, which
-times steps of both kinds in turn), on one thread, as a trial has one core; medians of several measurements.
+For some shapes and numbers of trials, shows how many times as fast the trainings are when fused
+(`vit.timing.fusing_gain`, which times steps of both kinds in turn). It uses one thread, since a trial has one core, and
+shows medians of several measurements.
 """
 
 import argparse

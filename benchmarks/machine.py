@@ -1,10 +1,10 @@
-"""One line on the machine that a figure was measured on."""
+"""Describes in one line the machine that a figure was measured on."""
 
 import os
 
 
 def machine_line() -> str:
-    # These take seconds, which a process that only imports the benchmark should not spend.
+    # These take seconds to import, which a process that only imports the benchmark should not spend.
     import torch
 
     from vit.training.machine import processor_name

@@ -1,9 +1,9 @@
-"""Claim: the images stand once per node, however many trials run there.
+"""Claim: the images are in memory once per node, however many trials run there.
 
     python -m benchmarks.memory
 
-Runs searches with 1 trial over few images, and with 1 and 4 trials at once over many. The trials' memory in all counts
-each shared page once over all who share it (proportional set size, Linux).
+Runs searches with 1 trial on few images, and with 1 and 4 concurrent trials on many. The total memory of the trials
+divides each shared page among the processes that share it (proportional set size, Linux).
 """
 
 import argparse
@@ -38,7 +38,7 @@ FEW_IMAGES = 5_000
 
 
 class _PeakMemory(Observer):
-    """Observes a search: the trials' greatest memory in common at any end of an epoch."""
+    """Observes a search, and keeps the greatest memory of all trials together at the end of any epoch."""
 
     def __init__(self, trials: int) -> None:
         self._trials = trials
@@ -57,20 +57,20 @@ class _PeakMemory(Observer):
 
 def _is_trial(process: psutil.Process) -> bool:
     try:
-        # Ray names a trial's process after its class at rest, after Tune's wrapper of it at work.
+        # Ray names a trial's process after its class while it is idle, and after Tune's wrapper while it works.
         return any(part.startswith(("ray::Trial", "ray::ResourceTrainable")) for part in process.cmdline())
     except psutil.Error:
         return False
 
 
 def measure(trials: int, images: int, connection: Connection) -> None:
-    """Searches with `trials` at once; sends (PSS, private memory, size of the images) in bytes."""
+    """Runs a search with `trials` concurrent trials; sends (PSS, private memory, size of the images) in bytes."""
     rng = np.random.default_rng(0)
     train = ImageArrays(rng.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, images))
     data = TrainingData(
         train, ImageArrays(train.images[:64], train.labels[:64]), measure_normalisation(train.images[:64]), ("a",) * 10
     )
-    # A model that is nearly nothing, so that the images are what there is to see.
+    # A tiny model, so that the measured memory is mostly that of the images.
     model, recipe = ViTConfig(patch_size=16, embed_dim=8, depth=1, num_heads=1), Recipe(epochs=1000, batch_size=4096)
     specs = [TrialSpec(index, model, recipe, seed=index) for index in range(trials)]
     peak = _PeakMemory(trials)

@@ -1,4 +1,4 @@
-"""Measuring in a process of its own, so that it begins with nothing; its death is an error and no wait."""
+"""Runs a measurement in a fresh process; if that process dies, it is an error rather than an endless wait."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -6,15 +6,15 @@ from typing import Any
 
 
 def in_its_own_process(measure: Callable[..., None], *arguments: object) -> Any:
-    """What `measure` sends, which is called with the arguments and a connection.
+    """Calls `measure` with the arguments and a connection in a process of its own; returns what it sends.
 
     Raises:
-        ChildProcessError: it ended before it sent anything.
+        ChildProcessError: the process ended before it sent anything.
     """
     receiver, sender = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(target=measure, args=(*arguments, sender))
     process.start()
-    sender.close()  # so that a process that dies is told by the end of the pipe
+    sender.close()  # so that the pipe ends if the process dies
     try:
         return receiver.recv()
     except EOFError:

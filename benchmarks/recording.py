@@ -2,8 +2,8 @@
 
     python -m benchmarks.recording
 
-The same search of digits in turn with records and without; compares the trials' own training and validation seconds,
-and the wall time of the search. All cores train, so whatever recording takes of a core shows.
+Runs the same search on digits with and without records, in turn; compares the trials' own training and validation
+seconds, and the wall time of the search. All cores train, so any core time that recording takes shows.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import tempfile
 import time
 from typing import TYPE_CHECKING
 
-# The process that draws the figures imports this module again: what takes seconds to import is imported further down.
+# The process that draws the figures imports this module again, so what is slow to import is imported further down.
 from benchmarks.machine import machine_line
 from pipeline.tracking.server import prepare_mlflow
 
@@ -23,7 +23,7 @@ TRIALS, EPOCHS = 6, 8
 
 
 def search_seconds(dataset: "Dataset", is_recorded: bool) -> tuple[float, float]:
-    """(the trials' own seconds in all, wall seconds) of one search, all trials the published configuration."""
+    """The trials' own seconds in total, and the wall seconds, of a search of trials of the published configuration."""
     from pipeline.cluster.allotment import allot
     from pipeline.config import TrialResources
     from pipeline.search.search import Search

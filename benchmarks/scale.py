@@ -1,10 +1,10 @@
-"""Claim: what the driver spends on a trial does not grow with the number of trials.
+"""Claim: what the driver spends on each trial does not grow with the number of trials.
 
     python -m benchmarks.scale
 
-Searches of 10, 100 and 1,000 trials that train next to nothing (the smallest ViT, 64 images, 2 epochs), through the
-same search, ledger, figures and MLflow records as a real sweep; each in a process of its own. So a trial's seconds are
-all overhead, and what grows with their number shows.
+Runs searches of 10, 100 and 1,000 trials that train next to nothing (the smallest ViT, 64 images, 2 epochs), with the
+same search, ledger, figures and MLflow records as a real sweep, each search in a process of its own. So a trial's
+seconds are all overhead, and whatever grows with the number of trials shows.
 """
 
 import argparse
@@ -25,18 +25,18 @@ MEGABYTE = 2**20
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one search."""
+    """What one search cost."""
 
     trials: int
     seconds: float
-    """From the first trial's start until every record is written."""
+    """The time from the first trial's start until every record is written."""
     training_seconds: float
-    """The trials' own, added up."""
+    """The trials' own seconds, added up."""
     concurrent: int
     driver_growth: int
     """Bytes that the driver's resident memory grew by."""
     rows: int
-    """Metrics, parameters, tags and runs in MLflow's database."""
+    """How many rows of metrics, parameters, tags and runs are in MLflow's database."""
 
     @property
     def line(self) -> str:
@@ -50,7 +50,7 @@ class Cost:
 
 
 def measure(count: int, connection: Connection) -> None:
-    """Searches `count` trials and sends the `Cost`."""
+    """Runs a search of `count` trials and sends its `Cost`."""
     prepare_mlflow()
     import numpy as np
     import psutil

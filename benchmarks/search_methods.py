@@ -1,7 +1,7 @@
-"""Question: does choosing each trial by those before it (`--search tpe`) find better ones than drawing them all?
+"""Question: does choosing trials by the results so far (`--search tpe`) find better ones than drawing all at random?
 
-Both search the same space with the same seeds under the same ASHA, beginning with the same trials, by the command as it
-stands. They are compared at equal epochs: a pair ends with the epochs of the shorter of its two searches.
+Both methods search the same space with the same seeds and the same ASHA, begin with the same trials, and run through
+the sweep command itself. They are compared at equal numbers of epochs: those of the shorter search of each pair.
 
     python -m benchmarks.search_methods [--dataset NAME] [--space NAME] [--trials 32] [--max-epochs 9] [--train-limit N]
         [--seeds 5] [--json FILE]
@@ -24,16 +24,16 @@ from benchmarks.machine import machine_line
 
 METHODS = ("random", "tpe")
 SHARES = (0.25, 0.5, 1.0)
-"""Of a pair's epochs, after which its two searches are compared."""
+"""The shares of a pair's epochs after which its two searches are compared."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """How one search went."""
+    """The course of one search."""
 
     seconds: float
     accuracies: list[float]
-    """On validation, of each epoch of any trial, in the order in which they ended."""
+    """The validation accuracy of each epoch of any trial, in the order in which the epochs ended."""
 
     def best_after(self, epochs: int) -> float:
         return max(self.accuracies[:epochs])
@@ -60,7 +60,7 @@ def _accuracies(store: str) -> list[float]:
 
 
 def table(pairs: Sequence[tuple[Course, Course]]) -> str:
-    """The best accuracy after equal shares of the epochs, and after all that each had."""
+    """Markdown: the best accuracies after equal numbers of epochs, and after all the epochs of each search."""
     lines = ["| of a pair's epochs | random | tpe | tpe more, in points |", "|---|---|---|---|"]
     for share in SHARES:
         ends = [max(1, round(share * min(len(one.accuracies), len(other.accuracies)))) for one, other in pairs]
@@ -72,7 +72,7 @@ def table(pairs: Sequence[tuple[Course, Course]]) -> str:
 
 
 def _row(name: str, pairs: Sequence[tuple[Course, Course]], ends: Sequence[tuple[int, int]]) -> str:
-    """Means over the seeds, and of the paired differences with their standard error."""
+    """A row with the means over the seeds, and the mean of the paired differences with its standard error."""
     bests = [(pair[0].best_after(end[0]), pair[1].best_after(end[1])) for pair, end in zip(pairs, ends, strict=True)]
     means = [statistics.mean(each) for each in zip(*bests, strict=True)]
     more = [100 * (other - one) for one, other in bests]

@@ -2,8 +2,8 @@
 
     python -m benchmarks.sweep_overhead
 
-Runs the main command up to its search in a fresh folder and reads its own record. Ray's start-up is shown apart; the
-trainings that would follow are Ray Train's, which has a start-up of its own.
+Runs the sweep in a fresh folder to the end of its search, and reads the times that it records itself. Ray's start-up is
+shown separately. The trainings that would follow are left out, since they use Ray Train, which has its own start-up.
 """
 
 import argparse

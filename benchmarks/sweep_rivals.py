@@ -1,6 +1,6 @@
 """The searches that `benchmarks.sweep_wall` compares the sweep with: Optuna in plain processes, and Ray's nesting.
 
-A module of its own, since the processes that run these functions have to import them.
+They are a module of their own, since the processes that run these functions have to import them.
 """
 
 import multiprocessing
@@ -24,24 +24,24 @@ TRIALS = 32
 SPACE = SPACES["small"]
 EPOCHS = SPACE.max_epochs
 GRACE, FACTOR = 3, 3
-"""ASHA's in `pipeline.sweep` for this space."""
+"""The settings of ASHA in `pipeline.sweep` for this space."""
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search came to."""
+    """The result of a search."""
 
     seconds: float
     epochs: int
     validation: float
-    """Best accuracy in the search: a fraction."""
+    """The best validation accuracy in the search, as a fraction."""
     winner: dict[str, Any]
     """The best trial's `TrialSpec`, as plain values."""
 
 
 def fit_of(spec: TrialSpec) -> Fit:
-    """A training on digits with one thread, as a trial of one core has it."""
+    """A training on digits with one thread, as in a trial with one core."""
     torch.set_num_threads(1)
     dataset = load_dataset(DataConfig("digits"))
     train, validation = Split.of(dataset.train, CPU), Split.of(dataset.validation, CPU)
@@ -58,7 +58,7 @@ def by_optuna(seed: int, trials: int = TRIALS, epochs: int = EPOCHS) -> Found:
         context = multiprocessing.get_context("spawn")
         started = time.perf_counter()
         drawn = specs(seed, trials, epochs)
-        # Half of the trials each: the drawn ones, so that all ways try the same.
+        # Each worker takes half of the drawn trials, so that all ways try the same ones.
         workers = [context.Process(target=_optuna_worker, args=(folder, seed, drawn[rank::2])) for rank in range(2)]
         for worker in workers:
             worker.start()
@@ -112,7 +112,7 @@ def _best_value(trial: Any) -> float:
 
 
 def by_nesting(seed: int, trials: int, epochs: int = EPOCHS) -> Found:
-    """In a process of its own, which starts a Ray and ends it; the error of a trial that failed is raised."""
+    """Searches in a process of its own, which starts Ray and stops it; the error of a trial that failed is raised."""
     drawn = specs(seed, trials, epochs)
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -125,7 +125,7 @@ def by_nesting(seed: int, trials: int, epochs: int = EPOCHS) -> Found:
 
 
 def _nested(folder: str, drawn: list[TrialSpec]) -> list[dict[str, Any]]:
-    """What each trial reported last."""
+    """Runs the search, and returns the last report of each trial."""
     import ray
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
@@ -144,7 +144,7 @@ def _nested(folder: str, drawn: list[TrialSpec]) -> list[dict[str, Any]]:
         ),
         run_config=tune.RunConfig(name="tune", storage_path=folder, verbose=0),
     )
-    with ray.init(address="local", num_cpus=4, log_to_driver=False):  # two trials, each with a worker, and drivers
+    with ray.init(address="local", num_cpus=4, log_to_driver=False):  # two trials, each with a worker and a driver
         grid = tuner.fit()
     if grid.errors:
         raise RuntimeError(f"{len(grid.errors)} of {len(grid)} trials failed, the first: {grid.errors[0]}")
@@ -177,5 +177,5 @@ def _nested_loop(config: dict[str, Any]) -> None:
     while fit.epochs_done < spec.recipe.epochs:
         accuracy = fit.run_epoch().validation.accuracy
         best = max(best, accuracy)
-        # With what is asked for at the end: Tune's own record of all reports is off wherever the pipeline was imported.
+        # Reports all that is needed at the end: Tune's own record of all reports is off once `pipeline` is imported.
         train.report({"index": spec.index, "accuracy": accuracy, "best": best, "epoch": fit.epochs_done})

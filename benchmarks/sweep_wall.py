@@ -1,15 +1,16 @@
 """Claim: the sweep finds as good a model as training every trial to the end does, in a fraction of the time.
 
-Beside it, the ways that a user would take otherwise. On digits, with the same space, seeds and loop in each:
+It is also compared with other ways that a user could take. All run on digits, with the same space, seeds and loop:
 
-- `sweep`: `pipeline.sweep` as it comes, 32 trials.
+- `sweep`: `pipeline.sweep` with its usual grace period, 32 trials.
 - `full grid`: the same command with every trial at full length (a grace period as long as a trial).
 - `nested`: Ray's documented nesting: Tune around a function that starts a `TorchTrainer` of its own for each trial,
-  under Ray's own ASHA. Starting the workers takes so long that it gets `--nested-trials` (4) trials only.
+  under Ray's own ASHA. Starting the workers takes so long that it runs only `--nested-trials` (4) trials.
 - `optuna`: Optuna's `SuccessiveHalvingPruner` over the loop in two plain processes, which share a journal file.
 
-Each is told by the wall time of its search, the epochs it trained, and the best validation accuracy that it found; the
-winner is then trained anew with two seeds, as `confirm` does, and measured on the test images, outside of that time.
+For each way, the table shows the wall time of its search, the epochs that it trained, and the best validation accuracy
+that it found. The winner is then retrained with two seeds, as `confirm` does, and measured on the test images; the time
+for that is not counted.
 
     python -m benchmarks.sweep_wall [--seeds 3] [--ways sweep optuna] [--json FILE]
 """
@@ -54,7 +55,7 @@ def by_full_grid(seed: int) -> Found:
 
 
 def confirmed_test(winner: dict[str, Any]) -> float:
-    """The winner's test accuracy, trained anew; the mean over the seeds."""
+    """The winner's test accuracy when retrained, as the mean over the seeds."""
     spec, test = TrialSpec.from_dict(winner), Split.of(load_dataset(DataConfig("digits")).test, CPU)
     accuracies = []
     for seed in range(CONFIRMED_SEEDS):

@@ -1,19 +1,20 @@
 """Claim: on a CPU `vit` trains the published model at least twice as fast as the published code written out plainly.
 
-Five ways to train the same model on the same images, in turn, round by round, in one process:
+Times five ways to train the same model on the same images, in turn, round by round, in one process:
 
 - `vit, compiled`: `vit.fused.compiled_fit.CompiledFit`, the whole step compiled, where there is a C++ compiler.
-- `vit`: `vit.training.fit.Fit`, both in the precision that `vit.training.precision` chooses here.
+- `vit`: `vit.training.fit.Fit`. Both of these use the precision that `vit.training.precision` chooses here.
 - `plain`: the model as tutorials write it (separate query, key and value layers, attention written out), fp32, in the
   loop as they write it, with torch's default AdamW, fed by the same batch augmentation as `vit`.
-- `timm`: timm's `VisionTransformer` of that shape in the plain model's place: that loop and that AdamW, where `vit` has
-  its own loop and the fused one, but in `vit`'s precision. So the difference to `vit` is not the model's alone.
+- `timm`: timm's `VisionTransformer` of that shape in place of the plain model, in `vit`'s precision, but with the plain
+  loop and the default AdamW, where `vit` has its own loop and the fused AdamW. So its difference from `vit` is not due
+  to the model alone.
 - `torchvision`: the plain model fed the usual way, image by image through PIL transforms and a `DataLoader`.
 
 Before any timing, the plain model's weights are copied into `vit`'s, and from there into timm's: all must give the same
-logits. The first round of each is a warm-up and not counted. A round's time runs from before the shuffle to after the
-last step; validation is left out. The loader's workers stay alive between rounds: a real epoch is too long for their
-start to matter.
+logits. The first round of each way is a warm-up and is not counted. A round is timed from before the shuffle to after
+the last step; validation is left out. The loader's workers stay alive between rounds, since a real epoch is too long
+for their start to matter.
 
     python -m benchmarks.throughput [--dataset NAME|PATH] [--rounds 5] [--workers 2] [--json FILE]
 """
@@ -65,7 +66,7 @@ class PlainAttention(nn.Module):
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
 
     def _split_heads(self, tokens: Tensor) -> Tensor:
-        """(N, length, width) to (N, heads, length, head_dim)."""
+        """Splits (N, length, width) into (N, heads, length, head_dim)."""
         return tokens.view(*tokens.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -114,7 +115,7 @@ class PlainPatchEmbed(nn.Module):
 
 
 class PlainViT(nn.Module):
-    """Normalised images (N, in_chans, img_size, img_size) to logits (N, num_classes)."""
+    """Maps normalised images (N, in_chans, img_size, img_size) to logits (N, num_classes)."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -167,7 +168,7 @@ def timm_model(config: ViTConfig) -> nn.Module:
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):
-    """One image at a time, as torchvision's own data sets give them."""
+    """Gives one image at a time, as torchvision's own data sets do."""
 
     def __init__(self, arrays: ImageArrays, normalisation: Normalisation) -> None:
         self.arrays = arrays
@@ -189,7 +190,7 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 
 
 class AugmentedBatches:
-    """Shuffled batches by `vit`'s augmentation, drawn anew in every epoch."""
+    """Shuffled batches with `vit`'s augmentation, both drawn again in every epoch."""
 
     def __init__(self, arrays: ImageArrays, normalisation: Normalisation) -> None:
         self.split = Split.of(arrays, CPU)
@@ -214,7 +215,7 @@ def vit_round(config: ViTConfig, arrays: ImageArrays, normalisation: Normalisati
 
 
 def loop_round(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: Precision) -> Round:
-    """The loop as tutorials write it."""
+    """A round of the training loop as tutorials write it."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=PUBLISHED_RECIPE.learning_rate)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=PUBLISHED_RECIPE.epochs)
 
@@ -250,7 +251,7 @@ class Column:
 
 
 def measure(ways: dict[str, Round], rounds: int) -> list[Column]:
-    """Runs the ways in turn, so that what else the machine does falls on all alike; one warm-up round comes first."""
+    """Runs the ways in turn, so that other load on the machine affects all alike; one warm-up round comes first."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for index in range(rounds + 1):
         for name, train in ways.items():
@@ -261,7 +262,7 @@ def measure(ways: dict[str, Round], rounds: int) -> list[Column]:
 
 
 def table(columns: Sequence[Column]) -> str:
-    """Markdown: medians, and how many times as fast the first way is as each, with the least and most of a round."""
+    """Markdown: each way's median, and how many times as fast the first way is, with the range over the rounds."""
     first = columns[0]
     lines = ["| | images/s, median (min to max) | the first is faster by (min to max) |", "|---|---|---|"]
     for column in columns:
@@ -278,7 +279,7 @@ def machine() -> str:
 
 
 def load_images(dataset: str | None) -> tuple[ImageArrays, int, str]:
-    """A round's images, the number of classes and where they come from; random ones if nothing is named or at hand."""
+    """A round's images, the number of classes and the source; random images if no data set is named or available."""
     local = os.environ.get("VIT_DATA_DIR")
     if dataset is None and local and (Path(local) / "cifar10").is_dir():
         dataset = "cifar10"

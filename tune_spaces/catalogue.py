@@ -1,4 +1,4 @@
-"""All search spaces, by name."""
+"""Lists all search spaces by name, and chooses the one that suits the images."""
 
 from tune_spaces import natural, recipe, small
 from tune_spaces.space import Space

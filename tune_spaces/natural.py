@@ -1,8 +1,8 @@
-"""Natural images of 32 pixels and more: CIFAR-10 and its kin.
+"""The search space for natural images of 32 pixels and more, such as CIFAR-10.
 
-Question: which shape, which start and which regularisation let a small ViT learn most from few natural images?
+Question: which shape, which initialisation and which regularisation let a small ViT learn most from few natural images?
 Budget: 32 trials of at most 30 epochs, the published length; ASHA spends about a quarter of that.
-Every sweep begins with the published configuration and with `fast30-conv`, the best that is known.
+Every sweep begins with the published configuration and with `fast30-conv`, the best recipe that is known.
 """
 
 from ray import tune

@@ -1,6 +1,6 @@
-"""One shape, and only what a recipe holds: how to train it.
+"""The search space over the recipe alone: the model has one shape, and only how it is trained varies.
 
-Question: how far does the way of training alone take `fast30`'s shape?
+Question: how good can the model shape of `fast30` become by the way of training alone?
 Budget: 32 trials of at most 30 epochs, the published length; ASHA spends about a quarter of that.
 Every sweep begins with the published configuration and with `fast30`.
 """

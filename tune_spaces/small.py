@@ -1,7 +1,7 @@
-"""Small images (under 32 pixels): digits, MNIST, thumbnails.
+"""The search space for small images (under 32 pixels): digits, MNIST, thumbnails.
 
-Question: how fine must the patches be, and how small a ViT is enough, where an image has few pixels and little
-varies but its shape?
+Question: how fine must the patches be, and how small a ViT is enough, where images have few pixels and differ in little
+but the shapes that they show?
 Budget: 32 trials of at most 45 epochs; ASHA spends about a quarter of that.
 """
 

@@ -1,4 +1,4 @@
-"""What a search space is, and how its trials are drawn. Its domains are Ray Tune's; what a trial is knows no Ray."""
+"""Defines a search space over Ray Tune's domains and draws its trials, which themselves do not depend on Ray."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -27,17 +27,17 @@ class Space:
 
     name: str
     max_epochs: int
-    """Full length of a trial where the user names none."""
+    """Full length of a trial, unless the user sets another."""
     domains: Callable[[DataShape], Domains]
     base: Callable[[DataShape], tuple[ViTConfig, Recipe]] = published
-    """What a trial has of all that does not vary. Where it is not the published configuration, it is the best known
-    recipe, and itself trial 1 of every sweep."""
+    """The model and the recipe that give a trial its values of all that does not vary. Where this is not the published
+    configuration, it is the best known recipe, and is itself trial 1 of every sweep."""
 
 
 def draw_trials(space: Space, shape: DataShape, count: int, epochs: int, seed: int) -> list[TrialSpec]:
     """The first `count` trials of a sweep.
 
-    Trial i depends on the space, the data's shape, the epochs and (seed, i) alone: a longer list begins with the
+    Trial i depends only on the space, the data's shape, the epochs and (seed, i), so a longer list begins with the
     shorter one, in any process.
     """
     domains = space.domains(shape)
@@ -50,7 +50,7 @@ def draw_trials(space: Space, shape: DataShape, count: int, epochs: int, seed: i
 
 
 def first_trials(space: Space, shape: DataShape, epochs: int, seed: int) -> list[TrialSpec]:
-    """What every sweep begins with: the published configuration and, where the space knows a better one, that."""
+    """The trials that every sweep begins with: the published configuration and, if the space has another base, that."""
     known = [published] if space.base is published else [published, space.base]
     specs = []
     for index, configuration in enumerate(known):
@@ -63,7 +63,7 @@ def trial_of(index: int, drawn: Mapping[str, Any], space: Space, shape: DataShap
     """The trial with these values of the hyperparameters that vary.
 
     Raises:
-        ValueError: the space names what no model and no recipe has, or a value that it does not take.
+        ValueError: the space names a field that no model and no recipe has, or a value that the field does not accept.
     """
     base_model, base_recipe = space.base(shape)
     model_values, recipe_values = asdict(base_model), {**asdict(base_recipe), "epochs": epochs}
@@ -78,12 +78,12 @@ def trial_of(index: int, drawn: Mapping[str, Any], space: Space, shape: DataShap
 
 
 def _training_seed(seed: int, index: int) -> int:
-    # The last word of the key keeps this stream apart from the one that draws the hyperparameters.
+    # The last number of the key keeps this random stream apart from the one that draws the hyperparameters.
     return int(np.random.default_rng((seed, index, 1)).integers(2**31))
 
 
 def _plain(value: Any) -> Any:
-    """A numpy scalar as Python's own, so that it survives JSON."""
+    """Turns a numpy scalar into a value of Python's own types, so that it can be written as JSON."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -94,7 +94,7 @@ def patch_sizes(img_size: int, fewest: int, most: int) -> list[int]:
 
 
 def drawn_value(spec: TrialSpec, name: str) -> Any:
-    """What a trial has of a hyperparameter that a space names.
+    """A trial's value of a hyperparameter that a space names.
 
     Raises:
         KeyError: no model and no recipe has such a field.
@@ -103,26 +103,26 @@ def drawn_value(spec: TrialSpec, name: str) -> Any:
 
 
 def is_log(domain: Domain) -> bool:
-    """Whether a domain draws evenly by the logarithm."""
+    """Whether a domain draws uniformly on a logarithmic scale."""
     return isinstance(domain.get_sampler(), tune.search.sample.LogUniform)
 
 
 def bounds(domain: Domain) -> tuple[float, float] | None:
-    """The ends of a range of floats or integers, both within it; None for a choice and every other domain."""
+    """Both ends, inclusive, of a range of floats or integers; None for a choice and every other domain."""
     sample = tune.search.sample
     if not isinstance(domain.get_sampler(), (sample.Uniform, sample.LogUniform)):
         return None
     if isinstance(domain, sample.Integer):
-        return domain.lower, domain.upper - 1  # Ray leaves the upper end out
+        return domain.lower, domain.upper - 1  # Ray excludes the upper end
     return (float(domain.lower), float(domain.upper)) if isinstance(domain, sample.Float) else None
 
 
 def describe_domain(domain: Domain) -> str:
-    """A domain in one short text: `3e-4..5e-3 (log)`, `2..6` (both ends within it), `2, 4, 8`.
+    """A domain in one short text: `3e-4..5e-3 (log)`, `2..6` (both ends inclusive), `2, 4, 8`.
 
-    What is neither a range nor a choice (normal, quantised) is described by how it draws, in Ray's names:
-    `Float(0, 1), Quantized(q=0.1, sampler=Uniform())`; a function by its name. For people: what names a search is the
-    trials that it draws.
+    A domain that is neither a range nor a choice (normal, quantised) is described by its sampler, in Ray's names:
+    `Float(0, 1), Quantized(q=0.1, sampler=Uniform())`; a function is described by its name. The text is only for people
+    to read: a search is identified by the trials that it draws.
     """
     if isinstance(domain, tune.search.sample.Categorical):
         return ", ".join(short_text(option) for option in domain.categories)
@@ -135,7 +135,7 @@ def describe_domain(domain: Domain) -> str:
 
 
 def _sampler_text(sampler: Any) -> str:
-    """A sampler by its name and all its settings, those of one within it too."""
+    """A sampler's name with all its settings, including those of a sampler inside it."""
     settings = {name: value for name, value in sorted(vars(sampler).items()) if not callable(value)}
     texts = [
         f"{name}={_sampler_text(value) if isinstance(value, tune.search.sample.Sampler) else short_text(value)}"
@@ -145,9 +145,9 @@ def _sampler_text(sampler: Any) -> str:
 
 
 def short_text(value: Any, digits: int = 6) -> str:
-    """A value in few characters: a float in the shorter of plain and scientific form, all else as it is.
+    """A value in few characters: a float in the shorter of plain and scientific form, anything else unchanged.
 
-    `digits` are the significant ones of a float.
+    `digits` is the number of significant digits of a float.
     """
     if not isinstance(value, float) or not math.isfinite(value):
         return str(value)

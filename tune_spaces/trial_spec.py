@@ -1,4 +1,4 @@
-"""What a trial is."""
+"""Defines what a trial is: a model, a recipe and a seed."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""A search space in a file of the user's own."""
+"""Loads a search space from a file that the user wrote."""
 
 import importlib.util
 from pathlib import Path
@@ -8,20 +8,20 @@ from vit.data.arrays import DataShape
 
 
 class SpaceError(ValueError):
-    """A file holds no usable space; the message names it and what is wrong."""
+    """A file holds no usable space; the message names the file and what is wrong."""
 
 
 def load_space(file: str, shape: DataShape, trials: int, seed: int) -> Space:
-    """The `SPACE` of a Python file, which is run. The sweep's trials are drawn, so that all of them can be trained.
+    """Runs a Python file and returns its `SPACE`, after drawing the sweep's trials to see that all can be trained.
 
     Args:
-        file: path of it.
-        shape: of the images.
-        trials: how many there will be.
-        seed: by which they are drawn.
+        file: the path of the Python file.
+        shape: the shape of the data set.
+        trials: how many trials the sweep will have.
+        seed: the seed by which they are drawn.
 
     Raises:
-        SpaceError: it cannot be read or run, has no SPACE, or what that draws is no model for these images.
+        SpaceError: the file cannot be read or run, has no SPACE, or its SPACE draws a trial that is not valid.
     """
     path = Path(file)
     if not path.is_file():
@@ -39,6 +39,6 @@ def load_space(file: str, shape: DataShape, trials: int, seed: int) -> Space:
         raise SpaceError(f"{file} has no SPACE, which must be a tune_spaces.space.Space")
     try:
         draw_trials(space, shape, trials, space.max_epochs, seed)
-    except Exception as error:  # of the user's code, or of a model or recipe that refuses a value
+    except Exception as error:  # from the user's code, or from a model or recipe that refuses a value
         raise SpaceError(f"{file} draws what cannot be trained: {error}") from error
     return space

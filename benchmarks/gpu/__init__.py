@@ -1,4 +1,5 @@
-"""What only a GPU can show: ceilings, the compiled step, fused trainings, limits, and how good the recipes are.
+"""Measures what only a GPU can show: ceilings, the compiled step, fused trainings, limits, and the recipes' accuracy.
 
-Needs `vit`, torch (from 2.11 on) and numpy; real images need what `vit.data` reads them with, the last part `pipeline`.
+Needs `vit`, torch (2.11 or later) and numpy. Real images also need the libraries by which `vit.data` reads them, and
+the last part needs `pipeline`.
 """

@@ -1,10 +1,10 @@
-"""What only a GPU can show, as one table: speed, limits, and how good the recipes are.
+"""Measures what only a GPU can show, as one table: speed, limits, and how good the recipes are.
 
     python -m benchmarks.gpu [--out gpu-results] [--minutes 30] [--parts NAME ...]
 
-Each row is saved as soon as it is there: as `table.md`, for the docs, and as `results.json`. `--parts` runs some parts
-only, and keeps the rows of the others that the folder has from the same machine. `--device cpu --tiny` runs every part
-in miniature, which shows that they run and nothing else.
+Each row is saved as soon as it is measured: in `table.md`, for the docs, and in `results.json`. `--parts` runs only
+some parts, and keeps the rows of the others that the folder has from the same machine and images. `--device cpu --tiny`
+runs every part in miniature, which shows only that they run.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    # Only now: --help should not wait for the seconds that these take to import.
+    # Imported only here, since --help should not wait for the seconds that these take.
     import torch
 
     from benchmarks.gpu.attention import attention_backends
@@ -75,7 +75,7 @@ def main() -> None:
         measure(arguments)
         return
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # compilers may still write
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder  # so that compiling takes what it takes the first time
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder  # so that compiling takes as long as the first time
         measure(arguments)
 
 

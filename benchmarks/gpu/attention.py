@@ -1,4 +1,4 @@
-"""The ways to compute attention, at the lengths that the model has."""
+"""Times the ways to compute attention, at the sequence lengths that the model has."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ BACKENDS = {
 }
 HEADS, WIDTH = 3, 64
 UNAVAILABLE = ("No available kernel", "No viable backend")
-"""How torch begins when a backend does not take these tensors."""
+"""How torch's error begins where a backend does not support these tensors."""
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -47,7 +47,7 @@ def _by_backend(setting: Setting, tokens: int, backend: SDPBackend) -> Measured:
 
 
 def _times(setting: Setting, tokens: int, attention: Attention) -> Measured:
-    """Of a batch, in the layout in which the model has its queries, keys and values."""
+    """Times attention over a batch, with queries, keys and values in the layout that they have in the model."""
     batch, dtype = setting.scale.batch, torch.bfloat16 if setting.precision == "bf16" else torch.float32
     projected = torch.randn(batch, tokens, 3, HEADS, WIDTH, device=setting.device, dtype=dtype, requires_grad=True)
     query, key, value = projected.permute(2, 0, 3, 1, 4)

@@ -1,4 +1,4 @@
-"""What the device is, and the most that it does: matrix products of the model's own shapes, and copying."""
+"""Describes the device, and measures its ceilings: matrix products, most of the model's own shapes, and copying."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ from vit.training.precision import faster_precision
 LARGE_PRODUCT = "large product"
 RATE = "rate"
 ASKED = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit", "memory.total")
-"""Of `nvidia-smi`."""
+"""The properties that `nvidia-smi` is asked for."""
 SECONDS_OF_LOAD = 2.0
 
 
@@ -44,14 +44,14 @@ def _device(setting: Setting) -> Measured:
 
 
 def _clocks_under_load(setting: Setting) -> str:
-    """What `nvidia-smi` says while products are computed."""
+    """What `nvidia-smi` reports while matrix products are computed."""
     if shutil.which("nvidia-smi") is None:
         return "no nvidia-smi: driver and clocks not known"
     matrix = torch.ones(8192, 8192, dtype=torch.bfloat16, device=setting.device)
     torch.mm(matrix, matrix)  # the first sets the library up
     started = now(setting.device)
     torch.mm(matrix, matrix)
-    for _ in range(int(SECONDS_OF_LOAD / (now(setting.device) - started)) + 1):  # runs on while the host asks
+    for _ in range(int(SECONDS_OF_LOAD / (now(setting.device) - started)) + 1):  # keeps running while the host asks
         torch.mm(matrix, matrix)
     command = ["nvidia-smi", f"--query-gpu={','.join(ASKED)}", "--format=csv,noheader"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

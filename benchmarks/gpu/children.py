@@ -1,4 +1,4 @@
-"""Functions in processes of their own: what may hang, run out of memory or share the device."""
+"""Runs functions in processes of their own, since they may hang, run out of memory or share the device."""
 
 import multiprocessing
 import time
@@ -11,18 +11,18 @@ from typing import Any, TypeVar
 J = TypeVar("J")
 T = TypeVar("T")
 Work = Callable[[J, Barrier], T]
-"""Of a job, which is pickled, and a barrier for all who do it at once."""
+"""A function of a job, which is pickled, and of a barrier for all processes that run it at the same time."""
 
 
 class ChildError(RuntimeError):
-    """What went wrong in another process."""
+    """Something went wrong in another process; the message says what."""
 
 
 def in_children(work: Work[J, T], job: J, count: int, timeout: float) -> list[T]:
-    """What so many processes give that do the same at once.
+    """Runs `work` in `count` processes at the same time, and returns the result of each.
 
     Raises:
-        ChildError: one of them failed, or they took more than `timeout` seconds; all have ended then.
+        ChildError: one of them failed, or they took more than `timeout` seconds; all have been ended by then.
     """
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(count)
@@ -31,12 +31,12 @@ def in_children(work: Work[J, T], job: J, count: int, timeout: float) -> list[T]
     end = time.monotonic() + timeout
     for child, (_, sender) in zip(children, pipes, strict=True):
         child.start()
-        sender.close()  # so that a child's death is the end of its pipe
+        sender.close()  # so that the pipe ends if the child dies
     try:
         answers = [_received(receiver, child, end) for child, (receiver, _) in zip(children, pipes, strict=True)]
     finally:
         for child in children:
-            child.kill()  # has answered, or will not
+            child.kill()  # it has answered, or never will
             child.join()
     errors = [error for _, error in answers if error]
     if errors:
@@ -45,7 +45,7 @@ def in_children(work: Work[J, T], job: J, count: int, timeout: float) -> list[T]
 
 
 def _received(receiver: Connection, child: BaseProcess, end: float) -> tuple[Any, str]:
-    """A child's result, or what went wrong."""
+    """A child's result, and the error if there was one."""
     if not receiver.poll(max(0.0, end - time.monotonic())):
         return None, "it took too long"
     try:

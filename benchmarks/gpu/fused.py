@@ -1,4 +1,4 @@
-"""Many trainings as one: what a trial's epoch takes, by how many there are."""
+"""Times a trial's epoch by how many trainings are fused."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -28,7 +28,7 @@ def fused_trainings(setting: Setting) -> Iterator[Item]:
 
 
 def _fused(setting: Setting, count: int, compiled: bool) -> Measured:
-    """`fast30`, as in the search that comes later, so that what is compiled here serves there."""
+    """Trains `fast30`, as the search that comes later does, so that the search can reuse what is compiled here."""
     model, recipe = setting.recipe("fast30")
     train, validation, _ = setting.splits()
     few = Split(validation.images[: setting.scale.batch], validation.labels[: setting.scale.batch])
@@ -48,7 +48,7 @@ def _fused(setting: Setting, count: int, compiled: bool) -> Measured:
 
 
 def fusing_pays(table: Table, count: int, compiled: bool) -> bool:
-    """Whether about so many trainings, the next lower number that was measured, were faster together."""
+    """Whether fused trainings were faster than single ones, by the largest number measured up to `count`."""
     measured = {each: table.figure(PART, what(each, compiled), TRIAL_EPOCH) for each in range(1, count + 1)}
     known = [seconds for seconds in measured.values() if seconds is not None]
     return len(known) > 1 and known[-1] < known[0]

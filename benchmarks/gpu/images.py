@@ -1,4 +1,4 @@
-"""The images to train on: CIFAR-10 where it can be had, else random ones."""
+"""Loads the images to train on: CIFAR-10 where it is available, else random ones."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ class Images:
     test: ImageArrays
     shape: DataShape
     source: str
-    """For the table."""
+    """Where the images come from, for the table."""
     random: bool
 
     @cached_property
@@ -25,7 +25,7 @@ class Images:
 
 
 def load_images() -> Images:
-    """CIFAR-10 from `$VIT_DATA_DIR`, or from where `vit` finds it; random images of its shape if it cannot be had."""
+    """CIFAR-10 from `$VIT_DATA_DIR` or where `vit` finds it; if it is not available, random images of its shape."""
     try:
         # Needs Pillow and pyarrow, which a machine with torch alone does not have.
         from vit.data.dataset import DataConfig, load_dataset
@@ -38,7 +38,7 @@ def load_images() -> Images:
 
 
 def random_images(train: int, validation: int, test: int, size: int, reason: str) -> Images:
-    """So many of each split, `size` pixels wide, of which nothing can be learned but by heart."""
+    """Random images of each split, `size` pixels wide, which a model can only memorise."""
     rng = np.random.default_rng(0)
 
     def arrays(count: int) -> ImageArrays:

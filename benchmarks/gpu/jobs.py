@@ -1,4 +1,4 @@
-"""Trainings in processes of their own: several at once, as one rank of a group, and out of memory."""
+"""Trainings for processes of their own: several at the same time, one as a rank of a group, one out of memory."""
 
 import tempfile
 import time
@@ -21,14 +21,14 @@ from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime, Split
 
 CHILD_SECONDS = 300.0
-"""That a process of its own may take."""
+"""How long a process of its own may take."""
 TOO_MUCH = 2**60
-"""Bytes that no machine has."""
+"""More bytes than any machine has."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A training in a process of its own, on random images, since only its speed is asked for."""
+    """A training in a process of its own, on random images, since only its speed matters."""
 
     model: ViTConfig
     recipe: Recipe
@@ -36,7 +36,7 @@ class Job:
     images: int
     epochs: int
     share: float = 1.0
-    """Of the device's memory."""
+    """The share of the device's memory that it may use."""
 
     def take_share(self) -> None:
         if self.runtime.device.type == "cuda":
@@ -55,7 +55,7 @@ class Job:
 
 
 def rate(job: Job, barrier: Barrier) -> float:
-    """Images a second, once all are ready."""
+    """Images per second, measured once all processes are ready."""
     job.take_share()
     fit = job.fused_fit() if job.runtime.compile else job.fit()
     fit.run_epoch()
@@ -70,11 +70,11 @@ def rate(job: Job, barrier: Barrier) -> float:
 class RankReport:
     backend: str
     reduce_seconds: float
-    """Of an all-reduce of as many numbers as the model has."""
+    """The time of an all-reduce of as many numbers as the model has parameters."""
     gradient_difference: float
-    """The largest of the model's gradients from those without DistributedDataParallel, relative to the largest."""
+    """The largest difference of gradients with and without DistributedDataParallel, relative to the largest of them."""
     loss_difference: float
-    """Of an epoch as the group's only worker from one without a group, relative."""
+    """The relative difference between the losses of an epoch as the group's only worker and of one without a group."""
 
 
 def as_one_rank(job: Job, barrier: Barrier) -> RankReport:
@@ -118,7 +118,7 @@ def _gradient_difference(job: Job, device: torch.device) -> float:
 
 
 def runs_out(job: Job, barrier: Barrier) -> float:
-    """Seconds of an epoch after what asks for too much."""
+    """Runs out of memory on purpose, and returns the seconds of an epoch after that."""
     job.take_share()
     try:
         if job.runtime.device.type == "cuda":

@@ -1,4 +1,4 @@
-"""Where trainings meet their limits: a device shared by halves, one rank of several, losses, memory."""
+"""Tests the limits of trainings: two on one device, one rank of a group, losses that diverge, too little memory."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -18,9 +18,9 @@ from vit.model.vision_transformer import VisionTransformer
 from vit.training.fit import Epoch, Fit, NonFiniteLossError
 
 SMALL_SHARE = 0.1
-"""Of the device's memory."""
+"""A share of the device's memory."""
 DIVERGING = 1e30
-"""A learning rate."""
+"""A learning rate with which training diverges."""
 
 
 def limits(setting: Setting) -> Iterator[Item]:
@@ -62,7 +62,7 @@ def _one_rank(setting: Setting) -> Measured:
 
 
 def _diverging(setting: Setting) -> Measured:
-    """Each loop must refuse the loss and leave finite weights; a fused neighbour must not notice."""
+    """Each loop must report the loss as not finite and leave finite weights; a fused neighbour must not be affected."""
     model, recipe = setting.recipe("seed")
     bad = replace(recipe, learning_rate=DIVERGING)
     train, few = setting.all_training_images()
@@ -93,7 +93,7 @@ def _assert_finite(model: VisionTransformer) -> None:
 
 
 def _checking(setting: Setting) -> Measured:
-    """The plain loop that reads its flag in every step, as often as it does, and but once."""
+    """Times the plain loop if it checks the loss in every step, as often as usual, or only in the first and last."""
     model, recipe = setting.recipe("seed")
     train, few = setting.all_training_images()
     steps = len(train.labels) // recipe.batch_size

@@ -1,4 +1,4 @@
-"""The two loops: an epoch of each, and whether both learn the same."""
+"""Times an epoch of each of the two loops, and checks whether both learn the same."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -15,10 +15,10 @@ from vit.training.fit import Epoch, Fit, NonFiniteLossError
 from vit.training.runtime import Split
 
 EPOCHS = "epochs"
-"""The part of the two loops' epochs."""
+"""The name of the part that times an epoch of both loops."""
 GOLDEN_BATCHES = 10
 PEAKS = {"H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "L4": 121}
-"""TFLOP/s of dense bf16 products by the vendor's sheets; the first name that is part of the device's counts."""
+"""TFLOP/s of dense bf16 products by the vendor's data sheets; the first name contained in the device's name is used."""
 
 
 def what(compiled: bool, batch: int) -> str:
@@ -26,7 +26,7 @@ def what(compiled: bool, batch: int) -> str:
 
 
 def sound(outcomes: Sequence[Epoch | NonFiniteLossError]) -> list[Epoch]:
-    """Epochs of fused trainings, none of which may have diverged."""
+    """The epochs of fused trainings; raises the error of one that diverged."""
     for outcome in outcomes:
         if isinstance(outcome, NonFiniteLossError):
             raise outcome
@@ -80,7 +80,7 @@ def _peak(device: torch.device) -> float | None:
 
 
 def golden_losses(setting: Setting) -> Iterator[Item]:
-    """fp32, where nothing but the order of sums may differ."""
+    """Compares the losses of both loops in fp32, where only the order of sums may differ."""
     for name in ("seed", "fast30"):
         yield Item(f"losses of {setting.recipe(name)[1].optimizer}", partial(_golden, setting, name))
 
@@ -108,6 +108,6 @@ def _golden(setting: Setting, name: str) -> Measured:
 
 
 def _losses(epoch: Callable[[], Epoch], passes: int) -> list[float]:
-    """Of training and of validation, pass by pass."""
+    """The training and the validation loss of each pass, pass by pass."""
     epochs = [epoch() for _ in range(passes)]
     return [loss for each in epochs for loss in (each.train.loss, each.validation.loss)]

@@ -1,4 +1,4 @@
-"""The same search through `pipeline`, as its command, in a process of its own."""
+"""Runs the same search through the command of `pipeline`, in a process of its own."""
 
 import json
 import subprocess
@@ -14,9 +14,9 @@ from benchmarks.gpu.setting import Item, NotAvailableError, Setting
 from benchmarks.gpu.table import Figure, Measured
 
 NEEDED = ("ray", "mlflow", "optuna", "altair", "matplotlib", "psutil", "pyarrow", "PIL", "sklearn")
-"""Some of what `pipeline` needs: where one is missing, it is not installed."""
+"""Some of the packages that `pipeline` needs: if one is missing, `pipeline` is not installed."""
 SECONDS_TO_END = 60.0
-"""For a sweep that was told to."""
+"""The time that a sweep has to end after it was told to."""
 
 
 def sweep_through_pipeline(setting: Setting) -> Iterator[Item]:
@@ -43,7 +43,7 @@ def _sweep(setting: Setting, trials: int) -> Measured:
 
 
 def _is_installed(package: str) -> bool:
-    """A mere folder of that name, such as this repository's `mlflow/`, does not count."""
+    """Whether a package is installed; a mere folder of its name, such as this repository's `mlflow/`, is none."""
     found = find_spec(package)
     return found is not None and found.origin is not None
 
@@ -57,18 +57,18 @@ def _flags(setting: Setting) -> list[str]:
 
 
 def _records(folder: Path) -> list[str]:
-    """In a folder that is deleted afterwards."""
+    """The flags that put all records into a folder that is deleted afterwards."""
     store = f"sqlite:///{folder}/mlflow.db"
     return ["--storage", f"{folder}/sweeps", "--tracking-uri", store, "--json", f"{folder}/result.json"]
 
 
 def _run(command: list[str], seconds: float) -> None:
-    """Raises NotAvailableError where it takes longer, RuntimeError where it fails."""
+    """Runs a command. Raises NotAvailableError if it takes longer than `seconds`, RuntimeError if it fails."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         _, errors = process.communicate(timeout=max(seconds, 1.0))
     except subprocess.TimeoutExpired:
-        process.terminate()  # it ends at the epoch's end
+        process.terminate()  # the sweep ends at the end of the epoch
         try:
             process.communicate(timeout=SECONDS_TO_END)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""How good the recipes are: several seeds of each, trained to the end, measured on the test images."""
+"""Measures how good the recipes are: trains several seeds of each to the end, and tests them on the test images."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -23,9 +23,9 @@ class Trained:
 
     accuracy: float
     mirrored: float
-    """With the mean of what it says of an image and of its mirror image."""
+    """The accuracy with the mean of the logits of an image and of its mirror image."""
     seconds: float
-    """Of training and validation, its share where several were trained as one."""
+    """The seconds of training and validation, or its share of them where several were fused."""
 
 
 def recipes_to_their_end(setting: Setting) -> Iterator[Item]:
@@ -35,7 +35,7 @@ def recipes_to_their_end(setting: Setting) -> Iterator[Item]:
 
 def _recipe(setting: Setting, name: str) -> Measured:
     seeds = range(setting.scale.seeds)
-    # A machine on which nothing can be compiled still shows how good the recipes are.
+    # Even a machine on which compiling fails can show how good the recipes are.
     compiled = setting.ways[-1] and not setting.table.has_failed(EPOCHS, what(True, setting.scale.batch))
     together = fusing_pays(setting.table, len(seeds), compiled)
     trained, compile_seconds = list[Trained](), 0.0
@@ -62,7 +62,7 @@ def _figures(setting: Setting, name: str, trained: Sequence[Trained], compiling:
 
 
 def _trained(setting: Setting, name: str, seeds: Sequence[int], compiled: bool) -> tuple[list[Trained], float]:
-    """The models of these seeds, trained as one, and the seconds of compiling."""
+    """Trains these seeds as one; returns the models and the seconds of compiling."""
     model, recipe = setting.recipe(name, epochs=setting.scale.recipe_epochs)
     train, validation, test = setting.splits()
     runtime = setting.runtime(compiled)
@@ -78,7 +78,7 @@ def _trained(setting: Setting, name: str, seeds: Sequence[int], compiled: bool) 
 
 
 def test_accuracy(setting: Setting, model: VisionTransformer, test: Split, mirror: bool = False) -> float:
-    """Of the test images, with or without the mirror image of each."""
+    """The accuracy on the test images, with or without the mirror image of each."""
     normalise = setting.normalisation.on(setting.device)
     logits = predict(model.to(setting.device), test.images, normalise, setting.runtime(False), with_mirror=mirror)
     return (logits.argmax(dim=1) == test.labels).double().mean().item()

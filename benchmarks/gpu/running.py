@@ -1,4 +1,4 @@
-"""Running the parts one after the other: what fails is a row that says so, and the rest goes on."""
+"""Runs the parts one after the other; a measurement that fails becomes a row that says so, and the rest continues."""
 
 import gc
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from benchmarks.gpu.setting import Item, NotAvailableError, Part, Setting, TimeL
 from benchmarks.gpu.table import Row
 
 LONGEST_NOTE = 300
-"""Characters of an error."""
+"""The most characters of an error that a row shows."""
 
 
 def run_parts(parts: Mapping[str, Part], setting: Setting) -> None:
-    """Adds all rows to the table, each as soon as it is there, and prints it."""
+    """Measures all rows, adds each to the table as soon as it is measured, and prints it."""
     for name, part in parts.items():
         for item in part(setting):
             row = _row(name, item, setting)
@@ -40,7 +40,7 @@ def _one_line(text: str) -> str:
 
 
 def _free() -> None:
-    """Gives back what the last measurement held, so that the next one has all of the memory."""
+    """Frees the memory that the last measurement held, so that the next one has all of it."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

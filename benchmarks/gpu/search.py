@@ -1,4 +1,4 @@
-"""A search over recipes of one shape, all trials trained as one, with successive halving; from `vit` alone."""
+"""Searches over recipes of one shape by successive halving, with all trials fused; uses only `vit`."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from vit.training.fit import Epoch, NonFiniteLossError
 from vit.training.recipes import Recipe
 
 FACTOR = 4
-"""One in so many goes on at a rung; the first rung is the first epoch."""
+"""One in this many trials continues after a rung; the first rung is the first epoch."""
 
 
 def fused_search(setting: Setting) -> Iterator[Item]:
@@ -25,7 +25,7 @@ def fused_search(setting: Setting) -> Iterator[Item]:
 
 
 def rungs(epochs: int) -> list[int]:
-    """1, 4, 16 ... below the full length."""
+    """The epochs with a rung: 1, 4, 16 ... below the full length."""
     found = [1]
     while found[-1] * FACTOR < epochs:
         found.append(found[-1] * FACTOR)
@@ -62,13 +62,13 @@ def drawn_recipes(count: int, base: Recipe, img_size: int, seed: int) -> list[Re
 
 @dataclass
 class Halving:
-    """A search that runs: who is left, and how good each was last."""
+    """The state of a running search: which trials are left, and the last accuracy of each."""
 
     fit: FusedFit
     left: list[int]
     """Trials by their numbers, in the order in which they are fused."""
     accuracy: dict[int, float]
-    """On validation; a trial that diverged has none."""
+    """The last validation accuracy of each trial; -1 for one that diverged."""
     trial_epochs: int = 0
     training: float = 0.0
     """Seconds so far, without compiling and validation."""
@@ -98,7 +98,7 @@ class Halving:
 
 
 def _search(setting: Setting, compiled: bool) -> Measured:
-    """Seconds from the recipes to the best model."""
+    """Times a whole search, from drawing the recipes to the best model."""
     started = time.perf_counter()
     model, base = setting.recipe("fast30", epochs=setting.scale.recipe_epochs)
     recipes = drawn_recipes(setting.scale.trials, base, model.img_size, seed=0)

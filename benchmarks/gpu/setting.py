@@ -1,4 +1,4 @@
-"""What all parts share: device, images, how much of everything, and how much time is left."""
+"""What all parts share: the device, the images, how much of everything is measured, and how much time is left."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ from vit.training.runtime import Runtime, Split
 
 
 class TimeLimitError(Exception):
-    """The time for all parts has been spent."""
+    """The time for all parts is used up."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,20 @@ class Scale:
     miniature: bool = False
     batches: tuple[int, ...] = (128, 256, 512, 1024)
     batch: int = 128
-    """Where only one is measured."""
+    """The batch size where only one is measured."""
     fused: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     epochs: int = 5
-    """To take the median of, fewer where they take more than `seconds`, the first warm-up apart."""
+    """Epochs to take the median of; fewer if they take more than `seconds`, not counting the first warm-up."""
     warm_ups: int = 2
-    """At least one."""
+    """Warm-up epochs, at least one."""
     seconds: float = 20.0
     rounds: int = 7
-    """To take the median of, where less than an epoch is timed."""
+    """Rounds to take the median of, where less than an epoch is timed."""
     seeds: int = 5
     recipe_epochs: int = 30
     trials: int = 32
     golden_passes: int = 39
-    """Over ten batches: as many steps as an epoch has."""
+    """Passes over ten batches, which together have as many steps as an epoch."""
 
 
 FULL = Scale()
@@ -53,7 +53,7 @@ class Setting:
     scale: Scale
     images: Images
     table: Table
-    """Of what was measured so far."""
+    """What has been measured so far."""
     end: float
     """When the time is up, by `time.monotonic`."""
 
@@ -70,7 +70,7 @@ class Setting:
 
     @property
     def ways(self) -> tuple[bool, ...]:
-        """Uncompiled and compiled; in miniature the first only, since compiling takes as long as for a real model."""
+        """Uncompiled and compiled; in miniature only uncompiled, since compiling takes as long as for a real model."""
         return (False,) if self.scale.miniature else (False, True)
 
     def recipe(self, name: str, **changes: object) -> tuple[ViTConfig, Recipe]:
@@ -89,7 +89,7 @@ class Setting:
         return train, validation, test
 
     def all_training_images(self) -> tuple[Split, Split]:
-        """With those for validation, 50,000 of CIFAR-10; and a few for a validation that takes no time."""
+        """Training and validation images together (50,000 of CIFAR-10), and a few for a very short validation."""
         train, validation, _ = self.splits()
         together = Split(torch.cat((train.images, validation.images)), torch.cat((train.labels, validation.labels)))
         few = self.scale.batch
@@ -106,14 +106,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Item:
-    """One row to be: its name, and what measures it."""
+    """A row that is to be measured: its name, and the function that measures it."""
 
     what: str
     measure: Callable[[], Measured]
 
 
 class NotAvailableError(Exception):
-    """It cannot be measured here; the message says why."""
+    """A row cannot be measured here; the message says why."""
 
 
 Part = Callable[[Setting], Iterator[Item]]

@@ -1,4 +1,4 @@
-"""The one table: rows that are saved as soon as they are there, as Markdown and as JSON."""
+"""The table of all results, whose rows are saved as soon as they are measured, as Markdown and as JSON."""
 
 import json
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ RESULTS, TABLE = "results.json", "table.md"
 
 @dataclass(frozen=True)
 class Figure:
-    """One number."""
+    """One measured number."""
 
     name: str
     value: float
@@ -27,17 +27,17 @@ class Figure:
 
 
 def _number(value: float) -> str:
-    """In three significant digits, or in whole numbers where those are more."""
+    """A number with three significant digits, or as a whole number if it is one or is 1,000 or more."""
     return f"{value:,.0f}" if abs(value) >= 1000 or value == round(value) else f"{value:.3g}"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one measurement gave."""
+    """The result of one measurement."""
 
     figures: tuple[Figure, ...]
     n: int | None = None
-    """Measurements that a figure is the median or the mean of."""
+    """How many measurements a figure is the median or the mean of."""
     note: str = ""
 
 
@@ -49,7 +49,7 @@ class Row:
     figures: tuple[Figure, ...] = ()
     n: int | None = None
     note: str = ""
-    """On the figures; or why there are none."""
+    """A note on the figures, or why there are none."""
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Row":
@@ -61,10 +61,10 @@ class Row:
 
 
 class Table:
-    """Rows in a folder. What was measured before on the same machine, by parts that do not run again, stays."""
+    """The rows in a folder. It keeps earlier rows with the same machine and images, of parts that do not run again."""
 
     def __init__(self, folder: Path, header: dict[str, str], parts: Iterable[str]) -> None:
-        """`header`: on machine, images and so on; `parts`: those that run now."""
+        """`header` describes the machine, the images and so on; `parts` are the parts that run now."""
         self._folder, self._header = folder, header
         folder.mkdir(parents=True, exist_ok=True)
         again = set(parts)
@@ -84,7 +84,7 @@ class Table:
         (self._folder / TABLE).write_text(self.markdown() + "\n")
 
     def figure(self, part: str, what: str, name: str) -> float | None:
-        """A number that was measured; None where it was not."""
+        """The value of a figure; None if it was not measured."""
         figures = [each for row in self.rows if (row.part, row.what) == (part, what) for each in row.figures]
         return next((each.value for each in figures if each.name == name), None)
 
@@ -92,7 +92,7 @@ class Table:
         return any((row.part, row.what, row.status) == (part, what, "failed") for row in self.rows)
 
     def markdown(self) -> str:
-        """What it was measured on, then all rows."""
+        """The header, which says what the rows were measured on, then all rows."""
         lines = [f"{'; '.join(f'{key}: {value}' for key, value in self._header.items())}.", ""]
         lines += ["| part | what | result | n | note |", "|---|---|---|---|---|"]
         for row in self.rows:

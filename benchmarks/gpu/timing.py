@@ -1,4 +1,4 @@
-"""Seconds that things take on the device."""
+"""Times calls and epochs on the device."""
 
 import statistics
 import time
@@ -12,26 +12,26 @@ from benchmarks.gpu.setting import Scale
 from vit.fused.compilation import captured
 
 CALLS = 20
-"""Of one thing in a graph, so that launching it does not count."""
+"""How many calls are captured in one graph, so that the time to launch it does not matter."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """A median of n."""
+    """A median of n measurements."""
 
     seconds: float
     n: int
 
 
 def now(device: torch.device) -> float:
-    """When the device has done all that it was given."""
+    """The time, once the device has done all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def timed_calls(call: Callable[[], object], device: torch.device, rounds: int) -> Timed:
-    """Of one call among many; on a GPU without launching its kernels, which a captured graph leaves out."""
+    """Times one call among many; on a GPU without the launching of its kernels, which a captured graph avoids."""
     several = partial(_several, call)
     repeat = captured(several).replay if device.type == "cuda" else several
     repeat()
@@ -49,8 +49,8 @@ def _several(call: Callable[[], object]) -> None:
 
 
 def timed_epochs(epoch: Callable[[], float], scale: Scale) -> Timed:
-    """The median of epochs that give their own seconds, after warm-ups; fewer of both where they take long."""
-    epoch()  # compiles, where anything is compiled, which no allowance for epochs has to pay for
+    """The median of epochs, each returning its own seconds, after warm-ups; fewer of both where they take long."""
+    epoch()  # compiles, if anything is compiled, which does not count against the time for epochs
     started = time.perf_counter()
 
     def is_late(share: float) -> bool:

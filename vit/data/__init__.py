@@ -1,1 +1,4 @@
-"""Images: from names and paths to arrays with a validation split, a digest and a normalisation. Imports no model."""
+"""Reads images: from names and paths to arrays with a validation split, a digest and a normalisation.
+
+Imports nothing of `model`.
+"""

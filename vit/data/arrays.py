@@ -1,4 +1,4 @@
-"""What every reader of images hands on: arrays of one split, the splits as they come from a source, their shape."""
+"""The types that every reader of images returns: the arrays of one split, the splits of a source, and their shape."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PARTS = ("train", "test")
-"""What every source has, in this order; validation is cut from train."""
+"""The splits that every source has, in this order; validation is cut from train."""
 
 
 class DataError(ValueError):
@@ -32,7 +32,7 @@ class ImageArrays:
 
 @dataclass(frozen=True)
 class Splits:
-    """What a source holds, before validation is cut from train."""
+    """The splits that a source holds, before validation is cut from train."""
 
     name: str
     train: ImageArrays
@@ -46,7 +46,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class DataShape:
-    """What a model must know of a data set."""
+    """What a model must know about a data set."""
 
     img_size: int
     in_chans: int

@@ -1,4 +1,4 @@
-"""What a data set is: train, validation and test images as arrays, class names, and a digest of the whole."""
+"""Makes a data set: train, validation and test images as arrays, class names, and a digest of the whole."""
 
 import hashlib
 import json
@@ -12,9 +12,9 @@ from vit.data.sources import read_splits
 from vit.data.stratify import pick, stratified_counts
 
 SPLIT_SEED = 0
-"""Of the cut between train and validation, and of the images that `train_limit` keeps."""
+"""The seed that decides how train and validation are cut, and which images `train_limit` keeps."""
 Indices = NDArray[np.int64]
-"""Where images are in a split (N,), or which classes they are of."""
+"""Indices of images in a split, or of their classes: (N,)."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Dataset:
     digest: str
     """`sha256:<hex>` of the content of all three splits."""
     test_digest: str
-    """`sha256:<hex>` of the test split and the class names: equal where two results may be compared."""
+    """`sha256:<hex>` of the test split and the class names: two test results may be compared where it is equal."""
     mirror_safe: bool
-    """Whether a mirrored image keeps its label: not so for digits, nor for what `DataConfig.mirror` says it of."""
+    """Whether a mirrored image keeps its label: False for digits, and where `DataConfig.mirror` is False."""
     source: str
     """Where the images came from, for the records."""
 
@@ -60,13 +60,13 @@ class DataConfig:
     """Which data set to load, and how much of it."""
 
     dataset: str = "auto"
-    """`digits`, `cifar10`, `auto` (CIFAR-10 if it can be had, else digits), a name in `$VIT_DATA_DIR`, or a path."""
+    """`digits`, `cifar10`, `auto` (CIFAR-10 if available, else digits), a name in `$VIT_DATA_DIR`, or a path."""
     img_size: int | None = None
     """Resize every image to this height and width; None keeps the size that all share."""
     train_limit: int | None = None
     """Train on this many images only; validation shrinks with it."""
     mirror: bool = True
-    """False: a mirror image is of another class, as with digits, letters and signs; nothing in a folder tells so."""
+    """Whether a mirrored image keeps its label. With digits, letters or signs it may not, and a folder cannot tell."""
 
     def __post_init__(self) -> None:
         if not self.dataset:
@@ -87,14 +87,14 @@ def load_dataset(config: DataConfig) -> Dataset:
 
 
 def cut_dataset(splits: Splits, config: DataConfig) -> Dataset:
-    """What a source holds with validation cut off and the limit kept; raises DataError like `load_dataset`."""
+    """Cuts validation from a source's train split and applies the limit; raises DataError like `load_dataset`."""
     labels = splits.train.labels
     train_at, validation_at = _cut_validation(labels, splits.class_names, SPLIT_SEED)
     if config.train_limit is not None:
         train_at, validation_at = _limit(
             labels, train_at, validation_at, len(splits.class_names), config.train_limit, SPLIT_SEED
         )
-    # Once all is chosen: each take is a copy.
+    # Only once all indices are chosen, since each `take` copies.
     train, validation = splits.train.take(train_at), splits.train.take(validation_at)
     return Dataset(
         splits.name,
@@ -110,12 +110,12 @@ def cut_dataset(splits: Splits, config: DataConfig) -> Dataset:
 
 
 def _validation_size(num_images: int, num_classes: int) -> int:
-    """A tenth; a fifth, at most 1,000 images, where a tenth is fewer than that; in any case one image of each class."""
+    """A tenth of the images; if that is below 1,000, a fifth but at most 1,000; always at least one of each class."""
     return max(num_images // 10, min(num_images // 5, 1000), num_classes)
 
 
 def _cut_validation(labels: Indices, class_names: tuple[str, ...], seed: int) -> tuple[Indices, Indices]:
-    """Where train and validation stand, each with at least one image of every class."""
+    """The indices of train and of validation, each with at least one image of every class."""
     counts = np.bincount(labels, minlength=len(class_names))
     if counts.min() < 2:
         smallest = int(counts.argmin())
@@ -131,7 +131,7 @@ def _cut_validation(labels: Indices, class_names: tuple[str, ...], seed: int) ->
 def _limit(
     labels: Indices, train: Indices, validation: Indices, num_classes: int, limit: int, seed: int
 ) -> tuple[Indices, Indices]:
-    """`limit` images of train, and as many of validation as a quarter of that, with every class in both."""
+    """The indices of `limit` train images and of up to a quarter as many for validation, with every class in both."""
     if limit < num_classes:
         raise DataError(f"--train-limit is {limit}, but must be at least {num_classes}, an image of each class")
     if limit > len(train):
@@ -144,7 +144,7 @@ def _limit(
 
 
 def limited_validation(images: int, train_limit: int, num_classes: int) -> int:
-    """How many of the validation images stay beside `train_limit` training images."""
+    """How many of the validation images are kept with `train_limit` training images."""
     return min(images, max(train_limit // 4, num_classes))
 
 
@@ -156,7 +156,7 @@ def _subset(labels: Indices, among: Indices, size: int, seed: int) -> Indices:
 def _digest(class_names: tuple[str, ...], *parts: ImageArrays) -> str:
     sha256 = hashlib.sha256(json.dumps(class_names).encode())
     for part in parts:
-        # The shape goes first, so that no two data sets give the same bytes.
+        # The shape is hashed first, so that no two data sets give the same bytes.
         sha256.update(json.dumps(part.images.shape).encode())
         sha256.update(np.ascontiguousarray(part.images).reshape(-1).data)
         sha256.update(np.ascontiguousarray(part.labels, dtype="<i8").data)

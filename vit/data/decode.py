@@ -1,4 +1,4 @@
-"""From encoded images (PNG, JPEG, ...) to arrays of one size and one number of channels."""
+"""Decodes images (PNG, JPEG, ...) to arrays of one size and one number of channels."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,8 +15,8 @@ from PIL import Image
 from vit.data.arrays import DataError, ImageArrays
 from vit.data.pixels import ImageError, decode, is_grey, open_image, resize
 
-# Below this many pixels threads lose: at 32x32 Pillow holds the interpreter's lock for most of the time, and two
-# threads took twice as long as one (10,000 JPEGs on 2 cores: 0.66 s against 0.33 s). At 96x96 they win.
+# Below this many pixels, threads are slower: at 32x32 Pillow holds the interpreter's lock for most of the time, and two
+# threads took twice as long as one (10,000 JPEGs on 2 cores: 0.66 s against 0.33 s). At 96x96 they are faster.
 _THREADS_FROM_PIXELS = 64 * 64
 _CHUNK = 32
 _BATCH = 1024
@@ -30,7 +30,7 @@ class EncodedImage:
     """One image as it is stored."""
 
     where: str
-    """How a message names it: its path, or its file and row."""
+    """How error messages name the image: by its path, or by its file and row."""
     content: bytes | Path
 
 
@@ -47,15 +47,15 @@ class _Decoded:
     size: Size
     grey: bool
     pixels: NDArray[np.uint8] | None
-    """(H, W) if grey, else (H, W, 3); None where the size is not the wanted one, so that nothing was decoded."""
+    """(H, W) if grey, else (H, W, 3); None if the image was not decoded, because its size is not the expected one."""
 
 
 def decode_parts(where: str, parts: Sequence[EncodedPart], img_size: int | None) -> list[ImageArrays]:
     """Decodes the splits of one data set, which `where` names in messages, to arrays of a common shape.
 
-    With `img_size` every image becomes `img_size` x `img_size`; without it all must share one square size. One
-    channel if all images of all splits are grey, else three. Raises DataError for an image that cannot be read or is
-    too large to unpack, and for sizes that differ.
+    With `img_size` every image becomes `img_size` x `img_size`; without it all must share one square size. The arrays
+    have one channel if all images of all splits are grey, else three. Raises DataError for an image that cannot be read
+    or is too large to unpack, and for sizes that differ or are not square.
     """
     decoder = _Decoder(img_size)
     arrays = [decoder.decode(part) for part in parts]
@@ -79,7 +79,7 @@ def resize_images(arrays: ImageArrays, img_size: int) -> ImageArrays:
 
 
 class _Decoder:
-    """Decodes one part after another and remembers what sizes and modes it met."""
+    """Decodes one part after another, and remembers the sizes of the images and whether all were grey."""
 
     def __init__(self, img_size: int | None) -> None:
         self._img_size = img_size
@@ -88,7 +88,7 @@ class _Decoder:
         self.all_grey = True
 
     def decode(self, part: EncodedPart) -> ImageArrays:
-        """Images (N, H, W, 3) of a part; a grey one three times over."""
+        """The images (N, H, W, 3) of a part; the channel of a grey one is repeated three times."""
         images = np.empty((0, 0, 0, 3), np.uint8)
         for index, decoded in enumerate(self._decoded(part.images)):
             self._sizes[decoded.size] += 1
@@ -102,7 +102,7 @@ class _Decoder:
         return ImageArrays(images, part.labels)
 
     def check_sizes(self, where: str) -> None:
-        """Raises DataError unless all images met are resized or share one square size."""
+        """Raises DataError unless all images decoded so far are resized or share one square size."""
         if self._img_size is not None:
             return
         common = self._sizes.most_common(_SIZES_LISTED)
@@ -156,7 +156,7 @@ def _stored_size(encoded: EncodedImage) -> Size:
 
 @contextmanager
 def _named(encoded: EncodedImage) -> Iterator[None]:
-    """What is wrong with an image becomes an error that names it."""
+    """Turns an ImageError into a DataError that names the image."""
     try:
         yield
     except ImageError as error:

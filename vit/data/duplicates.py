@@ -1,4 +1,4 @@
-"""Images that are in more than one split of a data set."""
+"""Counts the images that are in more than one split of a data set."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from vit.data.dataset import Dataset
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Images whose exact pixels also stand in a split that is trained or chosen on."""
+    """How many images have exactly the pixels of one in a split that is used to train or to choose models."""
 
     test: int
-    """Test images that also stand in train or validation."""
+    """Test images that are also in train or validation."""
     validation: int
-    """Validation images that also stand in train."""
+    """Validation images that are also in train."""
 
 
 def duplicates_across_splits(dataset: Dataset) -> Duplicates:
-    """How many images of a split have exactly the pixels of one in a split before it."""
+    """Counts the validation and test images with exactly the pixels of one in an earlier split (train is the first)."""
     seen = {_pixel_hash(image) for image in dataset.train.images}
     validation = [_pixel_hash(image) for image in dataset.validation.images]
     in_train = sum(pixels in seen for pixels in validation)

@@ -1,4 +1,4 @@
-"""Data sets in a folder: class folders of image files, or Parquet files (`vit.data.parquet`)."""
+"""Reads a data set from a folder: class folders of image files, or Parquet files (`vit.data.parquet`)."""
 
 import os
 import re
@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def folder_name(folder: str | Path) -> str:
-    """The name of the data set in a folder: the folder's own, in lower case, fit for experiments and models."""
+    """The name of the data set in a folder: the folder's, in lower case and fit to name experiments and models."""
     return re.sub(r"[^a-z0-9_-]", "-", Path(os.path.abspath(Path(folder).expanduser())).name.lower())
 
 
@@ -28,14 +28,14 @@ def has_layout(folder: Path) -> bool:
 def read_folder(folder: Path, img_size: int | None) -> Splits:
     """The data set in `folder`, named after it; images resized to `img_size` if that is given.
 
-    A mirrored image is taken to keep its label, which no file tells.
+    A mirrored image is assumed to keep its label, since the files do not tell.
 
     Raises DataError, naming the file or folder, for a layout that is not understood, a part that is missing or
     empty, fewer than two classes, and anything that cannot be read.
     """
     name = folder_name(folder)
     folder = folder.resolve()
-    # One place for what the file system refuses; files of images and Parquet say it themselves, by name.
+    # File system errors are handled here in one place; the readers of image and Parquet files name the file themselves.
     try:
         if not has_layout(folder):
             raise DataError(f"{folder} holds no data set: it must hold {LAYOUTS}")
@@ -61,7 +61,7 @@ def _class_folders(folder: Path) -> tuple[tuple[str, ...], list[EncodedPart]]:
 
 
 def _files_by_class(part: Path) -> dict[str, list[Path]]:
-    """Image files under the class folders of a part, both sorted; hidden names are other programs' and are left out."""
+    """Image files by class folder of a part, both sorted; hidden ones belong to other programs and are left out."""
     if not part.is_dir():
         raise DataError(f"{part} is missing: a data set must have {' and '.join(f'{name}/' for name in PARTS)}")
     folders = sorted(path for path in part.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -1,4 +1,4 @@
-"""Parquet files in the Hugging Face hub's image layout."""
+"""Reads Parquet files in the Hugging Face hub's image layout."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ NO_BYTES = "has no image bytes: files that a row only names are not read"
 def find_shards(folder: Path, part: str) -> list[Path]:
     """The files of a part, `train` or `test`, sorted; none where the folder is not in this layout."""
     for place in (folder, folder / "data"):
-        # Not glob(), which takes a folder that it may not read for an empty one.
+        # Not glob(), which treats a folder that it may not read as an empty one.
         files = place.iterdir() if place.is_dir() else ()
         if found := sorted(path for path in files if path.match(f"{part}*.parquet")):
             return found
@@ -33,7 +33,7 @@ def find_shards(folder: Path, part: str) -> list[Path]:
 
 
 def read_parquet(folder: Path) -> tuple[tuple[str, ...], list[EncodedPart]]:
-    """Class names and the parts of `PARTS`. Raises DataError, naming file and row, for what cannot be used."""
+    """The class names, and each of `PARTS`. Raises DataError, naming file and row, for what cannot be used."""
     shards = {part: [_Shard(path) for path in find_shards(folder, part)] for part in PARTS}
     for part in PARTS:
         if not sum(len(shard.labels) for shard in shards[part]):
@@ -43,7 +43,7 @@ def read_parquet(folder: Path) -> tuple[tuple[str, ...], list[EncodedPart]]:
 
 
 def _names_by_label(train: list["_Shard"], test: list["_Shard"]) -> dict[int, str]:
-    """The classes: as the first training file that names them does, or where no file does, the training labels."""
+    """Class names by label: those of the first training file that has any, or if none has, the training labels."""
     named = next((shard.class_names for shard in train if shard.class_names), ())
     if named:
         return dict(enumerate(named))
@@ -62,11 +62,11 @@ def _encoded_rows(shards: list["_Shard"], names: dict[int, str]) -> EncodedPart:
 
 
 def _class_indices(shard: "_Shard", names: dict[int, str]) -> NDArray[np.int64]:
-    """The shard's labels (N,) as positions among the classes: by the shard's own names, which may be in another order.
+    """The class indices (N,) of the shard's labels, by the shard's own class names, which may be in another order.
 
     Args:
         shard: one file.
-        names: of the classes, by the labels of files that carry no names.
+        names: the class names by label, for files that hold no names themselves.
     """
     class_names = list(names.values())
     its_names = dict(enumerate(shard.class_names)) or names
@@ -134,7 +134,7 @@ class ParquetImages:
 
 
 class _Shard(ParquetImages):
-    """One file of a labelled data set. Opening it reads the labels (N,), too."""
+    """One file of a labelled data set. Opening it also reads the labels (N,)."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -160,7 +160,7 @@ class _Shard(ParquetImages):
         return np.concatenate([np.empty(0, np.int64), *(batch.to_numpy().astype(np.int64) for batch in batches)])
 
     def _names(self) -> tuple[str, ...]:
-        """The names of the hub's ClassLabel feature; none where the file does not carry them."""
+        """The class names in the hub's ClassLabel feature; empty where the file has none."""
         try:
             metadata = json.loads((self._schema.metadata or {}).get(b"huggingface", b"{}"))
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""From one encoded image to its pixels: what training, prediction and the registered model all do alike.
+"""Decodes one image to its pixels, in the same way for training, prediction and the registered model.
 
 A copy of this file travels inside each registered model (`pipeline/registry/served_model.py`), so it imports nothing of
 this project.
@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 _MOST_PIXELS = 50_000_000
-"""Of one image: a file of a few kB may unpack to gigabytes."""
+"""The most pixels of one image: a file of a few kB may unpack to gigabytes."""
 
 
 class ImageError(ValueError):
-    """An image cannot be used; the message goes on behind its name: `... is not an image that can be read: ...`."""
+    """An image cannot be used. The message continues after its name: `... is not an image that can be read: ...`."""
 
 
 def open_image(content: bytes) -> Image.Image:
-    """The image with its size and mode, not yet decoded. Raises ImageError where it is none, or too large to unpack."""
+    """Opens an image, reading its size and mode but not its pixels.
+
+    Raises ImageError if that fails or the image is too large to unpack.
+    """
     try:
         image = Image.open(io.BytesIO(content))
     except Exception as error:  # Pillow's readers raise OSError, SyntaxError, ValueError, struct.error and more
@@ -38,9 +41,9 @@ def is_grey(image: Image.Image) -> bool:
 
 
 def decode(image: Image.Image, img_size: int | None = None, grey: bool = False) -> NDArray[np.uint8]:
-    """Pixels (H, W) of a grey image, or of any with `grey`; (H, W, 3) of one in colour.
+    """Decodes to pixels (H, W) if the image is grey or `grey` is set, else to (H, W, 3).
 
-    Resized to `img_size` x `img_size` if that is given. Raises ImageError where the content is broken.
+    They are resized to `img_size` x `img_size` if that is given. Raises ImageError where the content is broken.
     """
     try:
         plain = _grey(image) if grey or is_grey(image) else image.convert("RGB")
@@ -52,8 +55,8 @@ def decode(image: Image.Image, img_size: int | None = None, grey: bool = False) 
 def decode_for_model(content: bytes, img_size: int, channels: int) -> NDArray[np.uint8]:
     """Pixels (img_size, img_size, channels) as a model was trained on: 1 channel (grey) or 3 (RGB).
 
-    For three, a grey image is taken three times over, as in training beside images in colour. For one, an image in
-    colour becomes grey: training saw none. Raises ImageError where it cannot be used.
+    For 3 channels, a grey image is repeated three times, as in training on a mix of grey and colour images. For 1, a
+    colour image becomes grey, since the model was trained on grey images only. Raises ImageError if it cannot be used.
     """
     with open_image(content) as image:
         pixels = decode(image, img_size, grey=channels == 1)
@@ -61,7 +64,7 @@ def decode_for_model(content: bytes, img_size: int, channels: int) -> NDArray[np
 
 
 def resize(image: Image.Image, img_size: int) -> Image.Image:
-    """Bilinear, antialiased where it shrinks; a copy where the size is right already."""
+    """Resizes bilinearly, with antialiasing where the image shrinks; returns a copy if it already has the size."""
     return image.resize((img_size, img_size), Image.Resampling.BILINEAR)
 
 
@@ -79,5 +82,5 @@ def _broken(error: Exception) -> ImageError:
 def _grey(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image.convert("L")
-    # 16-bit grey: its high byte. Pillow's own conversion clips everything above 255 to white.
+    # Of 16-bit grey, the high byte is taken. Pillow's own conversion clips everything above 255 to white.
     return Image.fromarray((np.clip(np.asarray(image), 0, 0xFFFF) >> 8).astype(np.uint8))

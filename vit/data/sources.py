@@ -1,4 +1,4 @@
-"""Which data set a name or a path means, and the two that need no folder of the user's: digits and CIFAR-10."""
+"""Finds the data set that a name or a path means, and reads the two that need no folder: digits and CIFAR-10."""
 
 import http.client
 import logging
@@ -30,8 +30,8 @@ class NotAtHandError(DataError):
 def read_splits(dataset: str, img_size: int | None) -> Splits:
     """The data set that `dataset` names: `digits`, `cifar10`, `auto`, a folder in `$VIT_DATA_DIR`, or a path.
 
-    `auto` is CIFAR-10, or else digits with a warning. Images are resized to `img_size` if that is given. Raises
-    DataError where there is no such data set or it cannot be used.
+    `auto` is CIFAR-10 or, if that is not available, digits with a warning. Images are resized to `img_size` if that is
+    given. Raises DataError where there is no such data set or it cannot be used.
     """
     if dataset == "digits":
         return _digits(img_size)
@@ -84,13 +84,13 @@ def _data_dir() -> Path | None:
 
 
 def _digits(img_size: int | None) -> Splits:
-    """1,797 grey 8x8 digits. They come without a test split: a stratified fifth, the same always, serves as one."""
-    # What `sklearn.datasets.load_digits` reads; importing scikit-learn for it would take most of a second.
+    """1,797 grey 8x8 digits. They have no test split, so a stratified fifth, always the same, serves as one."""
+    # Reads the file that `sklearn.datasets.load_digits` reads: importing scikit-learn would take most of a second.
     package = find_spec("sklearn")
     assert package is not None and package.origin is not None, "scikit-learn is not installed"
     table = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
     pixels, target = table[:, :-1], table[:, -1]
-    # Stored as 0 to 16.
+    # Grey levels are stored as 0 to 16.
     images = np.rint(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     everything = ImageArrays(images, target.astype(np.int64))
     if img_size is not None:
@@ -111,7 +111,7 @@ def _cifar10(img_size: int | None) -> Splits:
     except OSError as error:
         raise DataError(f"{root} cannot be read: {error.strerror}") from error
     if is_folder:
-        # The folder may be a link to one of another name.
+        # The folder may be a link to a folder with another name.
         return replace(read_folder(root, img_size), name="cifar10")
     try:
         train, test, names = _torchvision_cifar10(root)
@@ -130,7 +130,7 @@ def _torchvision_cifar10(root: Path) -> tuple[ImageArrays, ImageArrays, tuple[st
 
     torchvision checks every file against its known checksum before it reads it.
     """
-    # Takes a second to import, which only those who use it should wait for.
+    # This takes a second to import, which only those who use it should wait for.
     from torchvision.datasets import CIFAR10
 
     with _socket_timeout(_DOWNLOAD_TIMEOUT):

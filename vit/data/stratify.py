@@ -1,4 +1,4 @@
-"""Seeded picks that keep the share of every class."""
+"""Picks images at random by a seed, so that every class keeps its share."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,14 +7,15 @@ from numpy.typing import NDArray
 def stratified_counts(available: NDArray[np.int64], total: int, leave: int = 0) -> NDArray[np.int64]:
     """How many images of each class to pick so that the picks sum to `total` and keep the classes' shares.
 
-    Largest remainder, ties to the lower class index; then at least one image of every class is picked and at least
-    `leave` are left behind. `available` (num_classes,) must allow that: every entry at least `1 + leave`, and
-    `total` between `num_classes` and `sum(available - leave)`.
+    The method is that of the largest remainder, with ties going to the lower class index; then the counts are changed
+    so that at least one image of every class is picked and at least `leave` are left behind. `available`
+    (num_classes,) must allow that: every entry at least `1 + leave`, and `total` between `num_classes` and
+    `sum(available - leave)`.
     """
     most = available - leave
     if available.min() < 1 + leave or not len(available) <= total <= most.sum():
         raise ValueError(f"cannot pick {total} of {available.tolist()} with one of each class and {leave} left behind")
-    # In whole numbers: a float quota could round a tie either way.
+    # Computed in whole numbers, since a float quota could round a tie either way.
     counts, remainders = np.divmod(available * total, available.sum())
     short = total - int(counts.sum())
     counts[np.argsort(-remainders, kind="stable")[:short]] += 1
@@ -29,8 +30,8 @@ def stratified_counts(available: NDArray[np.int64], total: int, leave: int = 0) 
 def pick(labels: NDArray[np.int64], counts: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Sorted indices of `counts[c]` images of each class c, drawn without replacement from `labels` (N,).
 
-    A class draws from its own stream, and fewer picks are a prefix of more: a smaller pick with the same seed lies
-    inside a larger one.
+    Each class has its own random stream, and fewer picks from it are a prefix of more, so a smaller pick with the same
+    seed is a subset of a larger one.
     """
     picked = []
     for class_index, count in enumerate(counts):

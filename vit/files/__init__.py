@@ -1,4 +1,4 @@
-"""What is kept: files by path or URI, checkpoints, and what a registered model does when loaded.
+"""Saves and loads: files by path or URI, checkpoints, and the code that a registered model runs when it is loaded.
 
-Imports the other three.
+Imports `data` and `model`.
 """

@@ -1,4 +1,4 @@
-"""Saving and loading, without ever running code that a file brings along (safetensors; `weights_only=True`)."""
+"""Saves and loads checkpoints without ever running code from a file (safetensors; `weights_only=True`)."""
 
 import io
 import json
@@ -22,7 +22,7 @@ class CheckpointError(RuntimeError):
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What it takes to use the weights: `config.json`."""
+    """What is needed to use the weights, apart from them: the content of `config.json`."""
 
     model: ViTConfig
     normalisation: Normalisation
@@ -30,7 +30,7 @@ class ModelCard:
 
 
 def save_state(folder: Folder, state: dict[str, Any]) -> None:
-    """Writes the whole training state; the one before stays beside it, should this one turn out broken."""
+    """Writes the whole training state; the previous one is kept beside it, in case this one turns out to be broken."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     if folder.exists(STATE_FILE):
@@ -39,10 +39,10 @@ def save_state(folder: Folder, state: dict[str, Any]) -> None:
 
 
 def load_state(folder: Folder, refused: Callable[[CheckpointError], object]) -> dict[str, Any] | None:
-    """The last training state that can be read, None where there is none. Tells `refused` of each that is broken.
+    """The last training state that can be read, or None. Calls `refused` with the error of each state that is broken.
 
     Raises:
-        OSError: the folder does not answer.
+        OSError: the folder cannot be reached.
     """
     for name in (STATE_FILE, PREVIOUS_STATE_FILE):
         if not folder.exists(name):
@@ -51,13 +51,13 @@ def load_state(folder: Folder, refused: Callable[[CheckpointError], object]) -> 
         try:
             state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             return state
-        except Exception as error:  # zipfile's, pickle's and torch's own, by where it is broken
+        except Exception as error:  # of zipfile, pickle or torch, depending on what is broken
             refused(CheckpointError(f"{folder.uri}/{name} cannot be read: {error}"))
     return None
 
 
 def remove_state(folder: Folder) -> None:
-    """For a training that is over: its best weights are what is kept."""
+    """Removes the states of a training that is over, of which only the best weights are kept."""
     folder.remove(STATE_FILE)
     folder.remove(PREVIOUS_STATE_FILE)
 
@@ -69,7 +69,7 @@ def save_card(folder: Folder, card: ModelCard) -> None:
 def save_weights(folder: Folder, model: VisionTransformer, epoch: int) -> None:
     """Writes the weights with the epoch that they come from, as one file."""
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    # A later state has them no more.
+    # Durable, since a later training state no longer holds these weights.
     folder.write(WEIGHTS_FILE, save_safetensors(tensors, metadata={"epoch": str(epoch)}), durable=True)
 
 

@@ -1,4 +1,4 @@
-"""What a registered model does once it is loaded: images in, class names and probabilities out.
+"""The code that a registered model runs once it is loaded: it takes images and returns class names and probabilities.
 
 Copies of this file and of `vit/data/pixels.py` travel inside each registered model
 (`pipeline/registry/served_model.py`), so it imports nothing else of this project when it runs.
@@ -30,7 +30,7 @@ _BATCH = 256
 
 
 class Classifier(nn.Module):
-    """uint8 images (N, H, W, C) to probabilities float32 (N, num_classes), normalisation included."""
+    """Maps uint8 images (N, H, W, C) to probabilities float32 (N, num_classes), normalisation included."""
 
     def __init__(self, model: nn.Module, normalisation: "Normalisation") -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Classifier(nn.Module):
 
 
 class Predictor:
-    """The python_function face of an exported `Classifier`."""
+    """Wraps an exported `Classifier` for MLflow's `python_function` flavor."""
 
     def __init__(
         self, program: nn.Module, class_names: Sequence[str], image_shape: tuple[int, int, int], device: str = "cpu"
@@ -53,19 +53,19 @@ class Predictor:
         self.image_shape = image_shape
         """Height, width and channels of an image."""
         self.device = device
-        """Where the program's weights are."""
+        """The device that holds the program's weights."""
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """The most probable class of each image, and the probabilities of all in the order of `class_names`.
 
-        MLflow's own check of a signature knows one type of input, and would cast what JSON holds to it. So there is
-        none for the input, and all is checked here.
+        MLflow's own check by a signature knows only one type of input, and would cast the values in JSON to it. So the
+        model has no signature of its input, and all input is checked here.
 
         Args:
             model_input: whole numbers from 0 to 255 (N, H, W, C), as an array or nested lists; or a list of N strings,
                 each a JPEG or PNG file in base64, of any size; or one of the two as the column `image` of a DataFrame
                 or dictionary.
-            params: MLflow passes it; this model has none.
+            params: MLflow passes them, but this model has none.
 
         Raises:
             ValueError: the input is of another type or shape, or an image cannot be read.
@@ -80,7 +80,7 @@ class Predictor:
         return pd.DataFrame({"class_name": names, "probabilities": probabilities.tolist()})
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, C) to probabilities float32 (N, num_classes)."""
+        """Probabilities float32 (N, num_classes) of uint8 images (N, H, W, C)."""
         probabilities = np.empty((len(images), len(self.class_names)), np.float32)
         with torch.inference_mode():
             for start in range(0, len(images), _BATCH):
@@ -103,7 +103,7 @@ class Predictor:
             f"expected whole numbers from 0 to 255 of shape (N, {height}, {width}, {channels}), or JPEG or PNG files as"
             " strings in base64"
         )
-        # Not cast: images scaled to 0..1 would all turn black, and be classified without a complaint.
+        # Not cast, since images scaled to 0..1 would all turn black and be classified without an error.
         if images.dtype.kind not in "iu" or images.ndim != 4 or images.shape[1:] != self.image_shape:
             raise ValueError(f"{expected}, but got {images.dtype} of shape {images.shape}")
         if images.dtype != np.uint8 and len(images) and not 0 <= images.min() <= images.max() <= 255:
@@ -112,7 +112,7 @@ class Predictor:
 
 
 def _column(model_input: Any) -> Any:
-    """The images of an input: what has a length and may be gone through."""
+    """The images of an input, as something that has a length and can be iterated over."""
     if isinstance(model_input, pd.DataFrame | dict):
         if list(model_input) != ["image"]:
             raise ValueError(f"expected the column image and no other, but got {', '.join(map(str, model_input))}")
@@ -125,7 +125,7 @@ def _column(model_input: Any) -> Any:
 
 
 def read_labels(folder: Path) -> tuple[tuple[str, ...], tuple[int, int, int]]:
-    """Class names, and the shape of an image: what LABELS_FILE in the folder says."""
+    """The class names and the shape of an image, as LABELS_FILE in the folder gives them."""
     labels = json.loads((folder / LABELS_FILE).read_text(encoding="utf-8"))
     height, width, channels = labels["image_shape"]
     return tuple(labels["class_names"]), (height, width, channels)

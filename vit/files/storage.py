@@ -1,4 +1,4 @@
-"""Files in a folder that may be a local path or a URI (S3, NFS), each written whole or not at all."""
+"""Reads and writes files in a folder, by local path or URI (S3, NFS), each written whole or not at all."""
 
 import os
 import shutil
@@ -15,11 +15,11 @@ PREVIOUS_STATE_FILE = "previous.pt"
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 CONCURRENT_READS = 16
-"""Object stores answer slowly, but many at once."""
+"""How many files to read at the same time: object stores answer each request slowly, but many in parallel."""
 
 
 class Folder:
-    """A folder by path or URI. Readers never see half a file."""
+    """A folder, given by path or URI. Readers never see a file that is only partly written."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
@@ -39,15 +39,15 @@ class Folder:
             return bool(self._fs.exists(self.path(name)))
 
     def read(self, name: str) -> bytes:
-        # s3fs would fetch what is over 50 MB in parts, some of them perhaps of what another process writes meanwhile.
+        # s3fs would fetch files over 50 MB in parts, some perhaps of a newer file written by another process meanwhile.
         options = {"max_concurrency": 1} if "s3" in self._fs.protocol else {}
         with self._errors_name(name):
             return bytes(self._fs.cat_file(self.path(name), **options))
 
     def write(self, name: str, content: bytes | memoryview, durable: bool = False) -> None:
-        """Raises OSError where the folder cannot be written; what was there before still is.
+        """Writes a file. Raises OSError where the folder cannot be written; a file that was there before is unchanged.
 
-        With `durable`, it also survives a power cut, which takes some milliseconds more.
+        With `durable`, the file also survives a power cut, which takes some milliseconds more.
         """
         if not self._is_local:
             with self._errors_name(name):
@@ -55,7 +55,7 @@ class Folder:
             return
         target = Path(self.path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Not by mkstemp, whose files nobody but their owner may read.
+        # Not by mkstemp, whose files only their owner may read.
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
             temporary.write_bytes(content)
@@ -67,7 +67,7 @@ class Folder:
         except BaseException as error:
             temporary.unlink(missing_ok=True)
             if isinstance(error, OSError):
-                error.filename = str(target)  # a disk that is full does not say so itself
+                error.filename = str(target)  # the error of a full disk does not name it
             raise
 
     def remove_folder(self, name: str) -> None:
@@ -76,18 +76,18 @@ class Folder:
             if self._is_local:
                 shutil.rmtree(self.path(name))
             else:
-                # One by one: `rm` would take `*`, `?` and `[` in the URI for a pattern.
+                # One by one, since `rm` would treat `*`, `?` and `[` in the URI as a pattern.
                 for path in self._fs.find(self.path(name)):
                     self._fs.rm_file(path)
 
     def rename(self, old_name: str, new_name: str) -> None:
-        """Replaces what is called `new_name`. An object store copies, so for a moment both names exist."""
+        """Renames a file, replacing one called `new_name`. An object store copies, so for a moment both names exist."""
         if self._is_local:
             Path(self.path(old_name)).replace(self.path(new_name))
             return
         with self._errors_name(old_name):
             self._forget_listings(old_name)
-            # Not by `mv`, which takes `*`, `?` and `[` in the URI for patterns.
+            # Not by `mv`, which would treat `*`, `?` and `[` in the URI as patterns.
             self._fs.cp_file(self.path(old_name), self.path(new_name))
             self._fs.rm_file(self.path(old_name))
 
@@ -96,7 +96,7 @@ class Folder:
             self._fs.rm_file(self.path(name))
 
     def _forget_listings(self, name: str) -> None:
-        """fsspec caches listings in the process, which would hide what others write."""
+        """Clears the listings that fsspec caches in this process, which would hide what other processes write."""
         self._fs.invalidate_cache(self.path(name))
 
     @contextmanager
@@ -112,7 +112,7 @@ class Folder:
 
 
 def _sync(path: Path) -> None:
-    """Has the system write a file, or a folder's list of names, to the disk."""
+    """Makes the system write a file, or a folder's list of names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

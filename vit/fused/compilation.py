@@ -1,4 +1,4 @@
-"""Running a training step through torch.compile and, on a GPU, as one replayed CUDA graph."""
+"""Runs a training step through torch.compile and, on a GPU, as one CUDA graph that is replayed."""
 
 import time
 from collections.abc import Callable
@@ -13,17 +13,17 @@ from vit.training.compilation import compiled
 
 Step = Callable[[State, EpochTensors, Hyperparameters], None]
 WARM_UPS = 3
-"""Before a graph is captured, as torch asks."""
+"""How often a function runs before it is captured as a CUDA graph, as torch's documentation asks."""
 
 
 class CompiledStep:
-    """The step for the tensors it was made for: other shapes or, on a GPU, other tensors need another.
+    """A training step compiled for given tensors: other shapes or, on a GPU, other tensors need a new one.
 
-    Nothing of it is left to the interpreter: what cannot be compiled as a whole is an error.
+    The step is compiled as a whole, with nothing left to the interpreter; if that is not possible, it is an error.
     """
 
     def __init__(self, step: TrainStep, state: State, epoch: EpochTensors, hyperparameters: Hyperparameters) -> None:
-        """Compiles, and leaves state and counts as they were."""
+        """Compiles the step, which runs it, and then restores the state and the counts."""
         started = time.perf_counter()
         self._run: Step = compiled(step, fullgraph=True, dynamic=False)
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -35,7 +35,7 @@ class CompiledStep:
         for tensor, before in zip((*state, *epoch.counted), kept, strict=True):
             tensor.copy_(before)
         self.seconds = time.perf_counter() - started
-        """That compiling took."""
+        """The seconds that compiling took."""
 
     def __call__(self, state: State, epoch: EpochTensors, hyperparameters: Hyperparameters) -> None:
         if self._graph is None:
@@ -45,7 +45,7 @@ class CompiledStep:
 
 
 def captured(run: Callable[[], object]) -> torch.cuda.CUDAGraph:
-    """What it launches on the GPU, to be replayed; it runs a few times before."""
+    """Captures what `run` launches on the GPU as a graph to replay; runs it a few times first, as a warm-up."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

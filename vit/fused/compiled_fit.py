@@ -1,4 +1,4 @@
-"""One training whose whole step is compiled, in the place of the plain loop."""
+"""A training of one model whose whole step is compiled, used in place of the plain loop."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from vit.training.fit import Epoch, NonFiniteLossError
 
 
 class CompiledFit:
-    """Used like `vit.training.fit.Fit`, with which it exchanges its state, by one worker. Compiles in the first epoch.
+    """Used like `vit.training.fit.Fit` with one worker; each can load the other's state. Compiles in the first epoch.
 
-    It looks for a loss that is not finite at the end of each epoch only.
+    It checks only at the end of each epoch whether the losses were finite.
     """
 
     def __init__(self, fused: FusedFit) -> None:
-        """`fused` is of one training."""
+        """`fused` must hold exactly one training."""
         (self.recipe,) = fused.recipes
         self._fused = fused
 

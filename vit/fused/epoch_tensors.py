@@ -1,4 +1,4 @@
-"""What an epoch of fused trainings draws beforehand and counts: on the device, in tensors that stay in place."""
+"""The random draws and the counts of an epoch of fused trainings, in tensors that keep their place on the device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -14,10 +14,10 @@ from vit.training.metrics import Counts
 
 @dataclass(frozen=True)
 class FusedCounts:
-    """The counts of K models."""
+    """The loss sums and the confusion matrices of K models."""
 
     loss_sum: Tensor
-    """float64 (K,): of the plain cross-entropy."""
+    """float64 (K,): the sum of the plain cross-entropy."""
     cells: Tensor
     """int64 (K, classes * classes): the confusion matrix, row by row."""
 
@@ -28,7 +28,7 @@ class FusedCounts:
 
     @torch.no_grad()
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Adds a batch: logits (K, N, classes), labels (K, N), or (N,) where all models have the same."""
+        """Adds a batch: logits (K, N, classes), labels (K, N), or (N,) where all models have the same labels."""
         labels = labels.expand(logits.shape[:2])
         losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
         self.loss_sum.add_(losses.view(labels.shape).sum(dim=1))
@@ -36,7 +36,7 @@ class FusedCounts:
         self.cells.scatter_add_(1, cells, torch.ones_like(cells))
 
     def per_model(self) -> list[Counts]:
-        """Waits for the device."""
+        """The counts of each model; waits for the device."""
         side = round(self.cells.shape[1] ** 0.5)
         confusions = self.cells.view(-1, side, side).clone().cpu()
         return [Counts(loss, confusion) for loss, confusion in zip(self.loss_sum.tolist(), confusions, strict=True)]
@@ -44,19 +44,19 @@ class FusedCounts:
 
 @dataclass(frozen=True)
 class EpochTensors:
-    """Of an epoch of K trainings over N images."""
+    """The random draws and the counts of one epoch of K trainings over N images."""
 
     order: Tensor
-    """int64 (K, N)"""
+    """int64 (K, N): the order in which each training takes the images."""
     augmentation: Draws
-    """Each of its tensors is (K, N) or (K, N, numbers)."""
+    """The augmentation of each image; the tensors are (K, N) or (K, N, numbers per image)."""
     counts: FusedCounts
     spoiled: Tensor
-    """float32 (K,): 1 from the first loss on that is not finite; from then on the weights stay as they were."""
+    """float32 (K,): 1 for a training once a loss of this epoch was not finite; then its weights no longer change."""
 
     @staticmethod
     def empty(trainings: int, count: int, num_classes: int, device: torch.device) -> "EpochTensors":
-        """For `begin` to fill: its zeros are an order and an augmentation too."""
+        """Zeros for `begin` to fill. They are a valid order and augmentation, so a step can be compiled with them."""
         shape = (trainings, count)
 
         def zeros(*more: int, dtype: torch.dtype = torch.int64) -> Tensor:
@@ -67,7 +67,7 @@ class EpochTensors:
         return EpochTensors(zeros(), draws, FusedCounts.zero(trainings, num_classes, device), spoiled)
 
     def begin(self, drawn: Sequence[EpochDraws]) -> None:
-        """Starts the next epoch, with what chance decided for each training."""
+        """Starts the next epoch: copies in the random draws of each training and sets the counts to zero."""
         self.order.copy_(torch.stack([each.order for each in drawn]))
         for field in fields(Draws):
             each = [getattr(one.augmentation, field.name) for one in drawn]
@@ -77,5 +77,5 @@ class EpochTensors:
 
     @property
     def counted(self) -> tuple[Tensor, ...]:
-        """What a step changes."""
+        """The tensors that a step changes."""
         return self.counts.loss_sum, self.counts.cells, self.spoiled

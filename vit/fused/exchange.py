@@ -1,4 +1,4 @@
-"""A fused training's row as the state of `vit.training.fit.Fit`, and back: each goes on with what the other began."""
+"""Converts a fused training's row to the state of `vit.training.fit.Fit` and back, so each can resume the other."""
 
 from typing import Any
 
@@ -15,15 +15,15 @@ from vit.training.recipes import Recipe
 
 
 class Exchange:
-    """Between the rows of one layout and the plain trainings of one shape and one optimizer."""
+    """Converts between the rows of one layout and the states of plain trainings of one shape and one optimizer."""
 
     def __init__(self, config: ViTConfig, layout: Layout, muon_dtype: torch.dtype) -> None:
         self._layout, self._muon_dtype = layout, muon_dtype
         self._model = VisionTransformer(config)
-        """On the CPU; lends its parameters to optimizers, which keep their state by them."""
+        """A model on the CPU, whose parameters are the keys by which the optimizers store their state."""
 
     def to_plain(self, state: State, recipe: Recipe, learning_rate: float) -> dict[str, Any]:
-        """Model, average and optimizers of `Fit.state_dict`, on the CPU, of the one row in `state`."""
+        """The entries model, average and optimizers of `Fit.state_dict`, on the CPU, from the one row in `state`."""
         weights, average, first, second, momentum, step = (tensor.cpu() for tensor in state)
         optimizers = build_optimizers(self._model, recipe, self._muon_dtype)
         if int(step):
@@ -50,7 +50,7 @@ class Exchange:
         }
 
     def from_plain(self, plain: dict[str, Any], recipe: Recipe) -> State:
-        """A state of one row, on the CPU, of what `Fit.state_dict` gave."""
+        """A state of one row, on the CPU, from what `Fit.state_dict` returned."""
         layout, muon = self._layout, self._layout.num_muon
         weights = layout.row(plain["model"])
         optimizers = build_optimizers(self._model, recipe, self._muon_dtype)
@@ -69,19 +69,19 @@ class Exchange:
         return State(weights[None], average[None], first, second, momentum, steps)
 
     def model(self, row: Tensor) -> VisionTransformer:
-        """A model of its own with the weights in a row (P,)."""
-        with torch.device("meta"):  # random weights would be drawn for nothing
+        """A new model with a copy of the weights in a row (P,)."""
+        with torch.device("meta"):  # draws no random weights, which would only be replaced
             model = VisionTransformer(self._model.config)
         model.load_state_dict(self._parameters(row), assign=True)
         return model
 
     def _parameters(self, row: Tensor) -> dict[str, Tensor]:
-        """In the model's own order, each with memory of its own."""
+        """Copies of the parameters in a row by name, in the model's own order."""
         views = self._layout.views(row)
         return {name: views[name].clone() for name, _ in self._model.named_parameters()}
 
     def _trained(self, optimizers: list[torch.optim.Optimizer]) -> list[tuple[torch.optim.Optimizer, str, Tensor]]:
-        """Each parameter with its name and who trains it."""
+        """Each parameter with the optimizer that trains it and with its name."""
         names = {id(parameter): name for name, parameter in self._model.named_parameters()}
         groups = [(optimizer, group) for optimizer in optimizers for group in optimizer.param_groups]
         return [(optimizer, names[id(each)], each) for optimizer, group in groups for each in group["params"]]

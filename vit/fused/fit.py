@@ -1,4 +1,4 @@
-"""The training loop of K models of one shape as one; each comes out as `vit.training.fit.Fit` would have trained it."""
+"""Trains K models of one shape in one loop; each turns out as `vit.training.fit.Fit` would have trained it."""
 
 import math
 import time
@@ -29,13 +29,14 @@ from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime, Split
 
 FEWEST_AT_ONCE = 128
-"""Images that each model validates at once, unless they are large: with fewer, a GPU would wait for the host."""
+"""The fewest images that each model validates in one batch, unless they are large: with fewer, a GPU would wait for the
+host."""
 
 
 def fusing_key(config: ViTConfig, recipe: Recipe) -> Hashable | None:
-    """What trainings must have in common to be fused; None for one that goes alone.
+    """What trainings must have in common to be fused, or None for a training that cannot be fused with others.
 
-    Dropout and stochastic depth draw numbers in an order that fused trainings cannot keep.
+    That is one with dropout or stochastic depth: they draw random numbers in an order that fused trainings cannot keep.
     """
     if config.proj_drop_rate or config.drop_path_rate:
         return None
@@ -43,7 +44,7 @@ def fusing_key(config: ViTConfig, recipe: Recipe) -> Hashable | None:
 
 
 class Member:
-    """One of the fused trainings, by its place among them, until the next call of `keep`."""
+    """One of the fused trainings, by its position among them; valid until the next call of `keep`."""
 
     def __init__(self, fit: "FusedFit", row: int) -> None:
         self._fit, self._row = fit, row
@@ -54,19 +55,19 @@ class Member:
 
     @property
     def kept_model(self) -> VisionTransformer:
-        """The weights that count, in a model of its own on the CPU."""
+        """A copy of the trained model on the CPU, with the averaged weights where the recipe averages them."""
         return self._fit.kept_model(self._row)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `Fit.state_dict` would give, on the CPU: a `Fit` can go on with it."""
+        """The state as `Fit.state_dict` would return it, on the CPU; a `Fit` can resume from it."""
         return self._fit.plain_state(self._row)
 
 
 class FusedFit:
-    """K trainings that differ in what `Hyperparameters` holds, in augmentation, in their start and in their seed.
+    """K trainings that may differ in the fields of `Hyperparameters`, in augmentation, initialisation and seed.
 
-    `run_epoch` does the next epoch of all; `keep` goes on with some of them. Where the runtime compiles, the step is
-    compiled whenever their number changes.
+    `run_epoch` trains all of them for the next epoch; `keep` drops all but some of them. Where the runtime compiles,
+    the step is compiled in the first epoch and again in the first epoch after each `keep`.
     """
 
     def __init__(
@@ -79,10 +80,10 @@ class FusedFit:
         normalisation: Normalisation,
         seeds: Sequence[int],
     ) -> None:
-        """Several trainings must have one `fusing_key`.
+        """Several trainings must share one `fusing_key`.
 
         Raises:
-            ValueError: they have not.
+            ValueError: they do not.
         """
         keys = {fusing_key(config, recipe) for recipe in recipes}
         if len(recipes) > 1 and (None in keys or len(keys) > 1):
@@ -97,7 +98,7 @@ class FusedFit:
         model = VisionTransformer(config)
         self._layout = Layout.of(model, recipes[0].optimizer)
         self._model = model.to(runtime.device).requires_grad_(False)
-        """Lends its forward pass; its own weights are not used."""
+        """Only its forward pass is used, with the weights of the rows instead of its own."""
         self._exchange = Exchange(config, self._layout, muon_dtype(runtime.precision))
         self._step = TrainStep(
             self._model, self._layout, train, normalisation, runtime.precision, batch_size, recipes[0].epochs
@@ -107,7 +108,7 @@ class FusedFit:
         self._set_state(State.start(torch.stack(rows).to(runtime.device), self._layout))
         self.epochs_done = 0
         self.compile_seconds = 0.0
-        """That compiling has taken so far."""
+        """The seconds that compiling has taken so far."""
 
     def __len__(self) -> int:
         return len(self.recipes)
@@ -126,18 +127,18 @@ class FusedFit:
         self._compiled: CompiledStep | None = None
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Goes on with these of the trainings, in this order; what they have learnt stays the same, bit for bit."""
+        """Keeps only the trainings in `rows`, in this order; what they have learnt stays the same, bit for bit."""
         self.recipes = [self.recipes[row] for row in rows]
         self._chances = [self._chances[row] for row in rows]
         self._set_state(self._state.kept(torch.tensor(rows, device=self._runtime.device)))
 
     def run_epoch(self) -> list[Epoch | NonFiniteLossError]:
-        """Trains each model on every image once, but for a last, smaller batch, and validates it.
+        """Trains each model on every image once, except for a last, smaller batch, and validates it.
 
-        The time is divided evenly among them. One that diverged has its error in the place of its epoch; the others do
-        not notice, and whoever calls keeps them without it.
+        The time is divided evenly among the models. A training that diverged has its error in place of its epoch; the
+        others are not affected, and the caller should `keep` them without it.
         """
-        self._model.train()  # first: what is compiled while it still validates would be compiled again within the epoch
+        self._model.train()  # first: a step compiled in evaluation mode would be compiled again within the epoch
         step, compile_seconds = self._prepared_step()
         started = time.perf_counter()
         train = self._train_epoch(step)
@@ -160,13 +161,13 @@ class FusedFit:
         return Epoch(self.epochs_done, train, validation, self._learning_rate(row), *seconds)
 
     def _learning_rate(self, row: int) -> float:
-        """Of the last step; the peak before the first, as optimizers are made."""
+        """The learning rate of the last step; before the first step the peak, with which optimizers are created."""
         if not self.epochs_done:
             return self.recipes[row].learning_rate
         return learning_rate_at(self.epochs_done * self._steps_per_epoch - 1, self._steps_per_epoch, self.recipes[row])
 
     def _prepared_step(self) -> tuple[Step, float]:
-        """The step, and how long compiling it took just now."""
+        """The step, and the seconds that this call took to compile it (0 where it was compiled before)."""
         if not self._runtime.compile:
             return self._step, 0.0
         if self._compiled is not None:
@@ -177,7 +178,7 @@ class FusedFit:
 
     def _train_epoch(self, step: Step) -> list[Counts]:
         drawn = [chance.epoch(self.epochs_done) for chance in self._chances]
-        torch.manual_seed(drawn[0].dropout_seed)  # read by one that goes alone
+        torch.manual_seed(drawn[0].dropout_seed)  # for dropout, which only a single training may have
         self._epoch.begin(drawn)
         for _ in range(self._steps_per_epoch):
             step(self._state, self._epoch, self._hyperparameters)
@@ -199,20 +200,20 @@ class FusedFit:
         return counts.per_model()
 
     def kept_model(self, row: int) -> VisionTransformer:
-        """The weights of one that count, in a model of its own on the CPU."""
+        """A copy of one trained model on the CPU, with the averaged weights where its recipe averages them."""
         return self._exchange.model(self._state.average[row].cpu())
 
     def plain_state(self, row: int) -> dict[str, Any]:
-        """What `Fit.state_dict` would give of one of the trainings, on the CPU."""
+        """The state of one training as `Fit.state_dict` would return it, on the CPU."""
         one = self._state.kept(torch.tensor([row], device=self._runtime.device))
         plain = self._exchange.to_plain(one, self.recipes[row], self._learning_rate(row))
         return {"epochs_done": self.epochs_done, **plain, "generator": self._chances[row].generator.get_state()}
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
-        """Goes on from what `plain_state` or `Fit.state_dict` gave of each; all must have done as many epochs.
+        """Resumes each training from what `plain_state` or `Fit.state_dict` returned; all must be at the same epoch.
 
         Raises:
-            ValueError: they have not.
+            ValueError: they are not.
         """
         done = {state["epochs_done"] for state in states}
         if len(done) != 1:

@@ -1,4 +1,4 @@
-"""What may differ between fused trainings, each as a tensor with a number for each of them."""
+"""The hyperparameters that may differ between fused trainings, each as a tensor with one value per training."""
 
 import math
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from vit.training.recipes import Recipe
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Of K trainings: each tensor is (K,)."""
+    """The hyperparameters of K trainings; each tensor is (K,)."""
 
     learning_rate: Tensor
-    """float64, as the other loop computes its schedule."""
+    """float64, because the plain loop computes its schedule in that precision."""
     warmup_epochs: Tensor
     """float64"""
     falls_linearly: Tensor
-    """bool: in a straight line rather than as half a cosine."""
+    """bool: whether the learning rate falls in a straight line rather than as half a cosine."""
     weight_decay: Tensor
     label_smoothing: Tensor
     clip_grad: Tensor
@@ -43,10 +43,10 @@ class Hyperparameters:
         )
 
     def learning_rates(self, step: Tensor, steps_per_epoch: int, epochs: int) -> Tensor:
-        """float64 (K,): `vit.training.optim.learning_rate_at` for each, without asking the device for `step`."""
+        """`vit.training.optim.learning_rate_at` of each training, float64 (K,), without reading `step` on the host."""
         total = epochs * steps_per_epoch
         warmup = (self.warmup_epochs * steps_per_epoch).clamp(max=total)
-        rising = ((step + 1) / warmup).clamp(max=1.0)  # not read where there is no warm-up
+        rising = ((step + 1) / warmup).clamp(max=1.0)  # not used where there is no warm-up
         progress = ((step - warmup) / (total - warmup).clamp(min=1)).clamp(max=1.0)
         left = torch.where(self.falls_linearly, 1 - progress, 0.5 * (1 + (math.pi * progress).cos()))
         return self.learning_rate * torch.where(step < warmup, rising, left)

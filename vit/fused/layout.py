@@ -1,4 +1,4 @@
-"""How the parameters of a model lie in one row of numbers, so that each thing done to all of them is one operation."""
+"""Lays out the parameters of a model in one row of numbers, so that an update of all of them is one operation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from vit.training.recipes import OptimizerName
 
 @dataclass(frozen=True)
 class Matrices:
-    """Matrices of one shape (rows, columns) that lie one after the other from `start`."""
+    """Matrices of one shape (rows, columns) that lie one after the other in a row, from index `start` on."""
 
     start: int
     count: int
@@ -26,14 +26,18 @@ class Matrices:
 
 @dataclass(frozen=True)
 class Layout:
-    """First what Muon trains, by shape; then what AdamW trains, first of it what decays."""
+    """The order of the parameters in a row.
+
+    First come those that Muon trains, grouped by shape; then those that AdamW trains with weight decay, then those that
+    it trains without.
+    """
 
     names: tuple[str, ...]
     shapes: tuple[torch.Size, ...]
     matrices: tuple[Matrices, ...]
-    """Muon's; none where AdamW trains all."""
+    """The matrices that Muon trains; none where AdamW trains all parameters."""
     num_decayed: int
-    """The row's numbers before this one decay."""
+    """How many numbers, from the start of the row, have weight decay."""
 
     @staticmethod
     def of(model: nn.Module, optimizer: OptimizerName) -> "Layout":
@@ -59,19 +63,19 @@ class Layout:
 
     @property
     def num_muon(self) -> int:
-        """So many numbers, from the row's start, are Muon's."""
+        """How many numbers, from the start of the row, Muon trains."""
         return self.matrices[-1].stop if self.matrices else 0
 
     @property
     def size(self) -> int:
-        """Numbers in a row."""
+        """How many numbers a row has."""
         return sum(shape.numel() for shape in self.shapes)
 
     def views(self, row: Tensor) -> dict[str, Tensor]:
-        """The parameters in a row (size,), by name."""
+        """Views of the parameters in a row (size,), by name."""
         parts = row.split([shape.numel() for shape in self.shapes])
         return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
 
     def row(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """A row (size,) float32 of parameters by name; a copy."""
+        """A row (size,) float32 with copies of the parameters, which are given by name."""
         return torch.cat([parameters[name].detach().float().flatten() for name in self.names])

@@ -1,4 +1,4 @@
-"""Which loop trains one model."""
+"""Chooses the loop that trains one model."""
 
 from vit.data.normalisation import Normalisation
 from vit.fused.compiled_fit import CompiledFit
@@ -20,7 +20,10 @@ def training_loop(
     seed: int,
     workers: Workers = Workers(),  # noqa: B008 - frozen
 ) -> Fit | CompiledFit:
-    """Compiled as a whole where one worker compiles; of several, each compiles the model, and the rest is plain."""
+    """The loop whose whole step is compiled where a single worker compiles, else the plain loop.
+
+    Where several workers compile, each compiles only the model, and the rest of the plain loop stays uncompiled.
+    """
     if runtime.compile and workers.size == 1:
         return CompiledFit(FusedFit(config, [recipe], runtime, train, validation, normalisation, [seed]))
     return Fit(config, recipe, runtime, train, validation, normalisation, seed, workers)

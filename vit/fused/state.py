@@ -1,4 +1,4 @@
-"""What fused trainings have learnt so far: one row of numbers each."""
+"""The weights and optimizer states of fused trainings, in one row of numbers for each training."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -11,35 +11,35 @@ from vit.fused.layout import Layout
 
 @dataclass(frozen=True)
 class State:
-    """Of K trainings of a layout of P numbers, of which M are Muon's. A step changes the tensors in place."""
+    """The state of K trainings whose layout has P numbers, M of them Muon's. A step changes the tensors in place."""
 
     weights: Tensor
     """float32 (K, P)"""
     average: Tensor
-    """(K, P): the weights that count; where a recipe averages nothing, the same as `weights`."""
+    """(K, P): the averaged weights, which are validated and kept; equal to `weights` for a recipe without averaging."""
     first_moment: Tensor
-    """AdamW's, (K, P - M)."""
+    """(K, P - M): AdamW's moving average of the gradient."""
     second_moment: Tensor
     momentum: Tensor
-    """Muon's, (K, M)."""
+    """(K, M): Muon's momentum."""
     step: Tensor
-    """int64 (): steps done, the same of all."""
+    """int64 (): the number of steps done, the same for all trainings."""
 
     @staticmethod
     def start(weights: Tensor, layout: Layout) -> "State":
-        """Before the first step."""
+        """The state before the first step."""
         count, muon = len(weights), layout.num_muon
         rest, momentum = weights.new_zeros(count, layout.size - muon), weights.new_zeros(count, muon)
         step = torch.zeros((), dtype=torch.int64, device=weights.device)
         return State(weights, weights.clone(), rest, rest.clone(), momentum, step)
 
     def kept(self, rows: Tensor) -> "State":
-        """Of some of the trainings, in copies."""
+        """The state of the trainings at `rows`; all tensors but `step` are copies."""
         return State(*(tensor[rows] if tensor.ndim else tensor for tensor in self))
 
     @staticmethod
     def joined(states: Sequence["State"]) -> "State":
-        """Of all their trainings, which must have done as many steps."""
+        """One state of the trainings in all `states`, which must have done the same number of steps."""
         by_field = zip(*states, strict=True)
         return State(*(torch.cat(tensors) if tensors[0].ndim else tensors[0] for tensors in by_field))
 

@@ -1,6 +1,6 @@
-"""One training step of K models as one function of tensors: nothing in it waits for the device or asks for a number.
+"""One training step of K models as one function of tensors, which never waits for the device or reads a value from it.
 
-From the images' choice to the counters, so that a compiler sees all of it.
+The function covers everything from choosing the images to counting the results, so that a compiler sees all of it.
 """
 
 import torch
@@ -21,7 +21,7 @@ from vit.training.runtime import Split
 
 
 class TrainStep:
-    """The step of K trainings of one shape, batch size and length; which K is told by the tensors."""
+    """The step of K trainings of one shape, batch size and number of epochs. K follows from the tensors' shapes."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class TrainStep:
         batch_size: int,
         epochs: int,
     ) -> None:
-        """`model` lends its forward pass only; it must be on the images' device."""
+        """Only the forward pass of `model` is used, not its weights; it must be on the images' device."""
         self._model, self._layout, self._train = model, layout, train
         self._normalise = normalisation.on(train.images.device)
         self._precision, self._epochs = precision, epochs
@@ -42,7 +42,7 @@ class TrainStep:
         self._steps_per_epoch = len(train.labels) // batch_size
 
     def __call__(self, state: State, epoch: EpochTensors, hyperparameters: Hyperparameters) -> None:
-        """Takes the next batch of the epoch, whose place follows from the steps done."""
+        """Trains on the next batch of the epoch, whose position follows from the number of steps done."""
         places = state.step % self._steps_per_epoch * len(self._batch) + self._batch
         chosen = epoch.order[:, places]
         labels = self._train.labels[chosen]
@@ -51,7 +51,7 @@ class TrainStep:
         def total(weights: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             logits = self._logits(weights, images)
             losses = smoothed_losses(logits, labels, hyperparameters.label_smoothing)
-            # The trainings are independent, so the sum's gradient is each one's own.
+            # The trainings are independent, so the gradient of the sum is the gradient of each training.
             return losses.sum() / len(self._batch), (logits, losses)
 
         gradients, (logits, losses) = grad(total, has_aux=True)(state.weights)
@@ -63,7 +63,7 @@ class TrainStep:
         epoch.counts.add(logits, labels)
 
     def _images(self, chosen: Tensor, draws: Draws, places: Tensor) -> Tensor:
-        """float32 (K, batch, C, H, W): augmented and normalised."""
+        """The chosen images, augmented and normalised: float32 (K, batch, C, H, W)."""
         each = (draws.flip, draws.angle, draws.shift, draws.hole)
         batch = Draws(*(tensor[:, places].flatten(0, 1) for tensor in each))
         images = self._normalise(augment(self._train.images[chosen.flatten()], batch))
@@ -75,14 +75,14 @@ class TrainStep:
 
 
 def forward(model: VisionTransformer, layout: Layout, weights: Tensor, images: Tensor, precision: Precision) -> Tensor:
-    """Logits float32 (K, N, classes) of K models' images.
+    """Logits float32 (K, N, classes) of K models for their images.
 
     Args:
-        model: lends its forward pass.
-        layout: of the weights.
+        model: only its forward pass is used.
+        layout: the layout of the weights.
         weights: (K, P).
         images: normalised, (K, N, C, H, W), or (N, C, H, W) where all models see the same.
-        precision: of the matrix products.
+        precision: that of the matrix products.
     """
 
     def one(row: Tensor, its_images: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def forward(model: VisionTransformer, layout: Layout, weights: Tensor, images: T
 
     shared = images.ndim == 4
     with autocast(images.device, precision):
-        if len(weights) == 1:  # the plain products are faster than batches of one
+        if len(weights) == 1:  # plain matrix products are faster than batches of one product
             return one(weights[0], images if shared else images[0])[None].float()
         logits: Tensor = vmap(one, in_dims=(0, None if shared else 0))(weights, images)
         return logits.float()

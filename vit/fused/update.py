@@ -11,7 +11,7 @@ from vit.fused.state import State
 from vit.training.muon import MOMENTUM, orthogonalised
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
-"""Of `torch.optim.AdamW`, as the other loop has it."""
+"""The defaults of `torch.optim.AdamW`, which the plain loop uses."""
 
 
 @torch.no_grad()
@@ -23,15 +23,15 @@ def update(
     layout: Layout,
     muon_dtype: torch.dtype,
 ) -> None:
-    """Changes weights, moments and averages, and counts the step.
+    """Updates the weights, moments and averages, and counts the step.
 
     Args:
-        state: of K trainings.
+        state: the state of K trainings.
         gradients: (K, P).
-        hyperparameters: of each training.
-        learning_rates: float32 (K,), of this step; 0 leaves the weights alone.
-        layout: of the P numbers.
-        muon_dtype: in which Muon orthogonalises.
+        hyperparameters: those of the K trainings.
+        learning_rates: float32 (K,), those of this step; 0 leaves the weights unchanged.
+        layout: the layout of the P numbers.
+        muon_dtype: the dtype in which Muon orthogonalises.
     """
     norms = gradients.norm(dim=1)
     gradients = gradients * (hyperparameters.clip_grad / (norms + 1e-6)).clamp(max=1.0)[:, None]  # as torch clips
@@ -48,7 +48,7 @@ def update(
 
 
 def _adamw(state: State, gradients: Tensor, learning_rates: Tensor, start: int) -> None:
-    """Trains the numbers of each row from `start`; their decay has been done."""
+    """Trains the numbers of each row from `start` on; weight decay has already been applied to them."""
     state.first_moment.lerp_(gradients, 1 - BETA1)
     state.second_moment.mul_(BETA2).add_((1 - BETA2) * gradients.square())
     steps = (state.step + 1).double()
@@ -58,7 +58,7 @@ def _adamw(state: State, gradients: Tensor, learning_rates: Tensor, start: int) 
 
 
 def _muon(state: State, gradients: Tensor, learning_rates: Tensor, layout: Layout, dtype: torch.dtype) -> None:
-    """Trains the numbers at the start of each row; their decay has been done."""
+    """Trains the numbers at the start of each row; weight decay has already been applied to them."""
     state.momentum.lerp_(gradients, 1 - MOMENTUM)
     ahead = gradients.lerp(state.momentum, MOMENTUM)
     for matrices in layout.matrices:
@@ -69,7 +69,7 @@ def _muon(state: State, gradients: Tensor, learning_rates: Tensor, layout: Layou
 
 
 def _orthogonalised(rows: Tensor, matrices: Matrices, dtype: torch.dtype) -> Tensor:
-    """(K, numbers) of which each matrix is made orthogonal, on its broad side, as that is cheaper."""
+    """`rows` (K, numbers) with each matrix orthogonalised; tall matrices are transposed for it, which is cheaper."""
     stack = rows.reshape(-1, matrices.rows, matrices.columns)
     if matrices.rows > matrices.columns:
         return orthogonalised(stack.mT, dtype).mT.reshape(rows.shape)

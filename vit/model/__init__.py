@@ -1,1 +1,4 @@
-"""The network: its configuration, its layers, the whole, and what its work amounts to. Imports no data."""
+"""The network: its configuration, layers, the whole model, attention rollout and the work of a forward pass.
+
+Imports nothing of `data`.
+"""

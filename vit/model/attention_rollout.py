@@ -1,4 +1,4 @@
-"""Which patches of an image a ViT's answer draws on: attention rollout (Abnar & Zuidema 2020, arXiv:2005.00928)."""
+"""Which patches of an image a ViT's prediction draws on: attention rollout (Abnar & Zuidema 2020, arXiv:2005.00928)."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from vit.model.vision_transformer import VisionTransformer
 
 
 def attention_weights(attention: Attention, tokens: Tensor) -> Tensor:
-    """How much each token takes from each: softmax(QK^T / sqrt(d)), (N, heads, length, length); rows sum to 1.
+    """How much each token attends to each token: softmax(QK^T / sqrt(d)), (N, heads, length, length); rows sum to 1.
 
     Args:
-        attention: of a block.
-        tokens: (N, length, embed_dim), as the block's attention gets them: after its norm.
+        attention: the attention layer of a block.
+        tokens: the input of that layer (N, length, embed_dim), which the block's norm has normalised.
     """
     query, key, _ = attention.qkv(tokens).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
     scores: Tensor = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
@@ -23,13 +23,13 @@ def attention_weights(attention: Attention, tokens: Tensor) -> Tensor:
 
 
 def rollout(weights: Sequence[Tensor]) -> Tensor:
-    """The attention of all blocks as one, (N, length, length): row i says what token i at the end consists of.
+    """Combines the attention of all blocks: (N, length, length), row i with each input token's share in output token i.
 
-    Half of a token comes from a block's attention and half, past it, from the token itself (the residual connection).
-    The blocks' matrices are multiplied, the first at the right.
+    Half of a token is taken to come from a block's attention and half from the token itself (the residual connection).
+    The blocks' matrices are multiplied, with that of the first block rightmost.
 
     Args:
-        weights: (N, length, length) of each block, the mean over its heads; the first block's first.
+        weights: the attention weights (N, length, length) of each block from the first on, averaged over its heads.
     """
     length = weights[0].shape[-1]
     identity = torch.eye(length, dtype=weights[0].dtype, device=weights[0].device)
@@ -41,13 +41,13 @@ def rollout(weights: Sequence[Tensor]) -> Tensor:
 
 @torch.inference_mode()
 def attention_map(model: VisionTransformer, images: Tensor) -> Tensor:
-    """What the head reads, by where in the image it comes from: (N, side, side) over the patches, each summing to 1.
+    """How much each patch contributes to what the head reads: (N, side, side) over the patches, each map summing to 1.
 
-    With a class token it is that token's row of the rollout, without its share of itself. A mean-pooled model has no
-    class token: its head reads the mean of the patches, so it is the mean of their rows.
+    With a class token, the map is that token's row of the rollout, without its share of itself. A mean-pooled model has
+    no class token: its head reads the mean of the patches, so the map is the mean of their rows.
 
-    The weights are worked out again from what each block's attention is given, all rows of them: that the last block
-    needs the class token's row alone changes none of the others.
+    The weights are computed again from the input of each block's attention, for all tokens. The model's last block
+    computes only the class token's row, but the other rows follow from the same input.
 
     Args:
         model: in evaluation mode.

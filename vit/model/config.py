@@ -1,4 +1,4 @@
-"""The shape of a ViT."""
+"""Defines the shape of a ViT and checks its values."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -28,8 +28,8 @@ class ViTConfig:
     global_pool: Pool = "token"
     """What the head reads: the class token, or the mean of the patch tokens (then there is no class token)."""
     stem: Stem = "patch"
-    """`patch`: one strided convolution. `conv`: two 3x3 ones before it, of a quarter and of half the width, the second
-    with stride 2 where the patch size is even (after Xiao et al. 2021, arXiv:2106.14881)."""
+    """`patch`: one strided convolution. `conv`: two 3x3 convolutions before it, with a quarter and half of the width,
+    the second with stride 2 where the patch size is even (after Xiao et al. 2021, arXiv:2106.14881)."""
     proj_drop_rate: float = 0.0
     """Dropout after the positions, the attention's projection and both layers of the MLP."""
     drop_path_rate: float = 0.0
@@ -63,10 +63,10 @@ class ViTConfig:
 
     @property
     def stem_stride(self) -> int:
-        """Of the convolutional stem: how many pixels of the image, each way, lie between two of its output."""
+        """The stride of the convolutional stem, in pixels of the image, in both directions."""
         return 2 if self.patch_size % 2 == 0 else 1
 
     @property
     def num_tokens(self) -> int:
-        """Length of the sequence that the blocks see: the patches and, with it, the class token."""
+        """Length of the sequence that the blocks see: the patches and, where there is one, the class token."""
         return self.num_patches + (self.global_pool == "token")

@@ -1,4 +1,4 @@
-"""What a ViT is made of: patches, attention, MLP, encoder blocks; the names are timm's."""
+"""The layers of a ViT: patch embedding, attention, MLP and encoder blocks, with the names that timm gives them."""
 
 import math
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from vit.model.config import ViTConfig
 
 
 class PatchEmbed(nn.Module):
-    """Images (N, C, H, W) to patch tokens (N, num_patches, embed_dim)."""
+    """Maps images (N, C, H, W) to patch tokens (N, num_patches, embed_dim)."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class PatchEmbed(nn.Module):
 def _patches(images: Tensor, side: int) -> Tensor:
     """Images (N, C, H, W) cut into patches (N, num_patches, C * side * side), row by row.
 
-    A linear map of these is the strided convolution, which on a CPU is slower where the channels are few.
+    A linear map of these patches equals the strided convolution, which is slower on a CPU where there are few channels.
     """
     cut: Tensor = images.unflatten(3, (-1, side)).unflatten(2, (-1, side))
     return cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
@@ -60,10 +60,10 @@ class Attention(nn.Module):
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
         self.proj_drop = nn.Dropout(config.proj_drop_rate)
         self.by_kernel = True
-        """Whether a GPU's fused kernel may be used, for which `torch.func.vmap` has no batching rule backwards."""
+        """Whether a GPU's fused kernel may be used; `torch.func.vmap` has no batching rule for its backward pass."""
 
     def forward(self, tokens: Tensor, first_only: bool = False) -> Tensor:
-        """What each token takes from all: (N, length, embed_dim), or (N, 1, embed_dim) for the first token only."""
+        """The output for each token (N, length, embed_dim), or with `first_only` for the first (N, 1, embed_dim)."""
         query, key, value = self._first_query(tokens) if first_only else self._qkv(tokens)
         mixed = scaled_dot_product(query, key, value, by_kernel=self.by_kernel)
         projected: Tensor = self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
@@ -74,21 +74,21 @@ class Attention(nn.Module):
         return self._heads(self.qkv(tokens), 3)
 
     def _first_query(self, tokens: Tensor) -> Iterable[Tensor]:
-        """The same, but the first token's query alone, by the same weights."""
+        """Like `_qkv`, with the same weights, but with only the first token's query (N, heads, 1, head width)."""
         width = tokens.shape[-1]
         query = F.linear(tokens[:, :1], self.qkv.weight[:width], self.qkv.bias[:width])
         key_value = F.linear(tokens, self.qkv.weight[width:], self.qkv.bias[width:])
         return *self._heads(query, 1), *self._heads(key_value, 2)
 
     def _heads(self, projected: Tensor, parts: int) -> Tensor:
-        """(N, length, parts * embed_dim) to (parts, N, heads, length, head width)."""
+        """Splits (N, length, parts * embed_dim) into (parts, N, heads, length, head width)."""
         batch, length, width = projected.shape
         heads = projected.view(batch, length, parts, self.num_heads, width // parts // self.num_heads)
         return heads.permute(2, 0, 3, 1, 4)
 
 
 def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, *, by_kernel: bool = True) -> Tensor:
-    """softmax(QK^T / sqrt(d)) V over (N, heads, length, d), by the faster way of the device."""
+    """softmax(QK^T / sqrt(d)) V over (N, heads, length, d), computed in the way that is faster on the device."""
     if by_kernel and query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value)
     # On a CPU the fused kernel's backward is slow: it took a third of a training step whose arithmetic is 5% attention.
@@ -112,7 +112,7 @@ class Mlp(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: drops the whole residual branch of an image, and scales the kept ones to the same mean."""
+    """Stochastic depth: drops whole residual branches of images at random, and scales kept ones to the same mean."""
 
     def __init__(self, drop_rate: float) -> None:
         super().__init__()

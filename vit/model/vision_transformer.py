@@ -14,7 +14,7 @@ from vit.model.layers import Block, PatchEmbed
 
 
 class VisionTransformer(nn.Module):
-    """Normalised images (N, in_chans, img_size, img_size) to logits (N, num_classes)."""
+    """Maps normalised images (N, in_chans, img_size, img_size) to logits (N, num_classes)."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -26,11 +26,12 @@ class VisionTransformer(nn.Module):
         self.pos_drop = nn.Dropout(config.proj_drop_rate)
         rates = [config.drop_path_rate * index / max(config.depth - 1, 1) for index in range(config.depth)]
         self.blocks = nn.Sequential(*(Block(config, rate) for rate in rates))
-        # timm's names: the norm stands before the pooling with a class token, after it with the mean.
+        # The names are timm's: the norm comes before the pooling with a class token, and after it with mean pooling.
         self.norm = nn.LayerNorm(config.embed_dim, eps=1e-6) if with_token else nn.Identity()
         self.fc_norm = nn.Identity() if with_token else nn.LayerNorm(config.embed_dim, eps=1e-6)
         self.head = nn.Linear(config.embed_dim, config.num_classes)
-        if not self.pos_embed.is_meta:  # torch would load its compiler, which takes seconds, to fill nothing
+        # Meta tensors hold no values, and initialising them would make torch load its compiler, which takes seconds.
+        if not self.pos_embed.is_meta:
             self._init_weights()
 
     def _init_weights(self) -> None:
@@ -50,7 +51,7 @@ class VisionTransformer(nn.Module):
         *blocks, last_block = self.blocks
         for block in blocks:
             tokens = block(tokens)
-        # The head reads nothing but the class token, so the last block computes no other: a sixth of its work.
+        # The head reads only the class token, so the last block computes no other, which is a sixth of a block's work.
         tokens = self.norm(last_block(tokens, first_only=self.cls_token is not None))
         pooled = tokens[:, 0] if self.cls_token is not None else tokens.mean(dim=1)
         logits: Tensor = self.head(self.fc_norm(pooled))
@@ -63,6 +64,6 @@ class VisionTransformer(nn.Module):
 
 @cache
 def count_parameters(config: ViTConfig) -> int:
-    """The number of parameters of a model, without making one."""
+    """The number of parameters of a model, counted without allocating them."""
     with torch.device("meta"):
         return VisionTransformer(config).num_parameters

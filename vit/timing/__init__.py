@@ -1,1 +1,1 @@
-"""How long training takes here, measured on real steps of it. Imports `data`, `model`, `training` and `fused`."""
+"""Measures how long training takes here, by real steps of it. Imports `data`, `model`, `training` and `fused`."""

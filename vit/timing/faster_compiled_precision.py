@@ -1,4 +1,4 @@
-"""Which number format trains faster where the step is compiled."""
+"""Measures which number format trains faster where the step is compiled."""
 
 import torch
 
@@ -10,10 +10,10 @@ from vit.training.runtime import Runtime
 
 
 def faster_compiled_precision(config: ViTConfig, batch_size: int, device: torch.device) -> Precision:
-    """As `faster_precision`, but by the steps that will be run: without compiling, a GPU may wait for the host.
+    """Like `faster_precision`, but times compiled steps, as will be run: uncompiled, a GPU may wait for the host.
 
-    Compiles twice, a minute or so each; what it compiles is kept for the training. Where the batch does not fit into
-    the memory, half of it is timed.
+    It compiles twice, for a minute or so each; what it compiles is reused by the training. A batch that does not fit
+    into memory is halved until it does.
     """
     if not has_fast_bf16(device):
         return "fp32"
@@ -27,5 +27,5 @@ def faster_compiled_precision(config: ViTConfig, batch_size: int, device: torch.
     except torch.OutOfMemoryError:
         if batch_size == 1:
             raise
-    # Only here: the error holds the memory of the steps that it ended.
+    # Outside the `except`, since the error keeps the memory of the failed steps alive.
     return faster_compiled_precision(config, batch_size // 2, device)

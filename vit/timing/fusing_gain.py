@@ -1,4 +1,4 @@
-"""Whether fusing is worth it here: found by measuring, since it depends on the model, the device and its load."""
+"""Measures whether fusing is worth it here, since that depends on the model, the device and its load."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,23 +15,23 @@ from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime
 
 STEPS = 2
-"""Of each kind in a round."""
+"""How many steps of each kind are in a round."""
 MOST_ROUNDS = 5
 ENOUGH_SECONDS = 1.0
-"""Of rounds: those of a large model take long, and are steadier."""
+"""No further round starts after this time: the rounds of a large model take long, and vary less."""
 BUSY_STEP_SECONDS = 0.1
-"""A step that takes as long does not wait for its operations to be started, so there is nothing to gain."""
+"""A step that takes this long is not held up by the launching of its operations, so fusing would gain nothing."""
 
 
 def fusing_gain(config: ViTConfig, recipes: Sequence[Recipe], runtime: Runtime) -> float:
-    """How many times as fast these trainings are as one as they are one after the other; validation is left out.
+    """How many times as fast these trainings run when fused as when run one after the other; validation is left out.
 
-    Both are timed in turn, on noise; where a step alone takes long, the answer is 1 without more ado. Torch's global
-    generator is left as it was.
+    Both kinds are timed in turn, on random images. If a step of a single training takes long, the result is 1 without
+    timing fused ones. Torch's global generator is left unchanged.
     """
     devices = [runtime.device] if runtime.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        # As each would be trained, but from a start that costs no time and at a pace at which nothing diverges.
+        # The recipes as given, but with an initialisation that takes no time and a learning rate too small to diverge.
         quiet = [
             replace(each, learning_rate=1e-6, attention_init="timm", position_init="timm", patch_init="timm")
             for each in recipes
@@ -39,12 +39,12 @@ def fusing_gain(config: ViTConfig, recipes: Sequence[Recipe], runtime: Runtime) 
         train = random_split(config, STEPS * quiet[0].batch_size, runtime.device)
         images = (train, random_split(config, 2, runtime.device), any_normalisation(config))
         alone = training_loop(config, quiet[0], runtime, *images, seed=0)
-        alone.run_epoch()  # warm-up: memory is taken, kernels are chosen or compiled
+        alone.run_epoch()  # warm-up: memory is allocated, kernels are chosen or compiled
         if alone.run_epoch().train_seconds / STEPS >= BUSY_STEP_SECONDS:
             return 1.0
         fused = FusedFit(config, quiet, runtime, *images, range(len(quiet)))
         fused.run_epoch()  # warm-up
-        alone.run_epoch()  # compiles again, if it compiles: for the step of the fused ones, its own was forgotten
+        alone.run_epoch()  # compiles again if it compiles, since compiling the fused step dropped its own
         times = _rounds(lambda: (alone.run_epoch().train_seconds, _seconds(fused)))
     return min(seconds for seconds, _ in times) / min(seconds for _, seconds in times)
 
@@ -58,7 +58,7 @@ def _rounds(run: Callable[[], tuple[float, float]]) -> list[tuple[float, float]]
 
 
 def _seconds(fused: FusedFit) -> float:
-    """Of each training's share of an epoch."""
+    """The seconds of training an epoch, divided by the number of trainings."""
     outcome = fused.run_epoch()[0]
     assert isinstance(outcome, Epoch)
     return outcome.train_seconds

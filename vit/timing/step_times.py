@@ -1,4 +1,4 @@
-"""What a configuration costs to train: a few real steps of it, timed."""
+"""Measures what a configuration costs to train, by timing a few real steps of it."""
 
 import time
 from dataclasses import dataclass, replace
@@ -18,24 +18,24 @@ from vit.training.runtime import Runtime, Split
 
 FEWEST_ROUNDS = 2
 ENOUGH_SECONDS = 1.0
-"""Of rounds; a small model's step takes milliseconds, and the median of many is steadier."""
+"""Rounds run for at least this long: a small model's step takes milliseconds, and the median of many is steadier."""
 
 
 @dataclass(frozen=True)
 class StepTimes:
-    """How long training and validation take, by the median of a few rounds."""
+    """How long training and validation take, as medians over a few rounds."""
 
     step_seconds: float
-    """Of one optimizer step with its augmentation."""
+    """The time of one optimizer step with its augmentation."""
     batch_size: int
-    """Images of that step: the recipe's, or all where there are fewer."""
+    """The images of that step: the recipe's batch size, or all images where there are fewer."""
     validation_seconds_per_image: float
 
 
 def measure_step(model: ViTConfig, recipe: Recipe, runtime: Runtime, train_images: int) -> StepTimes:
-    """Times whole steps of a training on `train_images` images, each with a validation behind it.
+    """Times whole steps of a training on `train_images` images, each followed by a validation.
 
-    Takes about a second after the warm-up, or two rounds where they take longer.
+    This takes about a second after the warm-up, or as long as two rounds where these take longer.
     """
     batch_size = min(recipe.batch_size, train_images)
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
@@ -51,10 +51,10 @@ def measure_step(model: ViTConfig, recipe: Recipe, runtime: Runtime, train_image
 
 def _loop(model: ViTConfig, recipe: Recipe, runtime: Runtime, batch_size: int) -> Fit | CompiledFit:
     """A training whose epoch is one step."""
-    # Random labels teach nothing, and steps of the recipe's size might spoil the weights.
+    # Random labels teach nothing, and steps at the recipe's learning rate might spoil the weights.
     harmless = replace(recipe, learning_rate=1e-9)
     train = random_split(model, batch_size, runtime.device)
-    # As many as a step trains on, so that validating never takes longer than the step.
+    # At most as many images as a step trains on, so that validating never takes longer than the step.
     validation = random_split(model, min(batch_size, evaluation_batch(model)), runtime.device)
     return training_loop(model, harmless, runtime, train, validation, any_normalisation(model), seed=0)
 
@@ -64,14 +64,14 @@ def any_normalisation(model: ViTConfig) -> Normalisation:
 
 
 def random_split(model: ViTConfig, count: int, device: torch.device) -> Split:
-    """Noise, with labels by chance."""
+    """Random images with random labels."""
     shape = (count, model.img_size, model.img_size, model.in_chans)
     images: Tensor = torch.randint(256, shape, dtype=torch.uint8, device=device)
     return Split(images, torch.randint(model.num_classes, (count,), device=device))
 
 
 def _rounds(fit: Fit | CompiledFit) -> list[Epoch]:
-    fit.run_epoch()  # warm-up: memory is taken, kernels are chosen or compiled
+    fit.run_epoch()  # warm-up: memory is allocated, kernels are chosen or compiled
     started = time.perf_counter()
     epochs: list[Epoch] = []
     while len(epochs) < FEWEST_ROUNDS or time.perf_counter() - started < ENOUGH_SECONDS:

@@ -1,1 +1,1 @@
-"""Training: the recipe, augmentation, the loop, several workers, precision. Imports `data` and `model`."""
+"""Trains one model: recipes, augmentation, the loop, several workers, precision. Imports `data` and `model`."""

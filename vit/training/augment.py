@@ -11,10 +11,10 @@ from vit.training.recipes import Recipe
 
 @dataclass(frozen=True)
 class Draws:
-    """What chance decided for each of N images."""
+    """The random augmentation of each of N images."""
 
     flip: Tensor
-    """bool (N,)"""
+    """bool (N,): whether the image is mirrored."""
     angle: Tensor
     """float32 (N,): counter-clockwise rotation, in radians."""
     shift: Tensor
@@ -39,7 +39,7 @@ def draw(count: int, img_size: int, recipe: Recipe, generator: torch.Generator) 
 
 
 def _draw_holes(count: int, img_size: int, side: int, generator: torch.Generator) -> Tensor:
-    """Squares around any pixel, so some reach over the edge; half of the images have one."""
+    """Draws squares around any pixel, so that some reach over the edge, for half of the images on average."""
     if not side:
         return torch.zeros(count, 3, dtype=torch.int64)
     corner = torch.randint(img_size, (count, 2), generator=generator) - side // 2
@@ -50,9 +50,9 @@ def _draw_holes(count: int, img_size: int, side: int, generator: torch.Generator
 def augment(images: Tensor, draws: Draws) -> Tensor:
     """Flips, rotates about the centre (nearest pixel), shifts, then blackens a square of uint8 images (N, H, W, C).
 
-    What comes from outside is black. Each step maps an output pixel to a source pixel, so all are one gather. It gives
-    what torchvision's `hflip`, `rotate` (its default, nearest), a crop from the zero-padded image and `erase` give one
-    after the other.
+    Pixels from outside the image are black. Each step maps an output pixel to a source pixel, so all steps together are
+    one gather. The result is that of torchvision's `hflip`, `rotate` (its default, nearest), a crop from the
+    zero-padded image and `erase`, one after the other.
     """
     count, height, width, channels = images.shape
     device = images.device

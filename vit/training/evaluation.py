@@ -1,4 +1,4 @@
-"""What a model says of images, and how often it is right."""
+"""Predicts images with a model, and counts how often it is right."""
 
 from collections.abc import Callable
 
@@ -12,14 +12,14 @@ from vit.training.precision import autocast
 from vit.training.runtime import Runtime, Split
 
 EVALUATION_BATCH = 512
-"""Images at once, of `LARGEST_SIDE` pixels and below."""
+"""Images in one batch where they are at most `LARGEST_SIDE` pixels wide."""
 LARGEST_SIDE = 32
 
 
 def evaluation_batch(config: ViTConfig) -> int:
-    """How many images a model is shown at once: of large ones as many as have the pixels of 512 of 32x32.
+    """How many images are evaluated in one batch: 512 of up to 32x32; of larger ones fewer, with no more pixels in all.
 
-    What can be trained can so be validated: from 64 pixels on these are no more than the usual batch of 128.
+    So a model that can be trained can also be validated: from 64 pixels on, this is at most the usual batch of 128.
     """
     return max(1, EVALUATION_BATCH * LARGEST_SIDE**2 // max(LARGEST_SIDE, config.img_size) ** 2)
 
@@ -34,7 +34,7 @@ def predict(
 ) -> Tensor:
     """Logits float32 (N, num_classes) of uint8 images (N, H, W, C), on the images' device.
 
-    `with_mirror` gives the mean of what the model says of an image and of its mirror image.
+    With `with_mirror`, each is the mean of the logits of an image and of its mirror image.
     """
     model.eval()
     logits = []
@@ -46,7 +46,7 @@ def predict(
 
 
 def evaluate(model: VisionTransformer, split: Split, normalise: Callable[[Tensor], Tensor], runtime: Runtime) -> Counts:
-    """Counts over every image of the split, each once."""
+    """Evaluates every image of the split once, and returns the counts over all of them."""
     counter = Counter(model.config.num_classes, runtime.device)
     if len(split.labels):
         counter.add(predict(model, split.images, normalise, runtime), split.labels)

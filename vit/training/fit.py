@@ -1,4 +1,4 @@
-"""The training loop: one epoch at a time, resumable, knowing nothing of who orchestrates it."""
+"""The training loop: runs one epoch at a time, can be resumed, and does not depend on what orchestrates it."""
 
 import copy
 import math
@@ -26,29 +26,32 @@ from vit.training.precision import autocast
 from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime, Split
 
-# Reading the flag waits for the device: free on a CPU, a bubble in the pipeline of a GPU.
+# Reading the flag for a loss that is not finite waits for the device: this is free on a CPU, but leaves a GPU idle.
 STEPS_BETWEEN_CHECKS_ON_GPU = 50
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The training loss became infinite or not a number; the weights are those before that step."""
+    """The training or the validation loss became infinite or not a number.
+
+    Where it was the training loss, the weights are those before that step.
+    """
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave. `number` counts from 1."""
+    """The results of one epoch. `number` counts from 1."""
 
     number: int
     train: Counts
-    """Over the augmented images, as they were seen during the epoch."""
+    """Counts over the augmented images, by the predictions made during the epoch."""
     validation: Counts
     learning_rate: float
-    """Of the epoch's last step."""
+    """The learning rate of the epoch's last step."""
     train_seconds: float
     seconds: float
-    """Training and validation."""
+    """The time of training and validation together."""
     compile_seconds: float = 0.0
-    """That compiling took before it; neither of the two counts it."""
+    """The time that compiling took before the epoch; neither of the two above includes it."""
 
     @property
     def images_per_second(self) -> float:
@@ -56,12 +59,12 @@ class Epoch:
 
 
 class Fit:
-    """A training run of one model, on one device or as one of several workers that do the same on theirs.
+    """A training run of one model, on one device or as one of several workers with a device each.
 
-    Every worker holds all images and takes its part of each global batch, so their number changes neither the batch
-    nor its augmentation; but dropout and stochastic depth, where there are any, draw otherwise with another number.
-    Everything random comes from `seed`. The first `epochs_done` epochs are done; `run_epoch` does the next, and
-    `state_dict`/`load_state_dict` carry the whole state over to another process (bit for bit on a CPU).
+    Every worker holds all images and takes its part of each global batch, so the number of workers changes neither the
+    batches nor their augmentation. Only dropout and stochastic depth, where used, draw differently with another number
+    of workers. All randomness comes from `seed`. `epochs_done` epochs have been trained so far; `run_epoch` trains the
+    next, and `state_dict`/`load_state_dict` carry the whole state over to another process (bit for bit on a CPU).
     """
 
     def __init__(
@@ -85,21 +88,21 @@ class Fit:
         wrapped = workers.wrap(self.model, runtime.device)
         self._forward = compiled(wrapped) if runtime.compile else wrapped
         self._batch_size = min(recipe.batch_size, len(train.labels))
-        # A last, smaller batch is left out: the next epoch's shuffle takes its images in.
+        # A last, smaller batch is left out. Its images are not lost, since the next epoch is shuffled differently.
         self._steps_per_epoch = len(train.labels) // self._batch_size
         self.epochs_done = 0
 
     @property
     def kept_model(self) -> VisionTransformer:
-        """The weights that count: the average where there is one."""
+        """The model that is validated and kept: the one with averaged weights where there is one."""
         return self._averaged or self.model
 
     def run_epoch(self) -> Epoch:
-        """Trains on every image once, but for a last, smaller batch, and validates.
+        """Trains on every image once, except for a last, smaller batch, and validates.
 
         Raises:
-            NonFiniteLossError: before the optimizer step that the loss would have spoiled, or where a step that
-                nothing foretold has spoiled the weights.
+            NonFiniteLossError: the training loss is not finite, and its step has not changed the weights; or the
+                validation loss is not finite, because a step with a finite loss has spoiled the weights.
         """
         started = time.perf_counter()
         train = self._train_epoch()
@@ -115,8 +118,8 @@ class Fit:
     def _train_epoch(self) -> Counts:
         self.model.train()
         device = self.runtime.device
-        # Dropout draws from torch's global generator, which others use too; so each epoch starts it afresh, and
-        # each worker elsewhere, since the workers' images differ: another number of workers makes other draws.
+        # Dropout draws from torch's global generator, which other code uses too, so each epoch seeds it again. Each
+        # worker has its own seed, since the workers' images differ; so another number of workers changes the draws.
         chance = self._chance.epoch(self.epochs_done)
         torch.manual_seed(chance.dropout_seed + self._workers.rank)
         counter = Counter(self.model.config.num_classes, device)
@@ -135,7 +138,7 @@ class Fit:
         return self._workers.sum(counter.counts(), device)
 
     def _validate(self) -> Counts:
-        """Each image once, whatever the number of workers: no part is padded, and the sums add up."""
+        """Validates on each image exactly once, whatever the number of workers: no worker's part is padded."""
         share = self._workers.share(slice(0, len(self._validation.labels)))
         split = Split(self._validation.images[share], self._validation.labels[share])
         counts = evaluate(self.kept_model, split, self._normalise, self.runtime)
@@ -146,8 +149,8 @@ class Fit:
             logits: Tensor = self._forward(images)
         logits = logits.float()
         total = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing, reduction="sum")
-        # DDP averages over the workers; so that images count alike whatever their worker's share, each worker
-        # divides by the mean share.
+        # DDP averages the gradients over the workers. Each worker divides by the mean share of a worker, so that all
+        # images count the same even if the shares differ in size.
         return logits, total * self._workers.size / self._batch_size
 
     def _update(self, loss: Tensor, step: int, spoiled: Tensor) -> None:
@@ -159,7 +162,7 @@ class Fit:
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
-            # Both kinds leave the weights alone where this is 1, without a wait for the device.
+            # Both kinds of optimizer leave the weights unchanged where this is 1, without waiting for the device.
             optimizer.found_inf = spoiled  # type: ignore[attr-defined]
             optimizer.step()
         if self._averaged is not None:
@@ -176,7 +179,7 @@ class Fit:
             raise NonFiniteLossError(f"the training loss is not finite in epoch {self.epochs_done + 1}")
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values only, so that it loads without running code."""
+        """The whole state, as tensors and plain values only, so that it can be loaded without running code."""
         return {
             "epochs_done": self.epochs_done,
             "model": self.model.state_dict(),

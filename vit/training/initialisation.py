@@ -1,7 +1,7 @@
-"""What a recipe starts the weights from, beyond timm's way; only the start differs, no parameter is added.
+"""Initialises the weights in the ways that a recipe may ask for beyond timm's; none of them adds a parameter.
 
-`mimetic`: Trockman & Kolter 2023 (arXiv:2305.09828). `sincos`: the fixed positions of MoCo v3 (arXiv:2104.02057), here
-trained on. `whitening`: the first layer of airbench (Jordan 2024, arXiv:2404.00498), here trained on too.
+`mimetic`: Trockman & Kolter 2023 (arXiv:2305.09828). `sincos`: the positions of MoCo v3 (arXiv:2104.02057), fixed there
+but trained here. `whitening`: the first layer of airbench (Jordan 2024, arXiv:2404.00498), which is trained here too.
 """
 
 import math
@@ -23,7 +23,7 @@ from vit.training.whitening import Filters, filters_for
 def starting_model(
     config: ViTConfig, recipe: Recipe, seed: int, train: Split, normalisation: Normalisation
 ) -> VisionTransformer:
-    """The model before its first step, on the CPU; torch's global generator starts from the seed for it."""
+    """The initialised model, on the CPU. Seeds torch's global generator with `seed` for it."""
     (model,) = starting_models(config, [(recipe, seed)], train, normalisation)
     return model
 
@@ -31,7 +31,7 @@ def starting_model(
 def starting_models(
     config: ViTConfig, each: Iterable[tuple[Recipe, int]], train: Split, normalisation: Normalisation
 ) -> list[VisionTransformer]:
-    """The same for several recipes and seeds, which share what depends on the images alone."""
+    """Like `starting_model` for several recipes and seeds, which share what depends on the images alone."""
     filters, models = filters_for(train, normalisation), []
     for recipe, seed in each:
         torch.manual_seed(seed)
@@ -42,11 +42,11 @@ def starting_models(
 
 @torch.no_grad()
 def initialise(model: VisionTransformer, recipe: Recipe, filters: Filters) -> None:
-    """Starts the model as the recipe says; `filters` is asked only where the start depends on the images."""
+    """Initialises the model as the recipe says; `filters` is called only if the recipe asks for whitening."""
     if recipe.position_init == "sincos":
         positions = sincos_positions(model.config.img_size // model.config.patch_size, model.config.embed_dim)
         model.pos_embed.zero_()
-        model.pos_embed[0, -len(positions) :] = positions  # the class token stands nowhere
+        model.pos_embed[0, -len(positions) :] = positions  # the class token has no position
     if recipe.attention_init == "mimetic":
         for module in model.modules():
             if isinstance(module, Attention):
@@ -58,7 +58,7 @@ def initialise(model: VisionTransformer, recipe: Recipe, filters: Filters) -> No
 
 
 def sincos_positions(side: int, width: int) -> Tensor:
-    """Sines and cosines of row and column, (side * side, width), row by row; columns that make no four stay 0."""
+    """Sines and cosines of row and column, (side * side, width), row by row; the last `width` % 4 columns are 0."""
     count = width // 4
     frequencies = 10_000.0 ** -(torch.arange(count) / count)
     angles = torch.arange(side).outer(frequencies)
@@ -68,7 +68,10 @@ def sincos_positions(side: int, width: int) -> Tensor:
 
 
 def _init_mimetic(attention: Attention) -> None:
-    """Queries match keys of their own token, and values are turned about: so trained ViTs look."""
+    """Starts the product of query and key weights near the identity, and that of value and projection near minus it.
+
+    This is what the weights of trained ViTs look like.
+    """
     width = attention.proj.weight.shape[0]
     query, key, value = attention.qkv.weight.view(3, width, width)
     head_width = width // attention.num_heads

@@ -1,4 +1,4 @@
-"""The machine that trains: on another one, the same training may differ in the last bits."""
+"""Describes the machine that trains, since on another one the same training may differ in the last bits."""
 
 import platform
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ class Machine:
 
     processor: str
     instructions: str
-    """The widest that torch uses there, such as `AVX512`."""
+    """The widest vector instructions that torch uses there, such as `AVX512`."""
     threads: int
-    """Of each worker."""
+    """The threads of each worker."""
     workers: int
     gpu: str | None
     torch_version: str
 
     @staticmethod
     def here(device: torch.device, workers: int) -> "Machine":
-        """Of this process, one of so many workers; several are taken to have the same."""
+        """The machine of this process, which is one of `workers`; the others are assumed to have the same."""
         return Machine(
             processor_name(),
             torch.backends.cpu.get_cpu_capability(),
@@ -42,7 +42,7 @@ class Machine:
 
 
 def processor_name() -> str:
-    """The processor's, as the system calls it."""
+    """The name of the processor, as the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""Counts of a pass over images: sums, so that batches and workers add up exactly."""
+"""Counts of a pass over images, kept as sums so that those of batches and workers add up exactly."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Counts:
-    """Sums over images; means are taken once, at the end, so no batch size weighs on them."""
+    """Sums over images; means are taken once, at the end, so that they do not depend on the batch sizes."""
 
     loss_sum: float
     confusion: Tensor

@@ -1,7 +1,7 @@
-"""Muon: momentum whose matrices are made orthogonal, so that every direction of a layer learns at the same pace.
+"""The Muon optimizer: orthogonalises each matrix of momentum, so that every direction of a layer learns equally fast.
 
-Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon), with the step size of Liu et al. 2025
-(arXiv:2502.16982), by which one learning rate serves Muon and AdamW alike.
+It is that of Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon), with the step size of Liu et al. 2025
+(arXiv:2502.16982), with which one learning rate suits both Muon and AdamW.
 """
 
 import math
@@ -15,31 +15,31 @@ from vit.training.precision import Precision
 
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration: they take singular values of any size into 0.7 to 1.2, fast rather than exactly."""
+"""The quintic iteration's coefficients: they move all singular values into 0.7 to 1.2, fast rather than exactly."""
 ITERATIONS = 5
 SMALLEST_NORM = 1e-7
 
 
 def muon_dtype(precision: Precision) -> torch.dtype:
-    """In which the iteration runs where the model trains in this precision."""
+    """The dtype in which the iteration runs where the model trains in this precision."""
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 class Muon(torch.optim.Optimizer):
-    """For the matrices of linear layers. A fused layer's matrices are made orthogonal apart.
+    """Trains the matrices of linear layers. The matrices of a fused layer are orthogonalised separately.
 
-    Matrices of one shape go through the iteration together: many small products one by one would leave a device idle.
+    Matrices of one shape go through the iteration together, since many small products would leave a device idle.
     """
 
     found_inf: Tensor | None = None
-    """Where it is 1, a step leaves the weights alone, without a wait for the device (as in the fused AdamW)."""
+    """Where it is 1, a step leaves the weights unchanged, without waiting for the device (as in the fused AdamW)."""
 
     def __init__(
         self, layers: Iterable[tuple[Tensor, int]], lr: float, weight_decay: float, dtype: torch.dtype
     ) -> None:
-        """Takes each layer's weight, (parts * rows, columns), with the number of its parts.
+        """`layers` holds each layer's weight (parts * rows, columns) and the number of its parts.
 
-        `dtype` is that of the iteration: bf16 is enough for it, where the device has it.
+        `dtype` is the dtype of the iteration, for which bf16 is precise enough where the device supports it.
         """
         by_parts: dict[int, list[Tensor]] = defaultdict(list)
         for weight, parts in layers:
@@ -56,7 +56,7 @@ class Muon(torch.optim.Optimizer):
             for weight in group["params"]:
                 update = self._with_momentum(weight).unflatten(0, (group["parts"], -1))
                 matrices = weight.unflatten(0, (group["parts"], -1))
-                if update.shape[1] > update.shape[2]:  # the iteration is cheaper on the broad side
+                if update.shape[1] > update.shape[2]:  # the iteration is cheaper on wide matrices
                     update, matrices = update.mT, matrices.mT
                 updates[update.shape[1:]].append(update)
                 targets[update.shape[1:]].append(matrices)
@@ -70,7 +70,7 @@ class Muon(torch.optim.Optimizer):
                 matrices.mul_(1.0 - goes_on * lr * weight_decay).sub_(step * update)
 
     def _with_momentum(self, weight: Tensor) -> Tensor:
-        """The gradient's moving average as Nesterov looks ahead of it."""
+        """Updates the gradient's moving average, and returns it with Nesterov's look-ahead."""
         assert weight.grad is not None
         gradient = weight.grad
         if self.found_inf is not None:
@@ -83,7 +83,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(matrices: Tensor, dtype: torch.dtype) -> Tensor:
-    """Matrices (N, rows <= columns, columns) with their singular values taken near 1, by Newton-Schulz in `dtype`."""
+    """Matrices (N, rows <= columns, columns) with their singular values moved near 1, by Newton-Schulz in `dtype`."""
     a, b, c = COEFFICIENTS
     x = matrices.to(dtype)
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=SMALLEST_NORM)

@@ -14,12 +14,12 @@ NOT_DECAYED = ("pos_embed", "cls_token")
 
 
 def build_optimizers(model: nn.Module, recipe: Recipe, muon_dtype: torch.dtype) -> list[torch.optim.Optimizer]:
-    """The optimizers that train the model together, each parameter by one of them.
+    """The optimizers that together train the model; each parameter belongs to exactly one of them.
 
     Args:
         model: a `VisionTransformer`.
-        recipe: names the optimizer.
-        muon_dtype: in which Muon orthogonalises.
+        recipe: names the optimizer, and gives its learning rate and weight decay.
+        muon_dtype: the dtype in which Muon orthogonalises.
     """
     matrices = block_matrices(model) if recipe.optimizer == "muon" else []
     groups = parameter_groups(model, recipe.weight_decay, {id(weight) for weight, _ in matrices})
@@ -28,7 +28,7 @@ def build_optimizers(model: nn.Module, recipe: Recipe, muon_dtype: torch.dtype) 
 
 
 def block_matrices(model: nn.Module) -> list[tuple[Tensor, int]]:
-    """The weights of the blocks' linear layers, each with the number of matrices in it: queries, keys, values are 3."""
+    """The weights of the blocks' linear layers, each with its number of matrices (3 for queries, keys and values)."""
     found: list[tuple[Tensor, int]] = []
     for block in model.modules():
         if isinstance(block, Block):

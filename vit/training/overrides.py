@@ -1,4 +1,4 @@
-"""Fields of a model and of a recipe changed by name, from text as it comes from a command line."""
+"""Changes fields of a model and of a recipe by name, from text as it comes from a command line."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,9 +12,9 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def overridden(model: ViTConfig, recipe: Recipe, settings: Iterable[str]) -> tuple[ViTConfig, Recipe]:
-    """Model and recipe with `settings`, each `FIELD=VALUE`, in the place of theirs.
+    """The model and the recipe with the fields in `settings`, each `FIELD=VALUE`, changed.
 
-    All are checked together, so that `embed_dim` and `num_heads` may change at once.
+    All changes are checked together, so that `embed_dim` and `num_heads` may change at the same time.
 
     Raises:
         ValueError: there is no such field, or the value is not one that it takes; the message names both.
@@ -36,7 +36,7 @@ def overridden(model: ViTConfig, recipe: Recipe, settings: Iterable[str]) -> tup
 
 
 def _parsed(name: str, text: str, kind: Any) -> Any:
-    """The value that the text stands for; what values a field takes, it checks itself."""
+    """The text as a value of the field's type; the configuration itself checks whether the field accepts it."""
     if get_origin(kind) is Literal:
         return text
     try:

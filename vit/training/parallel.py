@@ -1,4 +1,4 @@
-"""The workers of one training run: who takes which images, and how their sums become one (torch.distributed)."""
+"""The workers of one training run: how they share the images and add up their sums (torch.distributed)."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Workers:
-    """This process among the workers of a run. One worker needs no process group and pays for none."""
+    """The rank of this process among the workers of a run. A single worker needs no process group, nor its overhead."""
 
     rank: int = 0
     size: int = 1
@@ -30,7 +30,7 @@ class Workers:
         return slice(batch.start + count * self.rank // self.size, batch.start + count * (self.rank + 1) // self.size)
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The model whose backward pass averages the gradients over the workers."""
+        """The model, wrapped so that its backward pass averages the gradients over the workers."""
         if self.size == 1:
             return model
         return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
@@ -46,7 +46,7 @@ class Workers:
         return Counts(loss_sum.item(), confusion.cpu())
 
     def first(self, value: T, device: torch.device) -> T:
-        """The first worker's value, for all of them; anything that can be pickled."""
+        """The first worker's value, sent to all workers; it can be anything that can be pickled."""
         if self.size == 1:
             return value
         values = [value]
@@ -54,7 +54,7 @@ class Workers:
         return values[0]
 
     def any(self, flag: Tensor) -> Tensor:
-        """1 where any worker's flag is 1: all workers decide alike, or they would wait for each other for ever."""
+        """1 if any worker's flag is 1. All workers must decide alike, or they would wait for each other for ever."""
         if self.size > 1:
             dist.all_reduce(flag, op=dist.ReduceOp.MAX)
         return flag

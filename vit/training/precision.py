@@ -1,4 +1,4 @@
-"""Which number format trains faster here: found by measuring, since one without hardware can be 400 times slower."""
+"""Measures which number format trains faster here, since one without hardware support can be 400 times slower."""
 
 import time
 from contextlib import AbstractContextManager
@@ -13,21 +13,22 @@ from vit.model.vision_transformer import VisionTransformer
 Precision = Literal["fp32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 ROUNDS = 3
-"""Steps of each format to time, at least."""
+"""The fewest steps of each format that are timed."""
 ENOUGH_SECONDS = 0.05
-"""Of steps of each format to time, at least: fewer would be the clock's noise, and a GPU's changing pace."""
+"""The steps of each format that are timed take at least this long in all; less would be dominated by the noise of the
+clock and by a GPU's changing speed."""
 IMAGES_ON_A_CPU = 64
-"""At most: a CPU is busy with them, and the answer does not wait for more."""
+"""The most images in a timed step on a CPU: they keep it busy, and more would only take longer."""
 
-# fp32 is all of it: without this, a GPU's convolutions (not its matrix products) would round to TF32.
+# fp32 means full fp32: without this, a GPU's convolutions (not its matrix products) would round to TF32.
 torch.backends.cudnn.allow_tf32 = False
 
-# Less is not worth the coarser numbers.
+# A smaller speed-up is not worth the coarser numbers.
 WORTHWHILE_SPEEDUP = 1.15
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
-    """Matrix products in bf16 where the precision says so; weights, sums and norms stay fp32."""
+    """A context that runs matrix products in bf16 where the precision says so; weights, sums and norms stay fp32."""
     context: AbstractContextManager[None] = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
     return context
 
@@ -35,8 +36,9 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 def faster_precision(config: ViTConfig, batch_size: int, device: torch.device) -> Precision:
     """`bf16` where a training step of this model is clearly faster in it on this device, else `fp32`.
 
-    fp32 is true fp32: TF32 is off. Takes about a second on a CPU, where 64 images stand for a batch. A GPU is given the
-    whole batch, since less would time the launching of its kernels; of one that does not fit into its memory, half.
+    fp32 is true fp32: TF32 is off. This takes about a second on a CPU, where at most 64 images are timed. A GPU is
+    given the whole batch, since with less the launching of its kernels would be timed; a batch that is too large for
+    its memory is halved until it fits.
     """
     if not has_fast_bf16(device):
         return "fp32"
@@ -49,7 +51,10 @@ def faster_precision(config: ViTConfig, batch_size: int, device: torch.device) -
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Not a CPU without hardware for it, on which a whole step would take minutes; of other devices it is not asked."""
+    """Whether bf16 is fast enough to time a step in it.
+
+    A step would take minutes on a CPU without hardware for it. Other devices are not tested, and the answer is True.
+    """
     if device.type != "cpu":
         return True
     return _product_seconds(torch.bfloat16, device) <= 1.5 * _product_seconds(torch.float32, device)
@@ -58,7 +63,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 def _best_seconds(
     model: VisionTransformer, config: ViTConfig, batch_size: int, device: torch.device
 ) -> dict[Precision, float]:
-    """Of a training step in each format, both in turn."""
+    """The shortest time of a training step in each format; both formats are timed in turn."""
     try:
         images = torch.randn(batch_size, config.in_chans, config.img_size, config.img_size, device=device)
         timed: dict[Precision, list[float]] = {precision: [] for precision in PRECISIONS}
@@ -100,5 +105,5 @@ def _now(device: torch.device) -> float:
 
 
 def torch_version() -> str:
-    """Without the build's suffix (+cu130): another version may train to other numbers."""
+    """The version of torch, since another may train to other numbers; without the build's suffix (such as +cu130)."""
     return torch.__version__.partition("+")[0]

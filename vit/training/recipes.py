@@ -1,4 +1,4 @@
-"""How a ViT is trained: the hyperparameters of one training run, and the published recipe."""
+"""How a ViT is trained: the hyperparameters of one training run, and the recipes that have a name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,30 +19,30 @@ class Recipe:
     """Hyperparameters of a training run. The defaults are the published recipe for CIFAR-10."""
 
     epochs: int = 30
-    """Full length of the run; the cosine reaches zero at its end."""
+    """Full length of the run; the learning rate reaches zero at its end."""
     batch_size: int = 128
     """Images per optimizer step over all workers; a smaller training set is one batch."""
     optimizer: OptimizerName = "adamw"
     """`muon`: Muon for the matrices of the blocks, AdamW for all else (`vit.training.muon`)."""
     learning_rate: float = 1e-3
-    """The peak, after warm-up."""
+    """The peak learning rate, after warm-up."""
     schedule: Schedule = "cosine"
-    """How it falls from there to zero: as half a cosine, or in a straight line."""
+    """How the learning rate falls from its peak to zero: as half a cosine, or in a straight line."""
     weight_decay: float = 0.01
     """Decoupled decay of matrices; norms, biases, positions and tokens are not decayed."""
     warmup_epochs: float = 0.0
-    """Length of the linear warm-up, in epochs; a run no longer than it only rises to the peak."""
+    """Length of the linear warm-up, in epochs; in a run that is no longer, the learning rate only rises to the peak."""
     label_smoothing: float = 0.0
     clip_grad: float = 0.0
-    """Largest norm of the whole gradient; 0 does not clip."""
+    """Largest norm to which the gradient of all parameters is clipped; 0 means no clipping."""
     ema_decay: float = 0.0
     """Decay of the exponential moving average of the weights that is validated and kept; 0 keeps the plain weights."""
     attention_init: AttentionInit = "timm"
-    """What the weights start from (`vit.training.initialisation`); `mimetic`: like those of trained models."""
+    """How attention starts (`vit.training.initialisation`); `mimetic`: with weights like those of trained models."""
     position_init: PositionInit = "timm"
-    """`sincos`: sines and cosines of row and column."""
+    """How the position embeddings start; `sincos`: as sines and cosines of row and column."""
     patch_init: PatchInit = "timm"
-    """`whitening`: the principal components of the training images' patches, for the layer that sees the pixels."""
+    """How the layer that sees the pixels starts; `whitening`: as principal components of the training patches."""
     flip: bool = True
     """Mirror half of the training images left to right."""
     flip_alternates: bool = False
@@ -50,7 +50,7 @@ class Recipe:
     rotation: float = 15.0
     """Largest rotation of a training image, in degrees."""
     crop_padding: int = 0
-    """Largest shift of a training image by a crop out of its padded self, in pixels."""
+    """Largest shift of a training image, in pixels: it is padded with black and cropped at random."""
     cutout: int = 0
     """Side of a square that is blackened in half of the training images, in pixels (arXiv:1708.04552)."""
 
@@ -82,17 +82,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "position_init": get_args(PositionInit),
     "patch_init": get_args(PatchInit),
 }
-"""What the fields of a recipe that name a way may be."""
+"""The values allowed for the fields of a recipe that are chosen by name."""
 
 
 PUBLISHED_MODEL = ViTConfig()
 PUBLISHED_RECIPE = Recipe()
-"""`seed`: AdamW, cosine annealing, flips and rotations. By the published account about 60% test accuracy on CIFAR-10
-in 30 epochs; measured 67.24% (n = 1, on a CPU in fp32, from JPEG; docs/experiments.md)."""
+"""The recipe `seed`: AdamW, cosine annealing, flips and rotations. It was published with about 60% test accuracy on
+CIFAR-10 in 30 epochs; measured here: 67.24% (n = 1, on a CPU in fp32, from JPEG; docs/experiments.md)."""
 
 
 def published_patch_size(img_size: int) -> int:
-    """The published patches, 4 pixels wide and 8 to a side, fitted to another image size.
+    """The published patch size (patches 4 pixels wide, 8 to a side), fitted to another image size.
 
     The divisor of `img_size` nearest (by ratio) to an eighth of it, or to 4 pixels where that is more: 4 for images
     of 8, 28 and 32 pixels, 28 for 224.
@@ -115,11 +115,11 @@ def published(shape: DataShape, epochs: int = PUBLISHED_RECIPE.epochs) -> tuple[
 
 
 def fast30(shape: DataShape) -> tuple[ViTConfig, Recipe]:
-    """The published shape with mean pooling, trained as well as is known here in 30 epochs; 2.69 M parameters.
+    """The published shape with mean pooling, trained by the best known recipe of 30 epochs; 2.69 M parameters.
 
-    Expected on CIFAR-10 (JPEG, 45,000 training images): 84.17% of the test images, 84.36% with each one's mirror image
-    too, n = 1, in an hour on 2 cores with bf16 (Intel Xeon, torch 2.15.0, 2026-11-25). What its parts bring:
-    docs/experiments.md.
+    Expected on CIFAR-10 (JPEG, 45,000 training images): 84.17% test accuracy, or 84.36% with the mirror image of each
+    test image, n = 1, in an hour on 2 cores with bf16 (Intel Xeon, torch 2.15.0, 2026-11-25). What each part of the
+    recipe adds is in docs/experiments.md.
     """
     model, _ = published(shape)
     recipe = Recipe(
@@ -143,16 +143,16 @@ def fast30(shape: DataShape) -> tuple[ViTConfig, Recipe]:
 
 
 def fast30_conv(shape: DataShape) -> tuple[ViTConfig, Recipe]:
-    """`fast30` with a convolutional stem; 2.80 M parameters. Not run to its end yet."""
+    """`fast30` with a convolutional stem; 2.80 M parameters. It has not been trained to its end yet."""
     model, recipe = fast30(shape)
     return replace(model, stem="conv"), recipe
 
 
 def two(shape: DataShape) -> tuple[ViTConfig, Recipe]:
-    """As far as two epochs go: `fast30` without what only pays later.
+    """A recipe for two epochs: `fast30` without what pays off only in longer trainings.
 
-    Expected on CIFAR-10 (JPEG, 45,000 training images): 66.83% +- 0.50 of the test images, 68.07% +- 0.63 with each
-    one's mirror image too, n = 3, in 260 s of training on 2 cores with bf16 (Intel Xeon, torch 2.15.0, 2026-11-25).
+    Expected on CIFAR-10 (JPEG, 45,000 training images): 66.83% +- 0.50 test accuracy, or 68.07% +- 0.63 with the mirror
+    image of each test image, n = 3, in 260 s of training on 2 cores with bf16 (Intel Xeon, torch 2.15.0, 2026-11-25).
     """
     model, recipe = fast30(shape)
     return model, replace(
@@ -161,7 +161,7 @@ def two(shape: DataShape) -> tuple[ViTConfig, Recipe]:
 
 
 def long(shape: DataShape) -> tuple[ViTConfig, Recipe]:
-    """200 epochs, for a GPU: four times the tokens, regularised for its length. Not run yet."""
+    """A recipe of 200 epochs for a GPU: four times the tokens, regularised for its length. It has not been run yet."""
     model, recipe = fast30_conv(shape)
     model = replace(model, patch_size=max(1, model.patch_size // 2), mlp_ratio=2.5, drop_path_rate=0.1)
     return model, replace(recipe, epochs=200, learning_rate=2e-3, weight_decay=0.1, batch_size=256, ema_decay=0.999)
@@ -174,4 +174,4 @@ RECIPES: dict[str, Callable[[DataShape], tuple[ViTConfig, Recipe]]] = {
     "two": two,
     "long": long,
 }
-"""What `pipeline.train` can train, by name: a model and a recipe for a data set's shape."""
+"""The recipes that `pipeline.train` can train, by name; each gives a model and a recipe for a data set's shape."""

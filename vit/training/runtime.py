@@ -1,4 +1,4 @@
-"""Where and how the arithmetic is done, and images on that device."""
+"""Where and how the arithmetic of a training is done, and its images on that device."""
 
 import warnings
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from vit.training.precision import Precision
 
 @dataclass(frozen=True)
 class Runtime:
-    """How the arithmetic is done; not what is learned."""
+    """Where and how the arithmetic is done. What is learnt is not part of this: see `Recipe`."""
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Precision = "fp32"
     compile: bool = False
-    """Run the model through torch.compile (needs a C++ compiler; on a GPU a C compiler, for Triton's launcher)."""
+    """Whether to use torch.compile (which needs a C++ compiler; on a GPU a C compiler, for Triton's launcher)."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The filters that whiten the patches of the training images, from which a recipe may start its first layer."""
+"""Computes filters that whiten the patches of the training images, with which a recipe may start its first layer."""
 
 from collections.abc import Callable
 from functools import cache
@@ -11,22 +11,25 @@ from vit.data.normalisation import Normalisation
 from vit.training.runtime import Split
 
 MOST_IMAGES = 2000
-"""That are looked at before the first step."""
+"""How many training images are looked at, at most."""
 MOST_NUMBERS = 12_500_000
-"""Of these images, 50 MB as float32 and four times that while it lasts: 83 images of 224 pixels in colour."""
+"""How many numbers these images hold, at most: 50 MB as float32, and four times that during the computation. This is 83
+colour images of 224 pixels."""
 MOST_PATCHES = 200_000
-"""More would not change the covariance, and take long with large images."""
+"""How many patches are used, at most: more would not change the covariance, and would take long with large images."""
 MOST_EXACT_DIMENSIONS = 1000
-"""Of a patch. All directions of larger ones take minutes, and far more of them than a layer has filters."""
+"""The most numbers in a patch for which all principal directions are computed. For larger patches this would take
+minutes, and give far more directions than a layer has filters."""
 SMALLEST_VARIANCE = 1e-2
-"""Added to each direction's, relative to white noise: the finest details of patches are noise, not to be blown up."""
+"""Added to the variance of each direction, where white noise has 1: the finest details of patches are noise, which
+should not be amplified."""
 
 Filters = Callable[[int, int], Tensor]
-"""For square patches of so many pixels a side, at most so many: (filters, C, side, side)."""
+"""Takes the side of square patches in pixels and the most filters to return; returns (filters, C, side, side)."""
 
 
 def filters_for(train: Split, normalisation: Normalisation) -> Filters:
-    """Whitens patches of these images; asked again, it does not look at them again."""
+    """A function that computes filters which whiten patches of these images. It computes the same filters only once."""
 
     @cache
     def filters(side: int, most: int) -> Tensor:
@@ -36,17 +39,17 @@ def filters_for(train: Split, normalisation: Normalisation) -> Filters:
 
 
 def looked_at(images: Tensor) -> Tensor:
-    """Those (N, H, W, C), evenly taken from all, on which patches are whitened."""
+    """The images (N, H, W, C), evenly spaced among all, on whose patches the filters are computed."""
     most = max(2, min(MOST_IMAGES, MOST_NUMBERS // images[0].numel()))
     return images[:: -(-len(images) // most)]
 
 
 @torch.no_grad()
 def whitening_filters(images: Tensor, side: int, most: int) -> Tensor:
-    """Filters (`most` or fewer, C, side, side) whose answers to the images' patches are uncorrelated and of variance 1.
+    """Filters (`most` or fewer, C, side, side) whose outputs on the images' patches are uncorrelated with variance 1.
 
-    Each principal direction, most varied first, and its negative: no activation between them would lose half of it.
-    `images` are normalised, (N, C, H, W), on the CPU.
+    They are the principal directions by falling variance, each followed by its negative, so that an activation after
+    them does not lose half of the information. `images` are normalised, (N, C, H, W), on the CPU.
     """
     channels = images.shape[1]
     patches = F.unfold(images, side, stride=side).transpose(1, 2).reshape(-1, channels * side**2)
@@ -59,14 +62,14 @@ def whitening_filters(images: Tensor, side: int, most: int) -> Tensor:
 
 
 def _all_directions(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Variances (D,) and directions (D, D), a column each, of centred patches (N, D), most varied first."""
+    """Variances (D,) and principal directions (D, D), as columns, of centred patches (N, D), by falling variance."""
     variances, directions = torch.linalg.eigh(patches.T.cov())
     return variances.flip(0), directions.flip(1)
 
 
 def _leading_directions(patches: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The first `count` of them; twice as many are followed, so that the last of these come out well, too."""
-    # It starts from random numbers: always the same, and none of those that the training draws.
+    """The first `count` variances and directions; twice as many are computed, so that the last are accurate, too."""
+    # The algorithm starts from random numbers: always the same ones, and without changing what the training draws.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         _, sizes, directions = torch.svd_lowrank(patches, q=min(2 * count, *patches.shape), niter=4)
