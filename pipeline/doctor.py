@@ -21,7 +21,7 @@ from pipeline.tracking.server import open_client, prepare_mlflow, refuse_missing
 
 def build_parser() -> Parser:
     parser = Parser(
-        prog="python -m pipeline.doctor", description="Look for what killed commands left behind, and mend what may be."
+        prog="python -m pipeline.doctor", description="Look for what killed commands left behind; --fix mends it."
     )
     storage = CommandConfig().storage
     parser.add_argument("--storage", help=f"folder or URI of the checkpoints; default: {storage}, where there is one")

@@ -31,13 +31,16 @@ def build_parser() -> Parser:
     )
     search.add_argument("--space", help="search space by name, or a .py file of yours; default: by the image size")
     search.add_argument(
-        "--search", default=defaults.search, help="how trials are chosen: random, or tpe, by what the others came to"
+        "--search", default=defaults.search, help="how trials are chosen: random, or tpe, by earlier trials' results"
     )
     final = parser.add_argument_group("confirmation")
     final.add_argument(
-        "--finalists", type=int, default=defaults.finalists, help="best trials to train again before one is believed"
+        "--finalists",
+        type=int,
+        default=defaults.finalists,
+        help="how many of the best trials are retrained, to confirm the winner",
     )
-    final.add_argument("--seeds", type=int, default=defaults.seeds, help="trainings of each of them")
+    final.add_argument("--seeds", type=int, default=defaults.seeds, help="trainings of each finalist")
     final.add_argument(
         "--audit", type=int, default=defaults.audit, metavar="K",
         help="train K of the trials that ASHA stopped to their full length, to see whether it was right",
@@ -71,7 +74,7 @@ def build_parser() -> Parser:
     run.add_argument("--max-concurrent", type=int, help="most trials at once; default: as many as fit")
     run.add_argument(
         "--fuse", default=defaults.fuse, metavar="auto|off|N",
-        help="train up to N trials of one shape as one, or as many as fit where that is measured to be faster",
+        help="train up to N trials of one shape as one model; auto: where that is measured to be faster",
     )  # fmt: skip
     add_shared_flags(parser)
     return parser

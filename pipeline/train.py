@@ -29,7 +29,7 @@ def build_parser() -> Parser:
     run = parser.add_argument_group("resources")
     run.add_argument("--workers", default="1", help="N, or FEWEST:MOST to follow a cluster that grows and shrinks")
     run.add_argument("--cpus-per-worker", type=float, default=defaults.cpus_per_worker, help="cores of a worker")
-    run.add_argument("--gpus-per-worker", type=float, help="GPUs of a worker; default: 1 if there are")
+    run.add_argument("--gpus-per-worker", type=float, help="GPUs of a worker; default: 1 if the cluster has GPUs")
     add_shared_flags(parser)
     return parser
 

@@ -112,10 +112,10 @@ class _PrintsEpochs(Observer):
             return
         line = f"epoch {epoch.number}/{spec.recipe.epochs}: loss {epoch.metrics['train/loss']:.4f}, "
         line += f"validation {epoch.accuracy:.2%}, {epoch.metrics['images_per_second']:.0f} images/s"
-        self._session.say(f"goes on after {line}" if epoch.number == self._done_before else line)
+        self._session.say(f"resuming after {line}" if epoch.number == self._done_before else line)
 
     def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
-        self._session.say(f"warning: the training goes on from an earlier checkpoint: {reason}")
+        self._session.say(f"warning: the training resumes from an earlier checkpoint: {reason}")
 
 
 def _registered(session: TrainSession, record: TrialRecord) -> dict[str, Any]:

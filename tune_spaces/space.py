@@ -71,7 +71,7 @@ def trial_of(index: int, drawn: Mapping[str, Any], space: Space, shape: DataShap
     head_width = values.pop("head_width", base_model.embed_dim // base_model.num_heads)
     for name, value in values.items():
         if name not in model_values and name not in recipe_values:
-            raise ValueError(f"{name!r} is no field of a model or of a recipe, nor head_width")
+            raise ValueError(f"{name!r} is neither a field of a model or a recipe nor head_width")
         (model_values if name in model_values else recipe_values)[name] = value
     model_values["embed_dim"] = model_values["num_heads"] * head_width
     return TrialSpec(index, ViTConfig(**model_values), Recipe(**recipe_values), _training_seed(seed, index))

@@ -25,10 +25,10 @@ def load_space(file: str, shape: DataShape, trials: int, seed: int) -> Space:
     """
     path = Path(file)
     if not path.is_file():
-        raise SpaceError(f"{file} is no file")
+        raise SpaceError(f"{file} is not a file")
     specification = importlib.util.spec_from_file_location(f"user_space_{path.stem}", path)
     if specification is None or specification.loader is None:
-        raise SpaceError(f"{file} is no Python file: its name must end in .py")
+        raise SpaceError(f"{file} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(specification)
     try:
         specification.loader.exec_module(module)
@@ -40,5 +40,5 @@ def load_space(file: str, shape: DataShape, trials: int, seed: int) -> Space:
     try:
         draw_trials(space, shape, trials, space.max_epochs, seed)
     except Exception as error:  # from the user's code, or from a model or recipe that refuses a value
-        raise SpaceError(f"{file} draws what cannot be trained: {error}") from error
+        raise SpaceError(f"{file} draws a trial that cannot be trained: {error}") from error
     return space

@@ -72,7 +72,7 @@ def waiting_reason(claim: Claim, nodes: list[Node]) -> str:
     if claim.group is not None:
         return f"within {claim.group}"
     if not nodes:
-        return "nothing is known of the nodes"
+        return "the nodes could not be read"
     units = [sum_resources(claim.bundles)] if claim.strategy == "STRICT_PACK" else list(claim.bundles)
     apart = claim.strategy == "STRICT_SPREAD"
     totals = [node.total for node in nodes]
@@ -81,8 +81,8 @@ def waiting_reason(claim: Claim, nodes: list[Node]) -> str:
     if not _placed(units, totals, apart):
         return "all nodes together could never hold it"
     if not _placed(units, [node.free for node in nodes], apart):
-        return "no room beside what is held"
-    return "by Ray's figures there is room"
+        return "too little of it is free"
+    return "Ray reports enough free resources"
 
 
 def _placed(units: list[Resources], nodes: list[Resources], apart: bool) -> bool:

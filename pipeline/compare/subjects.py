@@ -49,7 +49,7 @@ class SubjectFinder:
         """
         numbers = [name for name in names if name.isdecimal()]
         if sweep is None and numbers and len(numbers) < len(names):
-            raise UsageError(f"{numbers[0]} is a trial's number, which needs --sweep where other names stand beside it")
+            raise UsageError(f"{numbers[0]} is a trial's number, which needs --sweep if other names are given with it")
         parents = self._parents(sweep) if sweep is not None or numbers else None
         return [self._find_one(name, parents) for name in names]
 
@@ -75,7 +75,9 @@ class SubjectFinder:
         else:
             run = self._run_by_id(sweep) or self._newest(f"{condition} AND {_named(sweep)}")
         if run is None or run.data.tags.get("pipeline.kind") != "sweep":
-            raise UsageError("there is no sweep here" if sweep is None else f"--sweep is {sweep}, but no sweep is that")
+            raise UsageError(
+                "there is no sweep here" if sweep is None else f"--sweep is {sweep}, but there is no such sweep"
+            )
         stage = run.data.tags.get("pipeline.cached.search")
         earlier = [self._client.get_run(stage).data.tags["mlflow.parentRunId"]] if stage is not None else []
         return [run.info.run_id, *earlier]

@@ -33,7 +33,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog="python -m pipeline.copy_store",
         description="Copy runs, models and files from a store of one's own into a team's server; all ids stay. Run it "
-        "where the server's database and files are. Given again, it goes on and doubles nothing.",
+        "where the server's database and files are. Given again, also after a kill, it continues and duplicates "
+        "nothing.",
     )
     parser.add_argument(
         "--from", dest="source", default="sqlite:///mlflow.db", help="database to copy; it is only read"

@@ -59,7 +59,7 @@ def _end(records: CommandRuns, owner: str, folder: str) -> int:
 
 def _cannot_check(name: str, runs: list[Run], reason: str) -> Finding:
     problem = f"has runs that are marked RUNNING ({_names(runs)}), which cannot be checked from this machine"
-    advice = f"{reason}; look there whether it is under way"
+    advice = f"{reason}; look on the machine where it ran whether it is still running"
     return Finding("run", name, problem, advice, "information", _ids(runs))
 
 

@@ -43,7 +43,7 @@ class Graph:
         try:
             self.order = tuple(self._sorter().static_order())
         except CycleError as error:
-            raise GraphError(f"stages wait for each other: {' -> '.join(error.args[1])}") from error
+            raise GraphError(f"the stages form a cycle: {' -> '.join(error.args[1])}") from error
 
     def _sorter(self) -> "TopologicalSorter[str]":
         return TopologicalSorter({stage.name: stage.inputs for stage in self._stages.values()})

@@ -63,7 +63,7 @@ def plan_graph(graph: Graph, selection: StageSelection, memory: Memory) -> Graph
         never = [name for name in chosen.order if name in chosen.ancestors(from_stage) and not decisions[name].reused]
         if never:
             reason = decisions[never[0]].reason.removeprefix("run, because ")
-            raise UsageError(f"--from is {from_stage}, but {never[0]} has to run before, because {reason}")
+            raise UsageError(f"--from is {from_stage}, but {never[0]} has to run first, because {reason}")
     return GraphPlan(chosen, decisions)
 
 
@@ -79,7 +79,7 @@ def selected_part(graph: Graph, selection: StageSelection) -> Graph:
             raise UsageError(f"{flag} is {name!r}, but must be one of {', '.join(graph.order)}")
     chosen = graph if until_stage is None else graph.until(until_stage)
     if from_stage is not None and from_stage not in chosen.order:
-        raise UsageError(f"--from is {from_stage}, but --until {until_stage} does not lead there")
+        raise UsageError(f"--from is {from_stage}, but {until_stage} (--until) does not depend on it")
     return chosen
 
 

@@ -67,7 +67,7 @@ class GraphRunner:
         results = self._plan.graph.run(self._execute, self._plan.outputs, stopping)
         self._raise_failures(results)
         if stopping():
-            raise InterruptedCommandError("interrupted: what has ended stays in MLflow")
+            raise InterruptedCommandError("interrupted: the stages that have finished stay in MLflow")
         return results.outputs
 
     def _forget_what_is_run(self) -> None:

@@ -31,9 +31,9 @@ def class_accuracy(records: SweepRecords) -> list[Block]:
     rows = [_bar(names[index], label, tallies[label][index]) for index in shown for label in tallies]
     blocks: list[Block] = [
         Text(
-            "Share of each class's test images that are right, by the best training of each model. The line on a bar "
-            "is its 95% interval (Wilson): where two of them overlap widely, the images cannot tell."
-            + _cut(shown, names)
+            "The share of each class's test images that the best training of each model classifies correctly. The "
+            "line on a bar is its 95% interval (Wilson): where two intervals overlap widely, these images cannot tell "
+            "which model is better." + _cut(shown, names)
         )
     ]
     if CHAMPION not in records.predictions and records.summary["registry"]["champion_version"] is not None:
@@ -52,7 +52,7 @@ def _why_no_champion(records: SweepRecords) -> str:
     registry = records.summary["registry"]
     if registry["champion_version"] == registry["version"]:
         return "it is the winner"
-    return f"of version {registry['champion_version']} no answers on these test images are recorded"
+    return f"no predictions of version {registry['champion_version']} on these test images are recorded"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _models(records: SweepRecords) -> Mapping[str, str]:
 def _winner(records: SweepRecords) -> Predictions:
     if WINNER not in records.predictions:
         raise NotRecordedError(
-            "what the winner said of each test image is not in MLflow, or was written by an older version, without "
+            "the winner's predictions on the test images are not in MLflow, or an older version wrote them without "
             "probabilities"
         )
     return records.predictions[WINNER]
@@ -170,9 +170,9 @@ def mistakes(records: SweepRecords) -> list[Block]:
     )
     return [
         Text(
-            f"The {len(found)} wrong answers of which the winner was surest. Beside each image, what its answer draws "
-            f"on: the attention rollout (Abnar & Zuidema 2020, arXiv:2005.00928) {whose}. It glows from the patch that "
-            "weighs least to the one that weighs most, and how far they lie apart stands below."
+            f"The {len(found)} wrong answers of which the winner was surest. Beside each image is a map of where the "
+            f"model looked: the attention rollout (Abnar & Zuidema 2020, arXiv:2005.00928) {whose}. The patch with the "
+            "highest weight glows most, the one with the lowest not at all; the caption gives both weights."
         ),
         Pictures([_picture(found, number, names) for number in range(len(found))]),
     ]

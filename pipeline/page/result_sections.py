@@ -34,10 +34,10 @@ def confirmation(records: SweepRecords) -> list[Block]:
     read = times(need(records.summary, "test_set_reads"))
     return [
         Text(
-            f"The best of {trials} on validation is partly luck. So each finalist was trained anew with {seeds} for "
-            f"{epochs}; the mean over them on validation decides, and the test images choose nothing. Means are given "
-            "with their sample standard deviation. Shrinkage is how far the search's figure lay above the confirmed "
-            "mean."
+            f"The best of {trials} on validation is partly luck. So each finalist was retrained with {seeds} for "
+            f"{epochs}. The mean validation accuracy over these seeds decides; the test images are not used to choose. "
+            "Means are given with their sample standard deviation. Shrinkage is how far the search's figure was above "
+            "the confirmed mean."
         ),
         Table(head, rows, words=(0,)),
         Text(
@@ -48,7 +48,9 @@ def confirmation(records: SweepRecords) -> list[Block]:
 
 
 def audit(records: SweepRecords) -> list[Block]:
-    found = need(records.summary, "audit", why="no trial that ASHA had stopped was trained on: --audit K does that")
+    found = need(
+        records.summary, "audit", why="no trial that ASHA had stopped was trained further: --audit K does that"
+    )
     rows = [
         Row(
             (
@@ -60,7 +62,7 @@ def audit(records: SweepRecords) -> list[Block]:
         for rung in found["rungs"]
     ]
     lines: list[Block] = [Text(line) for line in found["lines"]]
-    return [*lines, Table(("rung (epoch)", "rank correlation with the end", "trials"), rows)]
+    return [*lines, Table(("rung (epoch)", "rank correlation with the full-length accuracy", "trials"), rows)]
 
 
 def reproduction(records: SweepRecords) -> list[Block]:

@@ -46,11 +46,11 @@ def time_spent(records: SweepRecords) -> list[Block]:
     rows = [Row((phase, duration(totals[phase]), percent(totals[phase] / whole, 1))) for phase in PHASES]
     return [
         Text(
-            f"The search: {len(trials)} trials in {slots} slots on {seconds['cluster_cores']:g} cores. Starting lasts "
-            "from a trial's start to its first epoch's begin; saving and reporting is all between two epochs, or after "
-            "the last; no trial is a slot that waited, for the last trials to end or for the baseline, which trains "
-            "beside the search. Records go to MLflow from a thread of their own beside the trials; how long that "
-            "takes is not recorded."
+            f"The search: {len(trials)} trials in {slots} slots on {seconds['cluster_cores']:g} cores. Starting is "
+            "the time from a trial's start to the beginning of its first epoch; saving and reporting is the time "
+            "between two epochs or after the last one; no trial is the time that a slot was idle, waiting for the last "
+            "trials or for the baseline, which trains beside the search. A separate thread sends the records to "
+            "MLflow; how long that takes is not recorded."
         ),
         Chart(time_totals(_totals_bar(totals)), "The search's time by what it was spent on"),
         _timeline(lanes, min(trial.started for trial in trials)),

@@ -43,11 +43,11 @@ def refuse_untold(trials: Sequence[RecordedTrial], search_seconds: float | None)
             "trials were trained as one (--fuse), and each of them records its share of the time only"
         )
     if any(trial.epochs and trial.epochs[0].ended < trial.started for trial in trials):
-        raise NotRecordedError("trials' runs were recorded anew, and start after their first epoch")
+        raise NotRecordedError("some trials' runs were recorded again later, and start after their first epoch")
     if _span(trials) > search_seconds + _CLOCK_SECONDS:
         raise NotRecordedError(
-            "the search goes on from an earlier command, and neither that command's slots are recorded nor how long"
-            " nothing ran in between"
+            "the search was resumed from an earlier command, and neither that command's slots nor the length of the"
+            " pause in between are recorded"
         )
 
 

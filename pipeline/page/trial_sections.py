@@ -157,9 +157,9 @@ def costs(records: SweepRecords) -> list[Block]:
         charts.append(_cost_chart("training images a second", measured, roles, more_is_better=True))
     return [
         Text(
-            "Best validation accuracy against what a model costs. Ringed and joined: the Pareto front, which no other "
-            "trial beats in both. Stopped trials had fewer epochs. Images a second are those of training, as many "
-            "trials at once as ran, so they depend on what ran beside them."
+            "Best validation accuracy against what a model costs. The ringed and connected trials are "
+            "the Pareto front: no other trial beats them in both. Trials that were stopped had fewer epochs. Images "
+            "per second were measured while other trials trained at the same time, so they depend on those."
         ),
         Charts(charts),
     ]

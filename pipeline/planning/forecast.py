@@ -122,7 +122,7 @@ def _fused_lines(session: SweepSession, gains: Mapping[int, float]) -> list[str]
     for group in groups_of(session.config, session.specs):
         trials = ", ".join(str(spec.index) for spec in group)
         gain = gains.get(group[0].index)
-        how = f"trained as one, {gain:.1f} times as fast" if gain else "not trained as one, which is hardly faster here"
+        how = f"fused, {gain:.1f} times as fast" if gain else "not fused, because that is hardly faster here"
         lines.append(f"{how}: trials {trials}")
     return lines
 
@@ -132,10 +132,10 @@ def _lines_of_what_is_done(session: SweepSession, planned: GraphPlan, plan: Swee
     lines = []
     if plan.ended:
         trials = f"{len(plan.ended)} of the {len(plan.specs)} trials"
-        lines.append(f"ended before: {trials}, which the time is without; all else counts them")
+        lines.append(f"already ended: {trials}; the time leaves them out, all else counts them")
     at_full_length = planned.running & {"baseline", "confirm", "audit"}
     if at_full_length and any(session.has_trained(name) for name in (FINALISTS_FOLDER, AUDIT_FOLDER)):
-        lines.append("not taken off: what is trained already of baseline, finalists and audit")
+        lines.append("the time still includes what is already trained of baseline, finalists and audit")
     return lines
 
 

@@ -24,27 +24,37 @@ def build_parser() -> Parser:
     which.add_argument("--model", metavar="NAME", help="its name; without it vit-<dataset>")
     what = parser.add_argument_group("what to do, if not to promote").add_mutually_exclusive_group()
     what.add_argument("--dry-run", action="store_true", help="show the gate's verdict, change nothing in the registry")
-    what.add_argument("--rollback", action="store_true", help="back to the champion before; again undoes it")
+    what.add_argument(
+        "--rollback", action="store_true", help="make the previous champion the champion again; repeat it to undo it"
+    )
     what.add_argument(
         "--history", action="store_true", help="show versions and the ledger of decisions, check its chain"
     )
     how = parser.add_argument_group("the decision")
-    how.add_argument("--force", action="store_true", help="promote also where rules fail; it is written down")
+    how.add_argument(
+        "--force", action="store_true", help="promote even where rules fail; needs --reason, which the ledger records"
+    )
     how.add_argument("--reason", metavar="TEXT", help="why, for the ledger; with --force and --rollback")
     how.add_argument("--to", type=int, metavar="VERSION", help="roll back to this one, which was champion before")
     how.add_argument(
-        "--notify", metavar="URL|COMMAND", help="POST a changed champion as JSON there, or run this with it on stdin"
+        "--notify",
+        metavar="URL|COMMAND",
+        help="after a change of champion, POST it as JSON, or run a command with it on stdin",
     )
     rules = parser.add_argument_group("limits of the gate")
     for name, of_what in (
-        ("class-margin", "a class may be worse by this fraction"),
-        ("calibration-margin", "the calibration error may be larger by this"),
-        ("max-latency-ratio", "an answer may take this many times the champion's time"),
-        ("max-size-ratio", "parameters and bytes may be this many times the champion's"),
+        ("class-margin", "how much lower the accuracy of any one class may be, as a fraction"),
+        ("calibration-margin", "how much larger the calibration error may be"),
+        ("max-latency-ratio", "largest ratio of the challenger's latency to the champion's"),
+        ("max-size-ratio", "largest ratio of the challenger's parameters and bytes to the champion's"),
     ):
         default = getattr(limits, name.replace("-", "_"))
         rules.add_argument(f"--{name}", type=float, default=default, metavar="X", help=of_what)
-    rules.add_argument("--robustness", action="store_true", help="compare on spoiled images, too; 15 times the work")
+    rules.add_argument(
+        "--robustness",
+        action="store_true",
+        help="also compare on corrupted images (noise, blur, ...); 15 times the work",
+    )
     where = parser.add_argument_group("records")
     where.add_argument("--tracking-uri", help="MLflow server or database; default: $MLFLOW_TRACKING_URI, ./mlflow.db")
     where.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file")
@@ -71,17 +81,23 @@ def check_flags(flags: argparse.Namespace) -> None:
     for flag in ("dry_run", "history"):
         for other in ("force", "notify"):
             if getattr(flags, flag) and getattr(flags, other):
-                raise UsageError(f"--{other} goes with a decision, but --{flag.replace('_', '-')} takes none")
+                raise UsageError(
+                    f"--{other} cannot be combined with --{flag.replace('_', '-')}, which makes no decision"
+                )
     if flags.rollback and flags.force:
-        raise UsageError("--force goes with a promotion, not with --rollback: no rule of the gate holds it up")
+        raise UsageError("--force cannot be combined with --rollback, which does not pass through the gate")
 
 
 def _check_reason(flags: argparse.Namespace) -> None:
     if flags.force and not (flags.reason or "").strip():
-        raise UsageError("--force needs --reason TEXT: why it is to be champion in spite of the gate, for the ledger")
+        raise UsageError(
+            "--force needs --reason TEXT: why the model is to be champion in spite of the gate, for the ledger"
+        )
     if flags.reason is None:
         return
     if not (flags.force or flags.rollback):
-        raise UsageError("--reason goes with --force or --rollback: else the gate gives the reason")
+        raise UsageError(
+            "--reason can only be given with --force or --rollback: otherwise the gate's verdict is the reason"
+        )
     if len(flags.reason) > _LONGEST_REASON or not flags.reason.isprintable():
         raise UsageError(f"--reason must be one line of at most {_LONGEST_REASON} printable characters")

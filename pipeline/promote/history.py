@@ -39,16 +39,20 @@ class History:
         last = self.ledger.last
         if last is None or self.broken is not None:
             return []
-        notes = [f"the ledger is whole, {last.number} long; its last hash is {last.hash}"]
+        notes = [f"the ledger is intact and has {last.number} entries; its last hash is {last.hash}"]
         if left := self.ledger.not_carried_out:
             numbers = ", ".join(key_of(entry.number) for entry in left)
-            notes.append(f"entry {numbers} was cut off: the next promotion or roll-back carries it out first")
+            notes.append(
+                f"entry {numbers} was recorded but not fully carried out: the next promotion or roll-back completes it"
+                " first"
+            )
         moved = next((each.decision for each in reversed(self.ledger.entries) if each.decision.moves_champion), None)
         champion = next((each.version for each in self.versions if CHAMPION in each.aliases), None)
         if moved is not None and not left and champion != moved.to_version:
-            held = "nobody" if champion is None else f"version {champion}"
+            held = "no version" if champion is None else f"version {champion}"
             notes.append(
-                f"the alias champion was moved by hand: {held} has it, by the ledger version {moved.to_version} should"
+                f"the alias champion was moved by hand: {held} has it, but by the ledger it belongs to version"
+                f" {moved.to_version}"
             )
         return notes
 

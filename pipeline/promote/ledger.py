@@ -168,7 +168,7 @@ def _read_entry(text: str | None, number: int, before: str | None) -> tuple[Ledg
     if found_hash != written_hash:
         return entry, f"{name} was changed: it does not have the hash that it was written with"
     if entry.number != number:
-        return entry, f"{name} was put in another's place: it was written as {key_of(entry.number)}"
+        return entry, f"{name} is in the wrong place: it was written as {key_of(entry.number)}"
     if before is not None and entry.before != before:
         return entry, f"{name} does not follow on the one before it: one of the two was changed or replaced"
     return entry, None
@@ -181,9 +181,11 @@ def _faults_of_mark(mark_text: str | None, mark: Mark | None, entries: list[Ledg
         return [f"the registered model's mark of its end was changed: {mark_text!r}"]
     marked = next((entry for entry in entries if entry.number == mark.number), None)
     if marked is None:
-        return [f"entry {key_of(mark.number)} was removed: the registered model knows of it"]
+        return [f"entry {key_of(mark.number)} was removed: the registered model's tag still names it"]
     if marked.hash != mark.hash:
-        return [f"entry {key_of(mark.number)} was replaced: the registered model knows it by another hash"]
+        return [
+            f"entry {key_of(mark.number)} was replaced: its hash differs from the one in the registered model's tag"
+        ]
     return []
 
 

@@ -103,8 +103,8 @@ class LedgerStore:
         moved = next((each.decision for each in newer if each.decision.moves_champion), None)
         if moved is not None:
             raise LostRaceError(
-                f"another command was quicker: {moved.who} has made version {moved.to_version} of {self._model_name}"
-                f" champion meanwhile ({moved.event}); nothing was changed: look at --history, and decide anew"
+                f"another command changed the champion in the meantime: {moved.who} made version {moved.to_version} of"
+                f" {self._model_name} champion ({moved.event}); nothing was changed: look at --history, then try again"
             )
 
     def mark(self, entry: LedgerEntry) -> None:

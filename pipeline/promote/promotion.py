@@ -133,9 +133,9 @@ def _refuse_changed_champion(verdict: Verdict, ledger: Ledger) -> None:
     recorded = ledger.files_of(verdict.champion.version)
     if recorded is not None and recorded != verdict.champion.files:
         raise GateRefusedError(
-            f"the champion, version {verdict.champion.version} of {verdict.model}, is not what was promoted: the digest"
-            f" of its files is {verdict.champion.files}, but the ledger has {recorded}: bring them back, --rollback, or"
-            " remove its alias champion"
+            f"the files of the champion, version {verdict.champion.version} of {verdict.model}, have changed since it"
+            f" was promoted: their digest is {verdict.champion.files}, but the ledger has {recorded}; restore them,"
+            " give --rollback, or remove the alias champion"
         )
 
 
@@ -144,8 +144,8 @@ def _refuse_moved_champion(client: MlflowClient, contenders: Contenders) -> None
     champion = aliases_of(client, str(contenders.challenger.name)).get(CHAMPION)
     if champion != contenders.champion_number:
         raise LostRaceError(
-            f"the champion was moved meanwhile, from {_named(contenders.champion_number)} to {_named(champion)}:"
-            " nothing was changed; decide anew"
+            f"the champion was moved in the meantime, from {_named(contenders.champion_number)} to {_named(champion)};"
+            " nothing was changed: give the command again"
         )
 
 

@@ -58,8 +58,8 @@ def _target(
     version = previous if to is None else to
     if to is None and version in (None, champion):
         raise UsageError(
-            f"--rollback: {model_name} has no other version as previous, so there is no way back unless --to names one"
-            " that was champion"
+            f"--rollback: {model_name} has no previous champion to go back to; give --to VERSION with one that was"
+            " champion before"
         )
     if version == champion:
         raise UsageError(f"--to is {version}, but that is the champion already")

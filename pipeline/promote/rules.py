@@ -180,7 +180,7 @@ def judge_robustness(new: Score, old: Score, config: GateConfig) -> RuleResult:
     return RuleResult(
         "robustness",
         _outcome(not interval.high < -config.robustness_margin),
-        f"spoiled images: {accuracies[0]:.2%} against {accuracies[1]:.2%}, {_points(accuracies[0] - accuracies[1])}"
+        f"corrupted images: {accuracies[0]:.2%} against {accuracies[1]:.2%}, {_points(accuracies[0] - accuracies[1])}"
         f" {_interval(interval)}",
         limit,
         {"challenger": accuracies[0], "champion": accuracies[1], **_ends(interval), "by_kind": by_kind},

@@ -41,7 +41,7 @@ def load_test_images(version: ModelVersion, dataset: str | None, test_digest: st
         loaded = load_dataset(config)
     except DataError as error:
         raise UsageError(
-            f"the test images of version {version.version} are not at hand ({error}): give --dataset PATH, or set"
+            f"the test images of version {version.version} cannot be loaded ({error}): give --dataset PATH, or set"
             f" VIT_DATA_DIR to the folder that holds {version.tags.get('pipeline.dataset', 'them')}/"
         ) from error
     if loaded.test_digest != test_digest:

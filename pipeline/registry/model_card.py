@@ -71,7 +71,8 @@ def _limits(passport: Passport) -> str:
     times = "once" if reads == 1 else f"{reads} times"
     return (
         f"**Limits** It knows these classes only and names one of them for any image; its probabilities have not been "
-        f"calibrated. Validation chose the weights' epoch, and in a sweep the configuration, so its figure flatters. "
+        f"calibrated. The weights' epoch, and in a sweep the configuration, were chosen by validation accuracy, so "
+        f"that figure is optimistic. "
         f"The test images had been read {times} in this tracking store when it was registered."
     )
 

@@ -16,7 +16,7 @@ from pipeline.tracking.server import existing_store
 
 def build_parser() -> Parser:
     parser = Parser(
-        prog="python -m pipeline.report", description="Make a sweep's page anew, from what MLflow has of it."
+        prog="python -m pipeline.report", description="Make a sweep's page again, from its records in MLflow."
     )
     parser.add_argument(
         "sweep", nargs="?", metavar="SWEEP", help="its name or run id; default: the newest with a result"
@@ -25,7 +25,7 @@ def build_parser() -> Parser:
     where.add_argument("--tracking-uri", help="MLflow server or database; default: $MLFLOW_TRACKING_URI, ./mlflow.db")
     output = parser.add_argument_group("output")
     output.add_argument("--out", type=Path, metavar="FILE", help="the page; default: the sweep's name with .html, here")
-    output.add_argument("--json", type=Path, metavar="FILE", help="also write what was made here, for programs")
+    output.add_argument("--json", type=Path, metavar="FILE", help="also write what was made, for programs")
     return parser
 
 

@@ -31,7 +31,7 @@ def describe_sweep(summary: Mapping[str, Any], predictions: Mapping[str, Predict
             [_trial(row) for row in summary["leaderboard"][:_ROWS]],
         ),
         "#### What to do next",
-        f"Look at `report.html` among the artifacts, or make it anew: `python -m pipeline.report "
+        f"Look at `report.html` among the artifacts, or make it again: `python -m pipeline.report "
         f"{summary['sweep']['name']}`. Make the winner the champion: `{summary['next']['promote']}`. In the list of "
         "runs, sort by `val/accuracy`, and compare trials by selecting them and pressing Compare.",
         "#### In full",

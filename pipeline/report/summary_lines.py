@@ -12,7 +12,7 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     seeds, asha, registry = summary["confirm"]["seeds"], summary["asha"], summary["registry"]
     name = "the published configuration" if winner["published"] else f"trial {winner['trial']}"
     lines = [
-        f"winner: {name}, trained anew with {seeds} {'seed' if seeds == 1 else 'seeds'}: validation "
+        f"winner: {name}, retrained with {seeds} {'seed' if seeds == 1 else 'seeds'}: validation "
         f"{_spread(winner, 'val')}, test {_spread(winner, 'test')}"
     ]
     if winner["shrinkage"] is not None:
@@ -56,7 +56,7 @@ def _registry_line(registry: Mapping[str, Any], winner: Mapping[str, Any], image
 
 
 def _tta_line(winner: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
-    line = f"with each image's mirror image, test: winner {_spread(winner, 'test_tta')}"
+    line = f"test with each image's mirror image: winner {_spread(winner, 'test_tta')}"
     return line if winner["published"] else f"{line}, published configuration {_spread(baseline, 'test_tta')}"
 
 

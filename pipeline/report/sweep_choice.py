@@ -26,14 +26,17 @@ def find_sweep(client: MlflowClient, wanted: str | None) -> Run:
     finished = [run for run in sweeps if _RESULT_TAG in run.data.tags]
     if wanted is None:
         if not finished:
-            raise UsageError("this tracking store holds no sweep that has come to its result: run a sweep first")
+            raise UsageError("this tracking store holds no sweep with a result: run a sweep first")
         return finished[0]
     meant = [run for run in sweeps if _is_meant(run, wanted)]
     if not meant:
         known = ", ".join(str(run.info.run_name) for run in finished[:_NAMED]) or "none"
-        raise UsageError(f"SWEEP is {wanted!r}, but must be a sweep's name or run id here; the newest: {known}")
+        raise UsageError(
+            f"SWEEP is {wanted!r}, but must be the name or run id of a sweep in this tracking store; the newest:"
+            f" {known}"
+        )
     if _RESULT_TAG not in meant[0].data.tags:
-        raise UsageError(f"sweep {wanted} has not come to its result: {_how_to_go_on(meant[0])}")
+        raise UsageError(f"sweep {wanted} has no result yet: {_how_to_go_on(meant[0])}")
     return meant[0]
 
 

@@ -43,4 +43,4 @@ def judge(passport: Passport, weights_digest: str, accuracy: float, nothing_diff
     if within:
         text = f"not the same bits, though nothing differs; within {images}: {figures}"
         return Verdict("within the interval", False, accuracy, then, text)
-    return Verdict("otherwise", False, accuracy, then, f"it came out otherwise, outside {images}: {figures}")
+    return Verdict("otherwise", False, accuracy, then, f"the result is different, outside {images}: {figures}")

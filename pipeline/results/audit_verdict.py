@@ -163,11 +163,11 @@ def audit_lines(verdict: AuditVerdict) -> list[str]:
 
 def _cost_lines(verdict: AuditVerdict) -> list[str]:
     if not verdict.audited:
-        return ["audit: no trial that ASHA had stopped was trained on"]
+        return ["audit: no trial that ASHA had stopped was trained further"]
     lost, best = ", ".join(map(str, verdict.lost)), verdict.audited[0]
     would_have_won = f"{len(verdict.lost)} would have won (trial {lost})" if verdict.lost else "none would have won"
     return [
-        f"audit: {_trials(len(verdict.audited))} stopped by ASHA, trained on to full length: {would_have_won}",
+        f"audit: {_trials(len(verdict.audited))} stopped by ASHA, trained to full length: {would_have_won}",
         f"the best of them, trial {best.index}, stopped at epoch {best.stopped_at} with {best.rung_accuracy:.2%}, came "
         f"to {best.full_accuracy:.2%}; the search's best is {verdict.winner_accuracy:.2%}",
     ]
@@ -177,12 +177,13 @@ def _rung_line(rung: RungVerdict) -> str:
     if rung.correlation is None:
         needed = f"it takes {FEWEST_PAIRS} that differ"
         return f"epoch {rung.epoch}: no rank correlation over {_trials(rung.trials)}, {needed}"
-    return f"epoch {rung.epoch}: rank correlation with the end {rung.correlation:.2f} over {_trials(rung.trials)}"
+    correlation = f"rank correlation with the full-length accuracy {rung.correlation:.2f}"
+    return f"epoch {rung.epoch}: {correlation} over {_trials(rung.trials)}"
 
 
 def _grace_line(verdict: AuditVerdict) -> str:
     if not verdict.rungs:
-        return "recommended grace period: none to tell, the search had no rung"
+        return "recommended grace period: unknown, because the search had no rungs"
     rule = f"rank correlations of at least {TRUSTED_CORRELATION} from there on, and no winner stopped"
     if verdict.grace_epochs is None:
         return f"recommended grace period: above {verdict.rungs[-1].epoch} epochs; no rung shows {rule}"

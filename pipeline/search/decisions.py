@@ -84,7 +84,7 @@ def _line(decision: Decision, diverged: bool) -> str:
     """Puts a decision into words; `diverged` means that the trial diverged before it reached the rung."""
     standing = f"rank {decision.rank} of {decision.of} so far"
     if diverged:
-        return f"  epoch {decision.epoch}: diverged before, and stands there as the worst: {standing}"
+        return f"  epoch {decision.epoch}: diverged before this rung, and is ranked last there: {standing}"
     asked = "the first there, which goes on"
     if decision.cutoff is not None:
         asked = f"cut-off {decision.cutoff:.2%}"

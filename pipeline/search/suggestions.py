@@ -25,7 +25,10 @@ def refuse_unsuggestable(space: Space, shape: DataShape) -> None:
         try:
             OptunaSearch.convert_search_space({name: domain})
         except ValueError as error:
-            raise UsageError(f"--search is tpe, but must be random for what --space has of {name}: {error}") from error
+            raise UsageError(
+                f"--search is tpe, but must be random: it cannot choose values of {name} from the domain in --space:"
+                f" {error}"
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def read_session_file(folder: Folder) -> dict[str, Any] | None:
     except ValueError as error:
         raise PipelineError(
             f"{folder.uri}/{SESSION_FILE} is broken ({error}): remove it and give the same command again, which "
-            "records all of it anew and trains nothing twice"
+            "records everything in new runs but trains nothing twice"
         ) from error
     return values
 

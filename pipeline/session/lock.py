@@ -43,7 +43,7 @@ def locked(folder: str) -> Iterator[None]:
             ) from error
         except OSError as error:  # a network file system without a lock service
             raise UsageError(
-                f"--storage is {folder}, whose file system knows no locks ({error.strerror}): name another"
+                f"--storage is {folder}, whose file system does not support file locks ({error.strerror}): name another"
             ) from error
         file.truncate(0)
         with suppress(OSError):  # on a full disk, the lock still holds, but does not say who holds it

@@ -169,4 +169,4 @@ class _PrintsResult(Observer):
     trial_restored = trial_ended
 
     def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
-        self._say(f"warning: {self._name} goes on from an earlier checkpoint: {reason}")
+        self._say(f"warning: {self._name} resumes from an earlier checkpoint: {reason}")

@@ -21,8 +21,8 @@ def prepare_data(session: SweepSession) -> Prepared:
         session.say(f"warning: {duplicates.test} test images are also in train or validation")
     if duplicates.validation:
         session.say(
-            f"warning: {duplicates.validation} validation images are also in train: the accuracy by which everything is"
-            " chosen is too good; remove the copies from the data set"
+            f"warning: {duplicates.validation} validation images are also in train: the validation accuracy, by"
+            " which everything is chosen, is too high; remove the copies from the data set"
         )
     normalisation = measure_normalisation(data.train.images)
     return Prepared(normalisation, session.precision, duplicates.test, duplicates.validation)

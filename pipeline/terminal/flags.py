@@ -45,7 +45,9 @@ def add_shared_flags(parser: Parser) -> None:
         "--precision", default=defaults.precision, help="fp32 (TF32 is off), bf16, or auto: whichever trains faster"
     )
     how.add_argument(
-        "--tta", default=defaults.tta, help="flip: measure on the test images with each one's mirror image, too"
+        "--tta",
+        default=defaults.tta,
+        help="flip: a second test accuracy, averaged over each image and its mirror image",
     )
     how.add_argument(
         "--compile", action="store_true",
@@ -68,7 +70,7 @@ def add_shared_flags(parser: Parser) -> None:
     where.add_argument(
         "--export",
         default=defaults.export,
-        help="onnx: the registered model also as ONNX, for which the extra onnx is needed",
+        help="onnx: register the model as ONNX too; needs pip install '.[onnx]'",
     )
     where.add_argument("--tracking-uri", help="MLflow server or database; default: $MLFLOW_TRACKING_URI, ./mlflow.db")
     where.add_argument(

@@ -41,4 +41,4 @@ class Interrupt:
         if again or not self._deferring:
             raise KeyboardInterrupt
         # Not with `print`: the signal may arrive while `print` is writing another line.
-        os.write(1, b"stopping at the end of the epoch (once more: at once)\n")
+        os.write(1, b"stopping at the end of the epoch (Ctrl-C again: immediately)\n")

@@ -54,10 +54,10 @@ class Progress(Observer):
         self._running[spec.index] = None
 
     def trials_fused(self, specs: Sequence[TrialSpec]) -> None:
-        self._console.out(f"trained as one: trials {', '.join(str(spec.index) for spec in specs)}", highlight=False)
+        self._console.out(f"fused: trials {', '.join(str(spec.index) for spec in specs)}", highlight=False)
 
     def trial_kept_apart(self, spec: TrialSpec) -> None:
-        self._console.out(f"kept apart: trial {spec.index} is trained by itself", highlight=False)
+        self._console.out(f"not fused: trial {spec.index} is trained alone", highlight=False)
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
         self._running[spec.index] = epoch
@@ -87,7 +87,7 @@ class Progress(Observer):
         self._ended_epochs.append(len(record.epochs))
 
     def checkpoint_refused(self, spec: TrialSpec, reason: str) -> None:
-        self._console.out(f"warning: trial {spec.index} goes on from an earlier checkpoint: {reason}", highlight=False)
+        self._console.out(f"warning: trial {spec.index} resumes from an earlier checkpoint: {reason}", highlight=False)
 
     def _status(self) -> str:
         ended = len(self._ended_epochs)
@@ -97,7 +97,7 @@ class Progress(Observer):
         parts = [
             f"{ended}{self._of} trials ended" + (f" ({outcomes})" if outcomes else ""),
             f"{len(self._running)} running",
-            f"rung:reached {rungs}",
+            f"trials by rung {rungs}",
             best,
             f"{clock_text(time.monotonic() - self._started)} elapsed, {self._left()}",
         ]

@@ -61,7 +61,7 @@ class ArtifactMaker:
         if failure is not None:
             for begun in folder.glob(f"*{BEGUN}"):
                 shutil.rmtree(begun)
-            logger.warning("figures of %s are missing in MLflow, they could not be made: %s", name, failure)
+            logger.warning("figures of %s are missing in MLflow, because they could not be drawn: %s", name, failure)
         then(folder)
 
     def _attempt(self, job: Callable[..., None], arguments: tuple[Any, ...]) -> tuple[Path, Exception | None]:
@@ -155,8 +155,8 @@ def copy_weights(out: Path, folder_uri: str) -> None:
                 (checkpoint / name).write_bytes(folder.read(name))
             except FileNotFoundError as error:
                 raise PipelineError(
-                    f"{folder.uri}/{name} is gone, and its trial has ended: remove its folder, and the trial is run "
-                    "again"
+                    f"{folder.uri}/{name} is missing, although its trial has ended: remove the trial's folder to run "
+                    "it again"
                 ) from error
 
 

@@ -38,9 +38,10 @@ def prepare_mlflow() -> None:
     """Sets MLflow up for the commands; the user's environment takes precedence. Call it before `import mlflow`."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    # A level of its own: importing mlflow.pytorch sets the root logger's level to ERROR, which would hide the warnings
-    # of the pipeline.
-    logging.getLogger("pipeline").setLevel(logging.WARNING)
+    # Levels of their own: importing mlflow.pytorch sets the root logger's level to ERROR, which would hide the warnings
+    # of this project.
+    for name in ("pipeline", "vit"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Below errors, these libraries log only what the caller learns anyway.
     for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -139,8 +140,8 @@ def database_lock(uri: str) -> Iterator[None]:
             fcntl.flock(folder, fcntl.LOCK_EX)
         except OSError as error:  # a network file system without a lock service
             raise UsageError(
-                f"--tracking-uri names {path}, whose file system knows no locks ({error.strerror}): name a file on a"
-                " local disk, or a server"
+                f"--tracking-uri names {path}, whose file system does not support file locks ({error.strerror}): name"
+                " a file on a local disk, or a server"
             ) from error
         yield
     finally:
@@ -200,7 +201,7 @@ def _refuse_unusable_database(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"--tracking-uri names {path}, but that is a folder and not a SQLite database")
     if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
-        raise UsageError(f"--tracking-uri names {path}, but it cannot be written: MLflow writes there")
+        raise UsageError(f"--tracking-uri names {path}, but MLflow cannot write there")
     if path.exists() and not _is_database(path):
         raise UsageError(f"--tracking-uri names {path}, but that file is not a SQLite database")
 

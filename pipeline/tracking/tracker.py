@@ -159,7 +159,7 @@ class Tracker:
             if error.error_code != "PERMISSION_DENIED":
                 raise
             raise UsageError(
-                f"the tracking server {self.uri} lets this login write nothing into experiment {name}: ask for the role"
+                f"the tracking server {self.uri} does not let this login write into experiment {name}: ask for the role"
             ) from error
 
     def _writable_experiment(self, name: str) -> str:
@@ -203,10 +203,14 @@ class Tracker:
             except Exception as error:  # the server is unreachable or busy: training continues, and this is retried
                 if isinstance(error, KeyError) or getattr(error, "error_code", None) in REFUSALS:
                     # It can never be written, so the events after it must not wait for it.
-                    logger.warning("a record of %s is lost, tracking refuses it: %s", event.key, error)
+                    logger.warning("a record of %s is lost, because MLflow refuses it: %s", event.key, error)
                     return
                 if self._failure is None:
-                    logger.warning("tracking at %s fails, training goes on: %s", without_passwords(self.uri), error)
+                    logger.warning(
+                        "cannot write to the tracking server at %s (training goes on, and it is tried again): %s",
+                        without_passwords(self.uri),
+                        error,
+                    )
                 self._failure = error
                 self._stopping.wait(RETRY_SECONDS)
 

@@ -44,7 +44,7 @@ class Ledger:
         ledger = TrialLedger.read(folder)
         if self._fixed and ledger is not None and ledger.spec != spec.to_dict():
             raise PipelineError(
-                f"{folder.uri} holds another trial {spec.index} than this search has: name another --storage"
+                f"{folder.uri} holds another trial {spec.index} than this search: name another --storage"
             )
         return ledger
 

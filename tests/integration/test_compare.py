@@ -131,7 +131,7 @@ def test_what_is_printed_and_written(store: Store) -> None:
         (("0",), "0 is one model, but there must be at least two to compare"),
         (("0", "7"), "7 is no trial of sweep-new"),
         (("0", "vit-digits/1"), "0 is a trial's number, which needs --sweep"),
-        (("0", "1", "--sweep", "none"), "--sweep is none, but no sweep is that"),
+        (("0", "1", "--sweep", "none"), "--sweep is none, but there is no such sweep"),
         (("nobody's", "vit-digits/1"), "nobody's is no run"),
         (("vit-digits@nobody", "vit-digits/1"), "vit-digits@nobody is no registered version"),
         (("sweep-new", "vit-digits/1"), "sweep-new is a sweep, but must be a run that trained one model"),

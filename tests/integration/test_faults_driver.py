@@ -77,7 +77,7 @@ def test_a_driver_that_is_killed_twice_and_torn_checkpoints_change_no_result(
     done = run_here("pipeline.sweep", tmp_path, *SWEEP, "--json", "result.json")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     for path in lost:
-        assert f"warning: trial 4 goes on from an earlier checkpoint: {path} cannot be read" in done.stdout
+        assert f"warning: trial 4 resumes from an earlier checkpoint: {path} cannot be read" in done.stdout
     assert results(summary(tmp_path)) == results(summary(undisturbed))
     for trial in range(5):
         assert _decisions(sweeps, trial) == _decisions(undisturbed / "sweeps", trial)

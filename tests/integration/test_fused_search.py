@@ -180,8 +180,8 @@ def test_the_command_of_the_readme(tmp_path: Path) -> None:
     ((module, *flags),) = (words for words in commands_of("pipeline.sweep") if "--fuse" in words)
     short = "--max-epochs 1 --train-limit 200 --precision fp32 --max-concurrent 1"
     planned = run_here(module, tmp_path, *flags, *short.split(), "--plan")
-    assert re.search(r"^trained as one, \d+\.\d times as fast: trials 1, 2, 3$", planned.stdout, re.MULTILINE)
+    assert re.search(r"^fused, \d+\.\d times as fast: trials 1, 2, 3$", planned.stdout, re.MULTILINE)
     done = run_here(module, tmp_path, *flags, *short.split())
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    assert "trained as one: trials 1, 2, 3" in done.stdout
+    assert "fused: trials 1, 2, 3" in done.stdout
     assert "4/4 trials ended (4 finished)" in done.stdout

@@ -67,7 +67,7 @@ def test_its_challenger_is_promoted_and_its_champion_is_one_to_go_back_to(store:
     assert champions(store) == {"champion": 1, "previous": 2}
     history = run_here("pipeline.promote", store, "--dataset", "digits", "--history")
     assert "promote version 1: first champion, with 138 of 359 test images right" in history.stdout
-    assert "the ledger is whole, 2 long" in history.stdout
+    assert "the ledger is intact and has 2 entries" in history.stdout
 
 
 def test_its_killed_sweep_is_found_and_mended(store: Path) -> None:

@@ -106,7 +106,7 @@ def test_the_command_promotes_refuses_and_rolls_back(
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "version 2 [champion]: 359 of 359" in shown.stdout
     assert "000004" in shown.stdout
-    assert "the ledger is whole, 4 long" in shown.stdout
+    assert "the ledger is intact and has 4 entries" in shown.stdout
     entries = json.loads(result.read_text())["ledger"]["entries"]
     assert [(entry["event"], entry["from_version"], entry["to_version"]) for entry in entries] == [
         ("refused", 1, 2), ("promoted", 1, 3), ("rollback", 3, 1), ("forced", 1, 2),
@@ -128,7 +128,7 @@ def test_the_command_says_in_one_line_what_is_wrong(uri: str, versions: Versions
     assert_one_line(command(*model, "--rollback"), 2, "--rollback")
     assert_one_line(command(*model, "--force"), 2, "--force needs --reason")
     assert_one_line(command(*model, "--force", "--reason", "  "), 2, "--force needs --reason")
-    assert_one_line(command(*model, "--reason", "why"), 2, "--reason goes with --force or --rollback")
+    assert_one_line(command(*model, "--reason", "why"), 2, "--reason can only be given with --force or --rollback")
     assert_one_line(command(*model, "--rollback", "--reason", "a\nb"), 2, "--reason must be one line")
     assert_one_line(command(*model, "--to", "3"), 2, "--to is 3", "--rollback")
     assert_one_line(command(*model, "--dry-run", "--force", "--reason", "x"), 2, "--force", "--dry-run")
@@ -182,7 +182,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(
     (won, out, silence), (lost, _, line) = statuses
     assert (won, silence, lost) == (0, "", 1)
     assert f"{versions.name} version 2 is the champion (promoted)" in out
-    assert line.startswith("error: another command was quicker: ")
+    assert line.startswith("error: another command changed the champion in the meantime: ")
     assert len(line.splitlines()) == 1
     assert versions.aliases() == {"champion": 2, "previous": 1}
     ledger = LedgerStore(versions.client, versions.name).read_whole()
@@ -268,4 +268,4 @@ def test_it_all_goes_through_a_tracking_server(files: dict[str, Path], server_ur
     assert command(*where(versions), "--rollback").returncode == 0
     assert versions.aliases() == {"champion": 1, "previous": 2}
     shown = command(*where(versions), "--history")
-    assert "the ledger is whole, 2 long" in shown.stdout
+    assert "the ledger is intact and has 2 entries" in shown.stdout

@@ -29,7 +29,7 @@ def test_flags_without_sense(tmp_path: Path, run_in_tmp_path: Run) -> None:
         ("--seed -1", "--seed is -1, but must be at least 0"),
         ("--precision fp8", "--precision is 'fp8', but must be one of"),
         ("--space nope", "--space is 'nope', but must be one of natural, recipe, small, or a file that ends in .py"),
-        ("--space mine.py", "--space: mine.py is no file"),
+        ("--space mine.py", "--space: mine.py is not a file"),
         ("--search grid", "--search is 'grid', but must be one of random, tpe"),
         ("--tta rotate", "--tta is 'rotate', but must be one of none, flip"),
         ("--tta flip", "--tta is flip, but must be none for digits: a mirror image may be of another class"),
@@ -60,8 +60,8 @@ def test_stages_that_cannot_be_begun_at_or_ended_with(tmp_path: Path, run_in_tmp
     for arguments, rule in (
         ("--until nope", "--until is 'nope', but must be one of prepare, search, baseline, confirm, evaluate"),
         ("--from nope", "--from is 'nope', but must be one of prepare, search, baseline, confirm, evaluate"),
-        ("--from report --until search", "--from is report, but --until search does not lead there"),
-        ("--from confirm", "--from is confirm, but prepare has to run before, because it has not finished before"),
+        ("--from report --until search", "--from is report, but search (--until) does not depend on it"),
+        ("--from confirm", "--from is confirm, but prepare has to run first, because it has not finished before"),
         ("--why 3", "--why is 3, but experiment vit-digits holds no sweep"),
     ):
         _assert_refused(run_in_tmp_path("--dataset", "digits", *arguments.split()), 2, rule)

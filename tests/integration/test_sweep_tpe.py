@@ -40,8 +40,8 @@ def test_a_space_of_ones_own_is_searched_and_a_longer_search_goes_on(local_ray: 
     refused = run_here("pipeline.sweep", tmp_path, "--dataset", "digits", "--space", "my_space.py")
     assert refused.returncode == 2
     assert refused.stderr == (
-        "error: --space: my_space.py draws what cannot be trained: 'embed_dim_is_not_a_field' is no field of a model "
-        "or of a recipe, nor head_width\n"
+        "error: --space: my_space.py draws a trial that cannot be trained: 'embed_dim_is_not_a_field' is neither a "
+        "field of a model or a recipe nor head_width\n"
     )
     (tmp_path / "my_space.py").write_text(SPACE.replace(', "embed_dim_is_not_a_field": tune.choice([1])', ""))
     shorter = sweep(tmp_path, 13)

@@ -204,7 +204,7 @@ def test_who_may_not_write_is_told_before_anything_is_trained(
     done = run_here("pipeline.sweep", tmp_path, "--dataset", "digits", env=server.login(*who))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"error: the tracking server {server.uri} lets this login write nothing into experiment vit-digits: "
+        f"error: the tracking server {server.uri} does not let this login write into experiment vit-digits: "
         "ask for the role\n"
     )
     assert list((tmp_path / "sweeps").iterdir()) == []

@@ -160,8 +160,8 @@ def test_whatever_dies_the_numbers_are_those_of_one_undisturbed_process(
     assert re.search(
         r"^nothing has progressed for .*(\n  .*)*\n  trial 0 (started|ended epoch) ", done.stdout, re.MULTILINE
     )
-    told = [("goes on after ", str(before)), *(("", str(number)) for number in range(before + 1, EPOCHS + 1))]
-    assert re.findall(r"^(goes on after )?epoch (\d+)/", done.stdout, re.MULTILINE) == told
+    told = [("resuming after ", str(before)), *(("", str(number)) for number in range(before + 1, EPOCHS + 1))]
+    assert re.findall(r"^(resuming after )?epoch (\d+)/", done.stdout, re.MULTILINE) == told
     result = json.loads((tmp_path / "result.json").read_text())
     history = _history(tmp_path)
     _assert_equal(history.epochs, reference.epochs)

@@ -107,7 +107,7 @@ def test_it_names_who_holds_and_what_waits(address: str) -> None:
     assert re.fullmatch(r"  CPU 0\.5 held by actor Holder 'somebody', pid \d+ on [\d.]+", lines[1])
     assert lines[2:] == [
         "  placement group too much ever waits for CPU 3: no node of this cluster could ever hold it",
-        "  placement group too much now waits for CPU 2: no room beside what is held",
+        "  placement group too much now waits for CPU 2: too little of it is free",
         "  no trial is under way",
     ]
 
@@ -134,7 +134,7 @@ def test_a_search_that_finds_every_core_held_by_somebody_else(address: str, tmp_
     assert lines[0].endswith(": CPU 2 of 2 held, GPU 0 of 0 held")
     actor = rf"actor Holder 'night job', pid {holder} on (\S+)"
     assert re.fullmatch(rf"  CPU 2 held by {actor}, of another driver \(pid {driver.pid} on \1\)", lines[1])
-    assert re.fullmatch(r"  placement group \w{8} waits for CPU 1: no room beside what is held", lines[2])
+    assert re.fullmatch(r"  placement group \w{8} waits for CPU 1: too little of it is free", lines[2])
     assert lines[-1] == "  no trial is under way"
 
 

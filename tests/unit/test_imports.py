@@ -67,10 +67,11 @@ def test_the_stages_do_without_what_registers_a_model_until_they_come_to_it() ->
     assert done.stdout == "False\n"
 
 
-def test_a_warning_is_heard_also_when_a_model_has_been_registered() -> None:
+@pytest.mark.parametrize("module", ["pipeline.tracking.artifacts", "vit.data.sources"])
+def test_a_warning_is_heard_also_when_a_model_has_been_registered(module: str) -> None:
     program = (
         "from pipeline.tracking.server import prepare_mlflow; prepare_mlflow(); import mlflow.pytorch; "
-        "from pipeline.tracking.artifacts import logger; logger.warning('figures are missing')"
+        f"from {module} import logger; logger.warning('something is missing')"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "figures are missing" in done.stderr
+    assert "something is missing" in done.stderr

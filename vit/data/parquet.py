@@ -19,7 +19,7 @@ from vit.data.pixels import one_line
 _IMAGE_COLUMNS = ("image", "img")
 _LABEL_COLUMNS = ("label", "labels")
 _ROWS_AT_ONCE = 256
-NO_BYTES = "has no image bytes: files that a row only names are not read"
+NO_BYTES = "has no image bytes: files that a row only refers to by path are not read"
 
 
 def find_shards(folder: Path, part: str) -> list[Path]:
@@ -49,8 +49,8 @@ def _names_by_label(train: list["_Shard"], test: list["_Shard"]) -> dict[int, st
         return dict(enumerate(named))
     if alone := next((shard.path for shard in test if shard.class_names), None):
         raise DataError(
-            f"{alone} names its classes, but train*.parquet does not, and whether their numbers mean the same cannot be"
-            " told: name the classes in both, or in none"
+            f"{alone} names its classes, but train*.parquet does not, so the numbers of the two may mean different"
+            " classes: name the classes in both, or in none"
         )
     labels = np.unique(np.concatenate([shard.labels for shard in train]))
     return {int(label): str(label) for label in labels}
@@ -102,7 +102,7 @@ class ParquetImages:
     def contents(self, row_groups: list[int] | None = None) -> Iterator[bytes | None]:
         """The encoded images in the order of the rows, of all row groups or of those given by number.
 
-        None where a row has no bytes: files that a row only names are not read.
+        None where a row has no bytes: files that a row only refers to by path are not read.
         """
         for batch in self._batches(self._image_column, row_groups):
             yield from pc.struct_field(batch, "bytes").to_pylist()

@@ -25,13 +25,14 @@ def overridden(model: ViTConfig, recipe: Recipe, settings: Iterable[str]) -> tup
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
-            raise ValueError(f"{setting!r} is no FIELD=VALUE, such as learning_rate=3e-4")
+            raise ValueError(f"{setting!r} is not of the form FIELD=VALUE, such as learning_rate=3e-4")
         if name in model_kinds:
             model_values[name] = _parsed(name, text, model_kinds[name])
         elif name in recipe_kinds:
             recipe_values[name] = _parsed(name, text, recipe_kinds[name])
         else:
-            raise ValueError(f"{name!r} is no field; the fields are {', '.join((*model_kinds, *recipe_kinds))}")
+            known = ", ".join((*model_kinds, *recipe_kinds))
+            raise ValueError(f"{name!r} is not a field of model or recipe; the fields are {known}")
     return replace(model, **model_values), replace(recipe, **recipe_values)
 
 

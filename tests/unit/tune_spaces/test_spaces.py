@@ -168,7 +168,7 @@ def test_the_recipe_space_has_one_shape() -> None:
 
 def test_a_field_that_nothing_has_is_refused_by_name() -> None:
     space = Space("wrong", 3, lambda shape: {"learningrate": tune.uniform(0, 1)})
-    with pytest.raises(ValueError, match=r"^'learningrate' is no field of a model or of a recipe, nor head_width$"):
+    with pytest.raises(ValueError, match=r"^'learningrate' is neither a field of a model or a recipe nor head_width$"):
         draw(space)
 
 

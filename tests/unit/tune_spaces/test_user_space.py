@@ -32,9 +32,9 @@ def test_its_trials_are_drawn(tmp_path: Path) -> None:
         ("", "has no SPACE, which must be a tune_spaces.space.Space"),
         ("def broken(:", "cannot be run: SyntaxError: "),
         ("import no_such_module", "cannot be run: ModuleNotFoundError: No module named 'no_such_module'"),
-        (GOOD.replace("depth", "deepness"), "draws what cannot be trained: 'deepness' is no field of a model"),
-        (GOOD.replace("[1, 2]", "[0]"), "draws what cannot be trained: depth is 0, but must be at least 1"),
-        (GOOD.replace("tune.choice", "max"), "draws what cannot be trained: "),
+        (GOOD.replace("depth", "deepness"), "draws a trial that cannot be trained: 'deepness' is neither a field"),
+        (GOOD.replace("[1, 2]", "[0]"), "draws a trial that cannot be trained: depth is 0, but must be at least 1"),
+        (GOOD.replace("tune.choice", "max"), "draws a trial that cannot be trained: "),
     ],
 )
 def test_a_mistake_is_one_line(text: str, message: str, tmp_path: Path) -> None:
@@ -57,9 +57,9 @@ def test_the_trials_that_are_tried_are_those_of_the_sweep(tmp_path: Path) -> Non
         except SpaceError as error:
             refused_with.append((seed, str(error)))
     assert 0 < len(refused_with) < 10
-    assert all("draws what cannot be trained: label_smoothing is -0.0" in text for _, text in refused_with)
+    assert all("draws a trial that cannot be trained: label_smoothing is -0.0" in text for _, text in refused_with)
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match=r"mine\.py is no file$"):
+    with pytest.raises(SpaceError, match=r"mine\.py is not a file$"):
         load_space(str(tmp_path / "mine.py"), SHAPE, trials=20, seed=0)

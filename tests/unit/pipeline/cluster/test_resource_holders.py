@@ -13,10 +13,10 @@ NEVER = "no node of this cluster could ever hold it"
 TOO_MANY = "all nodes together could never hold it"
 
 
-NO_ROOM = "no room beside what is held"
+NO_ROOM = "too little of it is free"
 
 
-ROOM = "by Ray's figures there is room"
+ROOM = "Ray reports enough free resources"
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_whether_it_can_ever_be_held(bundles: list[Resources], strategy: Strateg
 
 
 def test_without_nodes_nothing_is_said_of_its_prospects() -> None:
-    assert waiting_reason(Claim("x", ({"CPU": 1},)), []) == "nothing is known of the nodes"
+    assert waiting_reason(Claim("x", ({"CPU": 1},)), []) == "the nodes could not be read"
     assert waiting_reason(Claim("x", ({"CPU_group_0_ab": 1},), group="placement group ab"), NODES) == (
         "within placement group ab"
     )

@@ -202,7 +202,7 @@ def test_the_whole_report() -> None:
         "CPU 0.5 held by a trial, pid 11 on 10.0.0.1",
         "2 x (CPU 1) + CPU 2 held by placement group ab on 10.0.0.1, 10.0.0.2 with no actor in it",
         "actor Empty (restarting) waits for no resource of its own",
-        "placement group cd waits for CPU 3: no room beside what is held",
+        "placement group cd waits for CPU 3: too little of it is free",
         "placement group ef, of another driver (pid 9 on me) waits for 2 x (CPU 1, memory 8.0 GB): "
         "no node of this cluster could ever hold it",
         "dead node 10.0.0.3: health check failed",
@@ -218,7 +218,7 @@ def test_a_large_cluster_does_not_flood_the_terminal() -> None:
     assert len(lines) == 1 + 2 * (MOST_LINES + 1) + 1
     assert lines[1].startswith("CPU 1 held by actor 000,")
     assert lines[MOST_LINES + 1] == "... and 481 more like these"
-    assert lines[MOST_LINES + 2] == "mine waits for CPU 1: by Ray's figures there is room"
+    assert lines[MOST_LINES + 2] == "mine waits for CPU 1: Ray reports enough free resources"
 
 
 def test_nothing_waits() -> None:

@@ -153,7 +153,7 @@ def test_what_failed_leaves_no_hole(summary: dict[str, Any]) -> None:
 def test_a_champion_that_cannot_be_compared_is_said_so(summary: dict[str, Any]) -> None:
     found = records(summary)
     without = replace(found, predictions={name: found.predictions[name] for name in ("winner", "published")})
-    assert "of version 2 no answers on these test images are recorded" in str(class_accuracy(without))
+    assert "no predictions of version 2 on these test images are recorded" in str(class_accuracy(without))
     summary["registry"]["champion_version"] = None
     assert "The champion is not among them" not in str(class_accuracy(without))
 

@@ -69,11 +69,11 @@ def test_a_search_of_one_command_is_told(search_seconds: float) -> None:
     [
         ([FIRST, SECOND], None, "the search ran in an earlier command, and on how many slots is not recorded"),
         ([FIRST, replace(SECOND, together=2)], 12.0, "trials were trained as one (--fuse), and each of them"),
-        ([FIRST, replace(SECOND, started=8.5)], 12.0, "trials' runs were recorded anew, and start after their first"),
+        ([FIRST, replace(SECOND, started=8.5)], 12.0, "some trials' runs were recorded again later"),
         # The second trial trained its second epoch the morning after.
-        ([FIRST, trial(1, 4.0, 40_004.0, (8.0, 3.0, 2.5), (40_003.0, 3.0, 2.5))], 8.0, "the search goes on from an"),
+        ([FIRST, trial(1, 4.0, 40_004.0, (8.0, 3.0, 2.5), (40_003.0, 3.0, 2.5))], 8.0, "the search was resumed"),
     ],
-    ids=["cached", "fused", "recorded anew", "resumed"],
+    ids=["cached", "fused", "recorded again", "resumed"],
 )
 def test_records_that_do_not_tell_what_the_slots_did_are_refused(
     trials: list[RecordedTrial], search_seconds: float | None, reason: str

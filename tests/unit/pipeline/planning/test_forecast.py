@@ -132,8 +132,8 @@ def test_trials_that_have_ended_take_no_time_and_the_plan_says_so(
     of_all = sweep_estimate(calibration_of(session), replace(later.plan, ended=frozenset()))
     assert later.spans["search"].worst < of_all.stages["search"].worst
     said = lines(session, later, *running)
-    assert "ended before: 2 of the 5 trials, which the time is without; all else counts them" in said
-    assert "not taken off: what is trained already of baseline, finalists and audit" in said
+    assert "already ended: 2 of the 5 trials; the time leaves them out, all else counts them" in said
+    assert "the time still includes what is already trained of baseline, finalists and audit" in said
 
 
 @pytest.mark.usefixtures("left_behind")
@@ -142,14 +142,14 @@ def test_it_says_nothing_of_what_does_not_run(
     session: SweepSession, forecast: Callable[..., Forecast], running: tuple[str, ...]
 ) -> None:
     said = "\n".join(lines(session, forecast(*running), *running))
-    assert ("ended before" in said) == ("search" in running)
-    assert "not taken off" not in said
+    assert ("already ended" in said) == ("search" in running)
+    assert "the time still includes" not in said
 
 
 def test_it_says_nothing_where_nothing_is_trained(session: SweepSession, forecast: Callable[..., Forecast]) -> None:
     said = "\n".join(lines(session, forecast(*STAGES), *STAGES))
-    assert "ended before" not in said
-    assert "not taken off" not in said
+    assert "already ended" not in said
+    assert "the time still includes" not in said
 
 
 def test_a_plan_has_the_workers_of_a_trial(session: SweepSession) -> None:

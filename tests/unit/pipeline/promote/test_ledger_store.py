@@ -70,7 +70,7 @@ def test_of_two_decisions_by_the_same_champion_the_second_is_told(versions: Vers
     fill(store, versions.name, 1)
     both_saw = store.read_whole()
     store.append(decision(2, 1, model=versions.name), both_saw)
-    with pytest.raises(LostRaceError, match=r"ann@host has made version 2 of .* champion meanwhile \(promoted\)"):
+    with pytest.raises(LostRaceError, match=r"ann@host made version 2 of .* champion \(promoted\)"):
         store.append(decision(3, 1, model=versions.name), both_saw)
     assert [entry.decision.to_version for entry in store.read_whole().entries] == [1, 2]
 
@@ -113,8 +113,8 @@ def _add(of_run: str) -> list[str]:
         (_change, "entry 000002 was changed"),
         (_remove, "entry 000002 was removed"),
         (_remove_the_last, "entry 000003 was removed"),
-        (_reorder, "entry 000002 was put in another's place: it was written as 000003"),
-        (_add, "entry 000004 was put in another's place: it was written as 00000"),
+        (_reorder, "entry 000002 is in the wrong place: it was written as 000003"),
+        (_add, "entry 000004 is in the wrong place: it was written as 00000"),
     ],
 )
 def test_who_meddles_with_the_database_is_found_out(

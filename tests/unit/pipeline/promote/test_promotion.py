@@ -171,7 +171,7 @@ def test_versions_that_cannot_be_compared_do_not_meet(versions: Versions, fair: 
 def test_images_that_are_not_at_hand_are_bad_usage_and_count_as_no_read(versions: Versions, fair: Path) -> None:
     source = {"pipeline.data_source": json.dumps({"dataset": "/nowhere/flowers"}), "pipeline.dataset": "flowers"}
     versions.add(fair, tags=source)
-    with pytest.raises(UsageError, match=r"test images of version 1 are not at hand .*--dataset PATH, or set VIT_DATA"):
+    with pytest.raises(UsageError, match=r"test images of version 1 cannot be loaded .*--dataset PATH, or set VIT"):
         run(versions)
     assert gate_runs(versions) == []
 
@@ -217,7 +217,7 @@ def test_a_champion_that_was_changed_since_it_was_promoted_is_nothing_to_compare
     run(versions)
     (versions.files_of(1) / "MLmodel").open("a").write("# changed\n")
     versions.add(good)
-    with pytest.raises(GateRefusedError, match=r"the champion, version 1 of .* is not what was promoted"):
+    with pytest.raises(GateRefusedError, match=r"files of the champion, version 1 of .* have changed since"):
         run(versions)
     assert versions.aliases() == {"champion": 1, "challenger": 2}
 
@@ -264,14 +264,13 @@ def test_a_kill_between_any_two_writes_leaves_what_the_next_command_ends(ready: 
     is_decided = writes >= TO_THE_ENTRY
     assert ready.aliases()["champion"] in ((1, 2) if is_decided else (1,))
     assert [decision.to_version for decision in decisions(ready)] == ([2] if is_decided else [])
-    assert (
-        any("entry 000001 was cut off" in line for line in read_history(ready.client, ready.name).lines) == is_decided
-    )
+    shown = "\n".join(read_history(ready.client, ready.name).lines)
+    assert ("entry 000001 was recorded but not fully carried out" in shown) == is_decided
     if is_decided:
         with pytest.raises(GateRefusedError, match=r"no challenger to promote \(version 2 is the champion"):
             promote(ready.client, ready.name, GateConfig(), said.append)
         assert len(said) == 1
-        assert said[0].endswith("was cut off and is carried out now: version 2 is the champion")
+        assert said[0].endswith("was not fully carried out and is completed now: version 2 is the champion")
     else:
         run(ready)
     assert ready.aliases() == {"champion": 2, "previous": 1}
@@ -304,7 +303,7 @@ def test_a_champion_that_is_moved_by_hand_during_the_gate_stays(
         return judged
 
     monkeypatch.setattr(promotion, "pass_through_gate", move)
-    with pytest.raises(LostRaceError, match="the champion was moved meanwhile, from version 1 to version 2"):
+    with pytest.raises(LostRaceError, match="the champion was moved in the meantime, from version 1 to version 2"):
         run(ready)
     assert decisions(ready) == []
 
@@ -319,7 +318,7 @@ def test_a_promotion_during_the_gate_wins(ready: Versions, judged: GateResult, m
         return judged
 
     monkeypatch.setattr(promotion, "pass_through_gate", be_quicker)
-    with pytest.raises(LostRaceError, match=r"another command was quicker: .* has made version 2 of"):
+    with pytest.raises(LostRaceError, match=r"another command changed the champion .*: .* made version 2 of"):
         run(ready)
     assert [decision.to_version for decision in decisions(ready)] == [2]
 
@@ -339,5 +338,5 @@ def test_aliases_moved_by_hand_after_a_decision_are_left_alone_and_told(ready: V
         run(ready)
     assert ready.aliases()["champion"] == 1
     assert read_history(ready.client, ready.name).lines[-1] == (
-        "the alias champion was moved by hand: version 1 has it, by the ledger version 2 should"
+        "the alias champion was moved by hand: version 1 has it, but by the ledger it belongs to version 2"
     )

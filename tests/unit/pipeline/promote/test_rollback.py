@@ -67,10 +67,10 @@ def test_to_nobody_else(three: Versions, good: Path) -> None:
 
 
 def test_there_must_be_a_way_back(versions: Versions, fair: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no way back"):
+    with pytest.raises(UsageError, match="no previous champion to go back to"):
         back(versions)
     promoted(versions, fair, tmp_path)
-    with pytest.raises(UsageError, match="no way back"):
+    with pytest.raises(UsageError, match="no previous champion to go back to"):
         back(versions)
 
 
@@ -81,7 +81,7 @@ def test_back_where_the_champion_was_deleted_with_its_alias(three: Versions) -> 
     assert (decision.from_version, decision.to_version) == (None, 2)
     assert decision.why == "rolled back: there was no champion"
     assert three.aliases()["champion"] == 2
-    with pytest.raises(UsageError, match="no way back"):
+    with pytest.raises(UsageError, match="no previous champion to go back to"):
         back(three)
 
 

@@ -55,7 +55,7 @@ def test_a_path_says_where_they_are_now(flowers: Path, tmp_path: Path, monkeypat
     monkeypatch.chdir(moved.parent)
     assert load_test_images(version, "flowers", digest).source == str(moved)  # a folder here is a path, too
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"version 3 are not at hand .*/was/here/flowers.*holds flowers/"):
+    with pytest.raises(UsageError, match=r"version 3 cannot be loaded .*/was/here/flowers.*holds flowers/"):
         load_test_images(version, "flowers", digest)
 
 

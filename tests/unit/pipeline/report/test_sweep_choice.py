@@ -40,10 +40,10 @@ def test_a_name_a_run_id_and_its_beginning_name_the_same_sweep(client: MlflowCli
     [
         (
             "sweep-digits-3",
-            "SWEEP is 'sweep-digits-3', but must be a sweep's name or run id here; the newest: sweep-dig",
+            "SWEEP is 'sweep-digits-3', but must be the name or run id of a sweep in this tracking store; the newest: ",
         ),
         ("trial-00", "SWEEP is 'trial-00'"),
-        ("unfinished", "has not come to its result: give its command again, python -m pipeline.sweep --trials 4"),
+        ("unfinished", "has no result yet: give its command again, python -m pipeline.sweep --trials 4"),
     ],
 )
 def test_what_is_no_finished_sweep_is_refused(client: MlflowClient, wanted: str, said: str) -> None:
@@ -53,5 +53,5 @@ def test_what_is_no_finished_sweep_is_refused(client: MlflowClient, wanted: str,
 
 
 def test_a_store_without_a_sweep_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no sweep that has come to its result"):
+    with pytest.raises(UsageError, match="holds no sweep with a result"):
         find_sweep(Tracker(f"sqlite:///{tmp_path}/mlflow.db", "vit-digits").client, None)

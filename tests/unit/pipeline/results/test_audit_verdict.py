@@ -224,10 +224,10 @@ def test_the_verdict_in_words() -> None:
         grace_epochs=None,
     )
     assert audit_lines(verdict) == [
-        "audit: 2 trials stopped by ASHA, trained on to full length: none would have won",
+        "audit: 2 trials stopped by ASHA, trained to full length: none would have won",
         "the best of them, trial 4, stopped at epoch 2 with 31.00%, came to 61.20%; the search's best is 63.00%",
-        "epoch 2: rank correlation with the end 0.71 over 9 trials",
-        "epoch 6: rank correlation with the end 0.85 over 5 trials",
+        "epoch 2: rank correlation with the full-length accuracy 0.71 over 9 trials",
+        "epoch 6: rank correlation with the full-length accuracy 0.85 over 5 trials",
         "epoch 18: no rank correlation over 1 trial, it takes 3 that differ",
         "recommended grace period: above 18 epochs; no rung shows rank correlations of at least 0.8 from there on, "
         "and no winner stopped",
@@ -237,7 +237,7 @@ def test_the_verdict_in_words() -> None:
 def test_lost_trials_and_a_safe_rung_in_words() -> None:
     audited = (AuditedTrial(4, 2, 0.31, 0.71), AuditedTrial(9, 2, 0.3, 0.70))
     lines = audit_lines(AuditVerdict((RungVerdict(6, 0.9, 5),), audited, 0.63, (4, 9), 6))
-    assert lines[0] == "audit: 2 trials stopped by ASHA, trained on to full length: 2 would have won (trial 4, 9)"
+    assert lines[0] == "audit: 2 trials stopped by ASHA, trained to full length: 2 would have won (trial 4, 9)"
     assert lines[-1] == (
         "recommended grace period: 6 epochs (rank correlations of at least 0.8 from there on, and no winner stopped)"
     )
@@ -245,5 +245,5 @@ def test_lost_trials_and_a_safe_rung_in_words() -> None:
 
 def test_no_audit_in_words() -> None:
     lines = audit_lines(AuditVerdict((RungVerdict(2, 0.9, 5),), (), 0.63, (), 2))
-    assert lines[0] == "audit: no trial that ASHA had stopped was trained on"
+    assert lines[0] == "audit: no trial that ASHA had stopped was trained further"
     assert len(lines) == 3

@@ -92,7 +92,7 @@ def explained(tracker: Tracker, trial: int) -> list[str]:
             record(11, "diverged", Decision(3, 0.0, None, rank=1, of=1, go_on=False), error="the loss is nan"),
             [
                 "trial 11 of sweep-x diverged: the loss is nan",
-                "  epoch 3: diverged before, and stands there as the worst: rank 1 of 1 so far",
+                "  epoch 3: diverged before this rung, and is ranked last there: rank 1 of 1 so far",
             ],
         ),
         (

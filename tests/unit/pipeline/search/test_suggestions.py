@@ -64,9 +64,10 @@ def test_the_spaces_by_name_can_be_suggested_from(name: str) -> None:
 @pytest.mark.parametrize("domain", [tune.randn(0.1, 0.01), tune.sample_from(lambda config: 0.1)])
 def test_a_domain_that_optuna_does_not_know_is_refused_before_a_trial_runs(domain: Any) -> None:
     space = replace(SPACE, domains=lambda shape: {"depth": tune.randint(1, 9), "label_smoothing": domain})
-    with pytest.raises(
-        UsageError, match=r"^--search is tpe, but must be random for what --space has of label_smoothing: "
-    ):
+    refused = (
+        r"^--search is tpe, but must be random: it cannot choose values of label_smoothing from the domain in --space"
+    )
+    with pytest.raises(UsageError, match=refused):
         refuse_unsuggestable(space, SHAPE)
 
 

@@ -127,7 +127,9 @@ def test_a_file_system_without_locks_is_refused_in_a_line(tmp_path: Path, monkey
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with (
-        pytest.raises(UsageError, match=r"^--storage is .*, whose file system knows no locks \(No locks available\)"),
+        pytest.raises(
+            UsageError, match=r"^--storage is .*, whose file system does not support file locks \(No locks available\)"
+        ),
         locked(str(tmp_path)),
     ):
         pass

@@ -30,8 +30,8 @@ def session_over(train: ImageArrays, validation: ImageArrays, test: ImageArrays)
         (
             arrays(2, 3, 2),
             arrays(4),
-            ["2 validation images are also in train: the accuracy by which everything is chosen is too good; remove "
-             "the copies from the data set"],
+            ["2 validation images are also in train: the validation accuracy, by which everything is "
+             "chosen, is too high; remove the copies from the data set"],
             (0, 2),
         ),
     ],

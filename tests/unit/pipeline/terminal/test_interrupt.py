@@ -66,7 +66,7 @@ def test_the_first_signal_asks_and_the_work_goes_on(number: signal.Signals) -> N
     with program(DEFERRING) as running:
         assert running.hear() == "undisturbed"
         running.process.send_signal(number)
-        assert running.hear() == "stopping at the end of the epoch (once more: at once)"
+        assert running.hear() == "stopping at the end of the epoch (Ctrl-C again: immediately)"
         running.go_on()
         assert running.hear() == "requested"
         running.go_on()
@@ -79,7 +79,7 @@ def test_the_second_signal_ends_the_work_at_once(number: signal.Signals) -> None
     with program(DEFERRING) as running:
         running.hear()
         running.process.send_signal(number)
-        assert running.hear() == "stopping at the end of the epoch (once more: at once)"
+        assert running.hear() == "stopping at the end of the epoch (Ctrl-C again: immediately)"
         running.go_on()
         assert running.hear() == "requested"
         running.process.send_signal(number)

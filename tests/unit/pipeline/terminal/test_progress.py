@@ -42,7 +42,7 @@ def test_a_pipe_gets_plain_lines_with_all_that_counts() -> None:
         run_trial(shown, 2, [0.2, 0.7, 0.6], "asha")
         shown.trial_started(spec(3))
     assert re.fullmatch(
-        r"3/4 trials ended \(2 asha, 1 finished\) \| 1 running \| rung:reached 1:3 3:2 9:1 \| "
+        r"3/4 trials ended \(2 asha, 1 finished\) \| 1 running \| trials by rung 1:3 3:2 9:1 \| "
         r"best 70\.00% \(trial 2\) \| 0:00 elapsed, about 0:00 left\n",
         file.getvalue(),
     )
@@ -68,7 +68,7 @@ def test_before_the_first_epoch_and_at_the_end() -> None:
     file = io.StringIO()
     with Progress(Console(file=file, width=400), trials=1, rungs=RUNGS) as shown:
         shown.trial_started(spec(0))
-    assert "0/1 trials ended | 1 running | rung:reached 1:0 3:0 9:0 | no epoch yet" in file.getvalue()
+    assert "0/1 trials ended | 1 running | trials by rung 1:0 3:0 9:0 | no epoch yet" in file.getvalue()
     assert "expected time not known yet" in file.getvalue()
     file = io.StringIO()
     with Progress(Console(file=file, width=400), trials=1, rungs=RUNGS) as shown:
@@ -141,6 +141,6 @@ def test_it_is_told_which_trials_are_trained_as_one_and_which_the_memory_keeps_a
         shown.trials_fused([spec(1), spec(2)])
         shown.trial_kept_apart(spec(1))
     assert file.getvalue().splitlines()[:2] == [
-        "trained as one: trials 1, 2",
-        "kept apart: trial 1 is trained by itself",
+        "fused: trials 1, 2",
+        "not fused: trial 1 is trained alone",
     ]

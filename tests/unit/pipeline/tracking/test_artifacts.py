@@ -103,7 +103,9 @@ def test_a_job_that_fails_leaves_what_was_whole_and_a_warning_and_holds_up_no_ot
     for _ in range(2):
         maker.finish()
     assert received == [["checkpoint"], ["about.json"]]
-    assert caplog.messages == ["figures of trial-03 are missing in MLflow, they could not be made: no such colour"]
+    assert caplog.messages == [
+        "figures of trial-03 are missing in MLflow, because they could not be drawn: no such colour"
+    ]
 
 
 def test_a_job_whose_process_is_killed_again_and_again_is_given_up(
@@ -203,7 +205,8 @@ def test_a_trial_that_has_lost_a_file_is_an_error_that_says_what_to_do(ended: Fo
     ended.remove(name)
     try:
         maker.submit(make_trial_artifacts, ended.uri, "trial 3", ("a", "b"), name="trial 3", then=lambda out: None)
-        message = f"{ended.uri}/{name} is gone, and its trial has ended: remove its folder, and the trial is run again"
+        what_to_do = "although its trial has ended: remove the trial's folder to run it again"
+        message = f"{ended.uri}/{name} is missing, {what_to_do}"
         with pytest.raises(PipelineError, match=f"^{re.escape(message)}$"):
             maker.finish()
     finally:

@@ -134,8 +134,8 @@ def test_a_file_system_without_locks_is_refused_in_a_line(tmp_path: Path, monkey
     with pytest.raises(UsageError) as refused:
         Tracker(f"sqlite:///{tmp_path}/mlflow.db", "vit-x")
     assert str(refused.value) == (
-        f"--tracking-uri names {tmp_path}/mlflow.db, whose file system knows no locks (No locks available): name a file"
-        " on a local disk, or a server"
+        f"--tracking-uri names {tmp_path}/mlflow.db, whose file system does not support file locks (No locks"
+        " available): name a file on a local disk, or a server"
     )
 
 

@@ -193,7 +193,7 @@ def test_a_run_without_figures_ends_with_its_weights(
     assert [file.path for file in tracker.client.list_artifacts(run_id)] == [ARTIFACTS]
     assert lost_weights(tracker.client, run_id) is None
     (warning,) = caplog.messages
-    assert warning.startswith("figures of trial-01 are missing in MLflow, they could not be made: ")
+    assert warning.startswith("figures of trial-01 are missing in MLflow, because they could not be drawn: ")
 
 
 def test_a_trial_without_an_epoch_has_no_figures(start: Callable[[], Driver]) -> None:

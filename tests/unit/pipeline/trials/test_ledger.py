@@ -129,7 +129,7 @@ def test_a_folder_with_another_trial_is_refused_by_its_path(
     ledger = Ledger(base, trials)
     for spec in trials:
         ledger.started(spec)
-    message = f"{base}/00001 holds another trial 1 than this search has: name another --storage"
+    message = f"{base}/00001 holds another trial 1 than this search: name another --storage"
     with pytest.raises(PipelineError, match=f"^{re.escape(message)}$"):
         Ledger(base, [trials[0], changed(trials[1])])
     assert Ledger(base, trials).begun == [0, 1]

@@ -27,7 +27,7 @@ def test_the_last_of_two_counts() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("depth", "'depth' is no FIELD=VALUE, such as learning_rate=3e-4"),
+        ("depth", "'depth' is not of the form FIELD=VALUE, such as learning_rate=3e-4"),
         ("depth=8.5", "depth is '8.5', but must be a whole number"),
         ("rotation=much", "rotation is 'much', but must be a number"),
         ("flip=1", "flip is '1', but must be true or false"),
@@ -43,5 +43,6 @@ def test_what_is_no_setting_is_refused(setting: str, message: str) -> None:
 
 
 def test_an_unknown_field_is_refused_with_all_that_there_are() -> None:
-    with pytest.raises(ValueError, match=r"^'learningrate' is no field; the fields are img_size, .*, learning_rate, "):
+    message = r"^'learningrate' is not a field of model or recipe; the fields are img_size, .*, learning_rate, "
+    with pytest.raises(ValueError, match=message):
         overridden(ViTConfig(), Recipe(), ["learningrate=1"])
