@@ -30,7 +30,7 @@ def attention_backends(setting: Setting) -> Iterator[Item]:
     for tokens in (64, 65):
         for name, backend in BACKENDS.items():
             yield Item(f"{name}, {tokens} tokens", partial(_by_backend, setting, tokens, backend))
-        by_hand = partial(scaled_dot_product, by_kernel=False)
+        by_hand = partial(scaled_dot_product, use_fused_kernel=False)
         yield Item(f"written out, {tokens} tokens", partial(_times, setting, tokens, by_hand))
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from pipeline.copy_store.experiments import source_experiments, take_up_experiments
-from pipeline.copy_store.files import copy_files, refuse_other_files
+from pipeline.copy_store.experiments import find_or_create_experiments, source_experiments
+from pipeline.copy_store.files import copy_files, verify_files
 from pipeline.copy_store.refusals import refuse_unfit, uncopied
 from pipeline.copy_store.relocation import Relocation
-from pipeline.copy_store.rows import Counts, refuse_other_rows, write_rows
+from pipeline.copy_store.rows import Counts, verify_rows, write_rows
 from vit.files.storage import Folder
 
 
@@ -53,7 +53,7 @@ def copy_store(source: sa.Engine, target: sa.Engine, artifacts: Folder, say: Cal
             refuse_unfit(ours, theirs)
         found = source_experiments(ours, folder)
         with target.begin() as theirs:
-            experiments = take_up_experiments(theirs, found)
+            experiments = find_or_create_experiments(theirs, found)
             relocation = Relocation(ours, theirs, experiments)
         say(f"copying the files of {len(relocation.folders)} runs and models")
         files = copy_files(relocation.folders, artifacts)
@@ -61,9 +61,9 @@ def copy_store(source: sa.Engine, target: sa.Engine, artifacts: Folder, say: Cal
         with target.begin() as theirs:
             rows = write_rows(ours, theirs, relocation)
         say("reading all of it back")
-        refuse_other_files(files, artifacts)
+        verify_files(files, artifacts)
         with target.connect() as theirs:
-            refuse_other_rows(ours, theirs, relocation, rows)
+            verify_rows(ours, theirs, relocation, rows)
         ids = {each.name: each.new_id for each in experiments}
         size, changed = sum(file.size for file in files), sum(file.changed for file in files)
         return StoreCopy(ids, len(files), size, changed, rows, uncopied(ours))

@@ -49,7 +49,7 @@ def source_experiments(source: sa.Connection, folder: Path | None) -> list[tuple
     return [(row, _root(row, folder) if row["experiment_id"] in used else row["artifact_location"]) for row in rows]
 
 
-def take_up_experiments(target: sa.Connection, found: list[tuple[dict[str, Any], str]]) -> list[Experiment]:
+def find_or_create_experiments(target: sa.Connection, found: list[tuple[dict[str, Any], str]]) -> list[Experiment]:
     """Finds each experiment in the target by its name, and creates those that are missing."""
     experiments = table("experiments")
     there = {row.name: row.experiment_id for row in target.execute(sa.select(experiments))}

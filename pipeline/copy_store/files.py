@@ -36,7 +36,7 @@ class _File:
     """The file's path within the folder."""
     path: str
     """The file's path within the target."""
-    settled: bool
+    is_in_target: bool
 
 
 def copy_files(folders: Iterable[ArtifactFolder], target: Folder) -> list[CopiedFile]:
@@ -48,7 +48,7 @@ def copy_files(folders: Iterable[ArtifactFolder], target: Folder) -> list[Copied
         return list(pool.map(lambda file: _copy(file, target), _files(folders)))
 
 
-def refuse_other_files(files: list[CopiedFile], target: Folder) -> None:
+def verify_files(files: list[CopiedFile], target: Folder) -> None:
     """Raises PipelineError if a file reads back differently."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for file, digest in zip(files, pool.map(lambda file: _digest(target.read(file.path)), files), strict=True):
@@ -61,7 +61,7 @@ def _files(folders: Iterable[ArtifactFolder]) -> Iterator[_File]:
         fs, root = fsspec.core.url_to_fs(folder.now)
         for path in fs.find(root):
             below = path.removeprefix(root).lstrip("/")
-            yield _File(Folder(folder.now), below, f"{folder.path}/{below}", folder.settled)
+            yield _File(Folder(folder.now), below, f"{folder.path}/{below}", folder.is_in_target)
 
 
 def _copy(file: _File, target: Folder) -> CopiedFile:
@@ -69,7 +69,7 @@ def _copy(file: _File, target: Folder) -> CopiedFile:
     digest, present = _digest(content), None
     with suppress(FileNotFoundError):
         present = _digest(target.read(file.path))
-    if file.settled and present not in (None, digest):
+    if file.is_in_target and present not in (None, digest):
         return CopiedFile(file.path, len(content), str(present), changed=True)
     if present != digest:
         target.write(file.path, content)

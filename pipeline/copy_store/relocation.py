@@ -23,7 +23,7 @@ class ArtifactFolder:
     """Where they are now: a path or URI."""
     path: str
     """Their path within the server's artifacts."""
-    settled: bool
+    is_in_target: bool
     """Whether the target has the run or the model already; its files there are then kept, even if they have changed."""
 
 
@@ -61,11 +61,11 @@ class Relocation:
             ("", runs.run_uuid, runs.artifact_uri, runs.experiment_id),
             ("models/", models.model_id, models.artifact_location, models.experiment_id),
         ):
-            settled = set(target.scalars(sa.select(its_id)))
+            ids_in_target = set(target.scalars(sa.select(its_id)))
             for name, recorded, experiment_id in source.execute(sa.select(its_id, location, its_experiment)):
                 experiment = self._experiments[experiment_id]
                 path = f"{experiment.new_id}/{below}{name}/artifacts"
-                yield ArtifactFolder(recorded, experiment.now(recorded), path, name in settled)
+                yield ArtifactFolder(recorded, experiment.now(recorded), path, name in ids_in_target)
 
     def _present_datasets(self, source: sa.Connection, target: sa.Connection) -> Iterator[tuple[str, str]]:
         """Yields, for each data set that the target has already, its id in the source and its id in the target.

@@ -28,7 +28,7 @@ def write_rows(source: sa.Connection, target: sa.Connection, relocation: Relocat
     return {each.name: _write_table(source, target, relocation, each) for each in copied_tables()}
 
 
-def refuse_other_rows(
+def verify_rows(
     source: sa.Connection, target: sa.Connection, relocation: Relocation, written: Mapping[str, Counts]
 ) -> None:
     """Raises PipelineError if the rows that are read back are not those that were written."""

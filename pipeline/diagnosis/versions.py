@@ -8,7 +8,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.config import experiment_name
 from pipeline.diagnosis.finding import Finding
-from pipeline.registry.model_files import NO_FILES, UnreachableFilesError, may_be_here, missing_files
+from pipeline.registry.model_files import NO_FILES, UnreachableFilesError, is_reachable_location, missing_files
 from pipeline.registry.versions import CHAMPION, search_versions
 from pipeline.tracking.pages import all_pages
 
@@ -27,7 +27,7 @@ def _check(client: MlflowClient, version: ModelVersion, aliases: list[str]) -> I
     except UnreachableFilesError as error:
         yield _out_of_reach(version, aliases, str(error))
         return
-    if problem == NO_FILES and not may_be_here(client, source):
+    if problem == NO_FILES and not is_reachable_location(client, source):
         yield _out_of_reach(version, aliases, "are in a folder that this machine does not have")
     elif problem is not None:
         yield _lost(version, aliases, problem)

@@ -61,7 +61,7 @@ class GraphRunner:
             InterruptedCommandError: the user wants to stop.
             Exception: the error of the first failed stage of the graph; the stages that do not depend on it have ended.
         """
-        self._forget_what_is_run()
+        self._remove_cached_tags()
         for stage in self._plan.graph:
             self._announce(stage, self._plan.decisions[stage.name])
         results = self._plan.graph.run(self._execute, self._plan.outputs, stopping)
@@ -70,7 +70,7 @@ class GraphRunner:
             raise InterruptedCommandError("interrupted: the stages that have finished stay in MLflow")
         return results.outputs
 
-    def _forget_what_is_run(self) -> None:
+    def _remove_cached_tags(self) -> None:
         """Removes the tags of outputs that an earlier command of this run reused, if this command runs the stages."""
         earlier = self._tracker.earlier(self._parent)
         if earlier is None:

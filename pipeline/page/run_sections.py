@@ -9,7 +9,7 @@ from pipeline.page.number_texts import MISSING, duration, percent
 from pipeline.page.recorded_trials import RecordedTrial
 from pipeline.page.stage_drawing import draw_stages
 from pipeline.page.sweep_records import SweepRecords
-from pipeline.page.time_use import lanes_of, refuse_untold, segments_of, totals_of
+from pipeline.page.time_use import lanes_of, refuse_incomplete_times, segments_of, totals_of
 
 MOST_LANES = 40
 """The most lanes that the timeline shows; the totals are of all lanes."""
@@ -38,7 +38,7 @@ def time_spent(records: SweepRecords) -> list[Block]:
     trials, seconds = records.trials, need(records.summary, "seconds")
     if not any(trial.epochs for trial in trials):
         raise NotRecordedError("the trials' runs are gone from MLflow")
-    refuse_untold(trials, seconds["stages"].get("search"))
+    refuse_incomplete_times(trials, seconds["stages"].get("search"))
     lanes = lanes_of(trials)
     slots = max(seconds["concurrent_trials"], len(lanes))
     totals = totals_of(trials, slots)

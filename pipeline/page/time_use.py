@@ -25,7 +25,7 @@ class Segment:
         return self.end - self.begin
 
 
-def refuse_untold(trials: Sequence[RecordedTrial], search_seconds: float | None) -> None:
+def refuse_incomplete_times(trials: Sequence[RecordedTrial], search_seconds: float | None) -> None:
     """Refuses records that do not show what each slot did at what time.
 
     Args:

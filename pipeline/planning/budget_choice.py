@@ -45,7 +45,7 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
     seconds = parse_duration(budget)
     with open_session(SweepSession, config, console) as session:
         kept = Folder(absolute_storage(config.storage)) / "budgets"
-        name = f"{fingerprint(_question(session, seconds))}.json"
+        name = f"{fingerprint(_choice_key(session, seconds))}.json"
         known = BudgetChoice.read(kept, name)
         choice = known or _choose(session, seconds, started)
         if known is None:
@@ -62,7 +62,7 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
     return replace(resized, budget=kept_to)
 
 
-def _question(session: SweepSession, seconds: float) -> dict[str, Any]:
+def _choice_key(session: SweepSession, seconds: float) -> dict[str, Any]:
     """Returns everything that a choice depends on, and nothing else; the fingerprint of it names the choice's file.
 
     A setting that changes neither the size nor the time of a sweep must not lead to another choice, and so to training

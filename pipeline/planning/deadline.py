@@ -40,7 +40,7 @@ class Deadline(Observer):
         self._begun: dict[int, float] = {}
         self._running: dict[int, TrialRecord] = {}
         """The running trials by index, with their epochs so far."""
-        self._paused_at: dict[int, float] = {}
+        self._last_epoch_end: dict[int, float] = {}
         """When each running trial completed its last epoch; before its first epoch is done, when it started."""
         self._ended: dict[int, TrialRecord] = {}
         self._is_over = False
@@ -50,11 +50,11 @@ class Deadline(Observer):
         """Trials that were fused with others: the time recorded for their epochs is only their share of it."""
 
     def trial_started(self, spec: TrialSpec) -> None:
-        self._begun[spec.index] = self._paused_at[spec.index] = self._clock()
+        self._begun[spec.index] = self._last_epoch_end[spec.index] = self._clock()
         self._running[spec.index] = TrialRecord(spec, "budget", ())
 
     def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
-        self._paused_at[spec.index] = self._clock()
+        self._last_epoch_end[spec.index] = self._clock()
         running = self._running[spec.index]
         self._running[spec.index] = replace(running, epochs=(*running.epochs, epoch))
 
@@ -80,7 +80,7 @@ class Deadline(Observer):
     def leaves_time_to_go_on(self, index: int) -> bool:
         """Whether there is time for a further epoch of a trial, if it takes as long as the one that has just ended."""
         now = self._clock()
-        epoch_seconds = now - self._paused_at[index]
+        epoch_seconds = now - self._last_epoch_end[index]
         self._is_over |= now + epoch_seconds > self._search_end()
         return not self._is_over
 
@@ -102,13 +102,13 @@ class Deadline(Observer):
         trials = [*self._ended.values(), *self._running.values()]
         finalists = choose_finalists(leaderboard(trials), final.finalists)
         lengths = [_full_length(trial) for trial in finalists for _ in range(final.seeds)]
-        seconds = fullest_slot(lengths, final.at_once)
+        seconds = busiest_slot_seconds(lengths, final.at_once)
         if any(trial.index in self._fused for trial in finalists):
             seconds = max(seconds, budget.finalists_seconds)  # trained alone, it takes longer than its share
         return budget.fixed_seconds + seconds
 
 
-def fullest_slot(lengths: Sequence[float], slots: int) -> float:
+def busiest_slot_seconds(lengths: Sequence[float], slots: int) -> float:
     """Returns how long the busiest slot takes.
 
     Each slot is assigned its trainings in advance, in turn, as `stages.full_length_trainings` does.

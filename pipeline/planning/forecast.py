@@ -110,7 +110,7 @@ def forecast_lines(session: SweepSession, planned: GraphPlan, forecast: Forecast
         f"time: about {_to_the_second(total.expected)}, {_to_the_second(total.worst)} if nothing is stopped ({times})",
         f"at once: {allotment.concurrent} trials, each {workers}{each}, {session.precision}",
         *_fused_lines(session, forecast.fusing_gains),
-        *_lines_of_what_is_done(session, planned, plan),
+        *_lines_on_earlier_trainings(session, planned, plan),
         f"disk: at most {disk_bytes(plan) / MEGABYTE:,.0f} MB for weights and states",
         f"MLflow: about {rows:,.0f} rows",
     ]
@@ -127,7 +127,7 @@ def _fused_lines(session: SweepSession, gains: Mapping[int, float]) -> list[str]
     return lines
 
 
-def _lines_of_what_is_done(session: SweepSession, planned: GraphPlan, plan: SweepPlan) -> list[str]:
+def _lines_on_earlier_trainings(session: SweepSession, planned: GraphPlan, plan: SweepPlan) -> list[str]:
     """Says what earlier commands have trained of the stages that run, and whether the estimated time excludes it."""
     lines = []
     if plan.ended:

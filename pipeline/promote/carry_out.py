@@ -32,7 +32,9 @@ def carry_out(client: MlflowClient, store: LedgerStore, entry: LedgerEntry) -> N
         newer = store.read_whole().entries[newer[-1].number :]
 
 
-def settle(client: MlflowClient, store: LedgerStore, say: Callable[[str], None]) -> tuple[Ledger, LedgerEntry | None]:
+def finish_interrupted_decisions(
+    client: MlflowClient, store: LedgerStore, say: Callable[[str], None]
+) -> tuple[Ledger, LedgerEntry | None]:
     """Carries out the decisions that killed commands have left in the ledger, and reports that through `say`.
 
     Returns:

@@ -29,7 +29,7 @@ class GateResult:
     run_id: str
 
 
-def pass_through_gate(client: MlflowClient, contenders: Contenders, test: TestImages, config: GateConfig) -> GateResult:
+def run_gate(client: MlflowClient, contenders: Contenders, test: TestImages, config: GateConfig) -> GateResult:
     """Scores both versions, judges the challenger by the rules, and keeps the verdict in an MLflow run of kind `gate`.
 
     Raises:

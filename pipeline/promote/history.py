@@ -74,7 +74,7 @@ def read_history(client: MlflowClient, model_name: str) -> History:
     versions = list_versions(client, model_name)  # raises UsageError where there is no such model
     store = LedgerStore(client, model_name)
     ledger = store.read()
-    broken = store.broken(ledger) if ledger.faults else None
+    broken = store.broken_message(ledger) if ledger.faults else None
     return History(model_name, versions, older_decisions(client, model_name), ledger, broken)
 
 

@@ -60,10 +60,10 @@ class LedgerStore:
         """
         ledger = self.read()
         if ledger.faults:
-            raise PipelineError(f"{self.broken(ledger)}; nothing is decided over a broken ledger")
+            raise PipelineError(f"{self.broken_message(ledger)}; nothing is decided over a broken ledger")
         return ledger
 
-    def broken(self, ledger: Ledger) -> str:
+    def broken_message(self, ledger: Ledger) -> str:
         """Returns the message for a ledger that has faults."""
         return (
             f"THE LEDGER OF {self._model_name} IS BROKEN: {'; '.join(ledger.faults)}. Bring the store's database back"

@@ -7,9 +7,9 @@ from typing import Any
 from mlflow import MlflowClient
 
 from pipeline.errors import GateRefusedError
-from pipeline.promote.carry_out import carry_out, settle
+from pipeline.promote.carry_out import carry_out, finish_interrupted_decisions
 from pipeline.promote.contenders import Contenders, find_contenders
-from pipeline.promote.gate import GateResult, keep_with_version, pass_through_gate
+from pipeline.promote.gate import GateResult, keep_with_version, run_gate
 from pipeline.promote.gate_config import GateConfig
 from pipeline.promote.ledger import Decision, Event, Ledger, LedgerEntry
 from pipeline.promote.ledger_store import LedgerStore, LostRaceError
@@ -89,10 +89,10 @@ def promote(
         PipelineError: the ledger is broken.
     """
     store = LedgerStore(client, model_name)
-    ledger = store.read_whole() if is_dry_run else settle(client, store, say)[0]
+    ledger = store.read_whole() if is_dry_run else finish_interrupted_decisions(client, store, say)[0]
     contenders = find_contenders(client, model_name)
     test = load_test_images(contenders.challenger, dataset, contenders.test_digest)
-    found = pass_through_gate(client, contenders, test, config)
+    found = run_gate(client, contenders, test, config)
     if is_dry_run:
         return Promotion(found.verdict, None, found.run_id)
     keep_with_version(client, contenders, found.verdict)

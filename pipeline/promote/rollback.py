@@ -9,7 +9,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import GateRefusedError, UsageError
-from pipeline.promote.carry_out import carry_out, settle
+from pipeline.promote.carry_out import carry_out, finish_interrupted_decisions
 from pipeline.promote.ledger import Ledger, LedgerEntry
 from pipeline.promote.ledger_store import LedgerStore
 from pipeline.promote.model_copy import copy_model
@@ -37,7 +37,7 @@ def roll_back(
         PipelineError: the ledger is broken.
     """
     store = LedgerStore(client, model_name)
-    ledger, finished = settle(client, store, say)
+    ledger, finished = finish_interrupted_decisions(client, store, say)
     if finished is not None and finished.decision.event == "rollback" and to in (None, finished.decision.to_version):
         return finished  # this command repeats the killed one: a second roll-back would undo the first
     aliases = aliases_of(client, model_name)

@@ -172,11 +172,15 @@ def judge_robustness(new: Score, old: Score, config: GateConfig) -> RuleResult:
     limit = f"worse by at most {_size(config.robustness_margin)}"
     if not config.robustness:
         return RuleResult("robustness", "not applicable", "not asked for (--robustness)", limit, {})
-    gained = sum(new.spoiled[name].astype(np.int64) - old.spoiled[name] for name in new.spoiled)
+    gained = sum(
+        new.corrupted_correct[name].astype(np.int64) - old.corrupted_correct[name] for name in new.corrupted_correct
+    )
     values, counts = np.unique(gained, return_counts=True)
     interval = bootstrap_mean(values / COUNT, counts)
-    accuracies = [float(np.mean(list(score.spoiled.values()))) for score in (new, old)]
-    by_kind = {name: [float(score.spoiled[name].mean()) for score in (new, old)] for name in new.spoiled}
+    accuracies = [float(np.mean(list(score.corrupted_correct.values()))) for score in (new, old)]
+    by_kind = {
+        name: [float(score.corrupted_correct[name].mean()) for score in (new, old)] for name in new.corrupted_correct
+    }
     return RuleResult(
         "robustness",
         _outcome(not interval.high < -config.robustness_margin),

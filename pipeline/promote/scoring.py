@@ -27,7 +27,7 @@ class Score:
     predictions: Predictions
     latencies: dict[int, Latency]
     """The latencies by the number of images in a request."""
-    spoiled: dict[str, NDArray[np.bool_]]
+    corrupted_correct: dict[str, NDArray[np.bool_]]
     """Whether it is right about each corrupted image (N,), by kind and strength; empty where not requested."""
 
     @property
@@ -47,15 +47,15 @@ class Score:
         return expected_calibration_error(self.predictions.confidence, self.predictions.correct)
 
 
-def score(models: Sequence[LoadedModel], test: TestImages, with_spoiled: bool) -> list[Score]:
-    """Returns the scores of the models, in their order; `with_spoiled` includes corrupted images."""
+def score(models: Sequence[LoadedModel], test: TestImages, with_corruptions: bool) -> list[Score]:
+    """Returns the scores of the models, in their order; `with_corruptions` includes corrupted images."""
     images, labels = test.images.images, test.images.labels
     predictions = [Predictions.of(labels, model.probabilities(images)) for model in models]
     programs = [model.program for model in models]
     latencies = {batch: measure_latencies(programs, images, batch) for batch in BATCHES}
-    spoiled: list[dict[str, NDArray[np.bool_]]] = [{} for _ in models]
-    for name, changed in corrupted(images) if with_spoiled else ():
-        for model, right in zip(models, spoiled, strict=True):
+    corrupted_correct: list[dict[str, NDArray[np.bool_]]] = [{} for _ in models]
+    for name, changed in corrupted(images) if with_corruptions else ():
+        for model, right in zip(models, corrupted_correct, strict=True):
             right[name] = model.probabilities(changed).argmax(axis=1) == labels
     return [
         Score(
@@ -65,7 +65,7 @@ def score(models: Sequence[LoadedModel], test: TestImages, with_spoiled: bool) -
             model.parameters,
             predictions[index],
             {batch: measured[index] for batch, measured in latencies.items()},
-            spoiled[index],
+            corrupted_correct[index],
         )
         for index, model in enumerate(models)
     ]

@@ -43,7 +43,7 @@ def missing_files(client: MlflowClient, source: str) -> str | None:
         raise UnreachableFilesError(f"cannot be listed ({reason})") from error
 
 
-def may_be_here(client: MlflowClient, source: str) -> bool:
+def is_reachable_location(client: MlflowClient, source: str) -> bool:
     """Whether this machine could read the files if they exist: not so where their path is one on another machine."""
     repository = get_artifact_repository(source, tracking_uri=client.tracking_uri)
     place = getattr(repository, "repo", repository)  # the store behind a models:/ or runs:/ URI

@@ -66,7 +66,9 @@ def importance(domains: Domains, trials: Sequence[TrialResult]) -> Importance | 
 
 def _target(trials: Sequence[TrialResult]) -> tuple[str, dict[int, float]]:
     """Returns what is predicted, in words, and its value by trial index."""
-    firsts = {trial.index: trial.decisions[0] for trial in trials if trial.decisions and not _died_before_rungs(trial)}
+    firsts = {
+        trial.index: trial.decisions[0] for trial in trials if trial.decisions and not _diverged_before_rungs(trial)
+    }
     if not firsts:
         bests = {trial.index: trial.best.accuracy for trial in trials if trial.best is not None}
         return "best validation accuracy", bests
@@ -75,7 +77,7 @@ def _target(trials: Sequence[TrialResult]) -> tuple[str, dict[int, float]]:
     return f"validation accuracy at epoch {rung}", accuracies
 
 
-def _died_before_rungs(trial: TrialResult) -> bool:
+def _diverged_before_rungs(trial: TrialResult) -> bool:
     """Whether a trial diverged before the first rung, so that the accuracy recorded there is not its own."""
     return trial.outcome == "diverged" and not trial.decisions[0].go_on
 

@@ -59,13 +59,13 @@ class FusedSearch:
             self._choose(fusing)
             while self._may_go_on():
                 for reference in self._ready(list(self._running)):
-                    self._take(self._running.pop(reference), reference)
+                    self._handle_reply(self._running.pop(reference), reference)
                 if self._driver.stopping:
                     self._abandon_unbegun()
         finally:
             for part in self._running.values():  # left over only if an error ends the search
                 ray.kill(part.actor)
-            self._let_go()
+            self._kill_idle_actors()
 
     def _choose(self, fusing: Fusing) -> None:
         """Chooses the trials that are trained here, and takes them out of the driver's waiting ones."""
@@ -75,12 +75,12 @@ class FusedSearch:
         parts = [part for group in groups for part in in_parts(group, self._driver.slots, fusing.most)]
         fused = {spec.index for part in parts for spec in part}
         parts += [[spec] for spec in self._driver.waiting if spec.index not in fused]
-        self._wait(parts)
+        self._enqueue(parts)
         for part in parts:
             for spec in part:
                 self._driver.set_aside(spec.index)
 
-    def _wait(self, parts: Sequence[list[TrialSpec]]) -> None:
+    def _enqueue(self, parts: Sequence[list[TrialSpec]]) -> None:
         """Queues parts by their first trial, so that trial 0, which starts however little time is left, comes first."""
         self._waiting = sorted([*self._waiting, *map(_Part, parts)], key=lambda part: part.first)
 
@@ -107,10 +107,10 @@ class FusedSearch:
         driver = self._driver
         while self._waiting and len(self._running) < driver.slots and driver.may_begin(self._waiting[0].first):
             self._start(self._waiting.pop(0))
-        self._let_go()  # others may be waiting for their resources
+        self._kill_idle_actors()  # others may be waiting for their resources
         return bool(self._running)
 
-    def _let_go(self) -> None:
+    def _kill_idle_actors(self) -> None:
         """Ends the actors that have no work."""
         for actor in self._idle:
             ray.kill(actor)
@@ -133,13 +133,13 @@ class FusedSearch:
         ready, _ = ray.wait(list(references), num_returns=1, timeout=POLL_SECONDS)
         return list(ready)
 
-    def _take(self, part: _Part, reference: Any) -> None:
+    def _handle_reply(self, part: _Part, reference: Any) -> None:
         """Handles a reply of a part's actor, or the death of the actor's process."""
         try:
             reply: Reply = ray.get(reference)
         except ray.exceptions.RayError as error:
             ray.kill(part.actor)
-            self._again(part, error)
+            self._retry_or_split(part, error)
             return
         if reply.out_of_memory:
             ray.kill(part.actor)
@@ -169,7 +169,7 @@ class FusedSearch:
                 ended.add(index)
         return ended
 
-    def _again(self, part: _Part, error: Exception) -> None:
+    def _retry_or_split(self, part: _Part, error: Exception) -> None:
         """Restarts the trials in another process, as often as allowed; after that, in smaller parts."""
         part.failures += 1
         if part.failures <= self._search.max_failures:
@@ -182,7 +182,7 @@ class FusedSearch:
     def _make_smaller(self, part: _Part) -> None:
         """Halves a part that is too large for one process; hands one that is too small to halve back to the driver."""
         if len(part.specs) >= 2 * FEWEST:
-            self._wait(in_parts(part.specs, 2, most=None))
+            self._enqueue(in_parts(part.specs, 2, most=None))
             return
         for spec in part.specs:
             if len(part.specs) > 1:

@@ -85,7 +85,7 @@ class TrialEvents(tune.Callback):
             self._driver.fail(_index(trial), death_text(trial.get_error()))
 
 
-class EndsWithWhatRuns(tune.Stopper):
+class StopsOnceNothingRuns(tune.Stopper):
     """Ends a stopping search without waiting for processes that have not started: there may never be room for them."""
 
     def __init__(self, driver: SearchDriver, events: TrialEvents) -> None:

@@ -13,7 +13,7 @@ from pipeline.search.driver import SearchDriver, SearchLimits
 from pipeline.search.fused_search import FusedSearch
 from pipeline.search.search import Search
 from pipeline.search.trial import Trial
-from pipeline.search.tune_adapters import AshaScheduler, EndsWithWhatRuns, InOrderSearcher, TrialEvents
+from pipeline.search.tune_adapters import AshaScheduler, InOrderSearcher, StopsOnceNothingRuns, TrialEvents
 from pipeline.training.worker_group import WorkerGroupConfig
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.observers import Observer
@@ -77,7 +77,7 @@ def _tuner(search: Search, driver: SearchDriver) -> tune.Tuner:
             storage_path=parent,
             verbose=0,
             callbacks=[events],
-            stop=EndsWithWhatRuns(driver, events),
+            stop=StopsOnceNothingRuns(driver, events),
             failure_config=tune.FailureConfig(max_failures=search.max_failures),
             # A trial keeps its own state in its own folder, written whole or not at all.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),

@@ -58,7 +58,7 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
         finally:
             session.artifacts.close()
             with suppress(OSError):  # otherwise the next command would continue in a folder where nothing was begun
-                session.memory.forget()
+                session.memory.remove_if_unused()
 
 
 def folder_of(kind: type[Session[Any]], config: Any, dataset: Dataset) -> str:

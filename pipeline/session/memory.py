@@ -54,7 +54,7 @@ class SessionMemory:
     def _write(self) -> None:
         self._folder.write(SESSION_FILE, json.dumps(self._values).encode(), durable=True)
 
-    def forget(self) -> None:
+    def remove_if_unused(self) -> None:
         """Removes the folder if neither this command nor an earlier one has begun anything in it."""
         if "finished" not in self._values and not holds_trainings(self._folder):
             parent, _, name = self._folder.uri.rpartition("/")

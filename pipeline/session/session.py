@@ -53,7 +53,7 @@ class Session(ABC, Generic[C]):
         try:
             self.tracker = Tracker(uri, self.model_name, self.memory.owner, config.tracking_timeout)
         except BaseException:
-            self.memory.forget()
+            self.memory.remove_if_unused()
             raise
         self.artifacts = ArtifactMaker()
         self.ray_seconds: float | None = None

@@ -165,11 +165,11 @@ class SweepSession(Session[SweepConfig]):
         """The precision of everything that the command trains."""
         with self._lock:
             if self._precision is None:
-                self._precision = self.precision_for(*self._probed, self.allotment)
+                self._precision = self.precision_for(*self._model_to_probe, self.allotment)
             return self._precision
 
     @property
-    def _probed(self) -> tuple[ViTConfig, Recipe]:
+    def _model_to_probe(self) -> tuple[ViTConfig, Recipe]:
         """The training that the precision is measured with: the most expensive on a GPU, a quick one on a CPU."""
         if not self.allotment.gpus:
             return published(self.dataset.shape, self.rungs.max_epochs)

@@ -17,7 +17,7 @@ def exit_with_error(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def _end_with_ray(message: str, status: int) -> NoReturn:
+def _exit_without_waiting(message: str, status: int) -> NoReturn:
     """Exits with an error. Where Ray runs, kills all child processes and exits immediately.
 
     In an orderly exit, the threads of this process would wait for the work that is still going on in Ray.
@@ -41,11 +41,11 @@ def run_command(command: Callable[[], None]) -> None:
     except DataError as error:
         exit_with_error(str(error), BAD_USAGE)
     except InterruptedCommandError as error:
-        _end_with_ray(str(error), error.status)
+        _exit_without_waiting(str(error), error.status)
     except PipelineError as error:
         exit_with_error(str(error), error.status)
     except KeyboardInterrupt:
-        _end_with_ray("interrupted", INTERRUPTED)
+        _exit_without_waiting("interrupted", INTERRUPTED)
     except Exception as error:
         full = disk_full(error)
         if full is None:

@@ -16,7 +16,7 @@ from pipeline.trials.rungs import Rungs
 from tune_spaces.trial_spec import TrialSpec
 
 SECONDS_BETWEEN_LINES = 10.0
-TRIALS_THAT_TELL = 5
+FEWEST_TRIALS_FOR_ESTIMATE = 5
 ROWS = 20
 """How many running trials the live view lists; it only counts the others."""
 
@@ -120,7 +120,7 @@ class Progress(Observer):
         if self._epochs == 0:
             return "expected time not known yet"
         expected = self._rungs.expected_epochs(self._trials) / self._trials
-        if len(self._ended_epochs) >= TRIALS_THAT_TELL:
+        if len(self._ended_epochs) >= FEWEST_TRIALS_FOR_ESTIMATE:
             expected = sum(self._ended_epochs) / len(self._ended_epochs)
         epochs_left = expected * (waiting + len(self._running) / 2)
         left = (time.monotonic() - self._started) * epochs_left / self._epochs

@@ -50,7 +50,7 @@ def run_here(
         patch.chdir(folder)
         patch.setattr(sys, "argv", [module, *arguments])
         patch.setattr(gc, "freeze", lambda: None)  # for a process that soon ends
-        patch.setattr(exits, "_end_with_ray", exits.exit_with_error)  # which would end this process, too
+        patch.setattr(exits, "_exit_without_waiting", exits.exit_with_error)  # which would end this process, too
         for name, value in (env or {}).items():
             patch.setenv(name, value)
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):

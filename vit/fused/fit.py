@@ -120,7 +120,7 @@ class FusedFit:
         self._state = state
         for module in self._model.modules():
             if isinstance(module, Attention):
-                module.by_kernel = len(self) == 1
+                module.use_fused_kernel = len(self) == 1
         self._hyperparameters = Hyperparameters.of(self.recipes, self._runtime.device)
         num_classes = self._model.config.num_classes
         self._epoch = EpochTensors.empty(len(self), len(self._train.labels), num_classes, self._runtime.device)

@@ -59,13 +59,13 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
         self.proj_drop = nn.Dropout(config.proj_drop_rate)
-        self.by_kernel = True
+        self.use_fused_kernel = True
         """Whether a GPU's fused kernel may be used; `torch.func.vmap` has no batching rule for its backward pass."""
 
     def forward(self, tokens: Tensor, first_only: bool = False) -> Tensor:
         """The output for each token (N, length, embed_dim), or with `first_only` for the first (N, 1, embed_dim)."""
         query, key, value = self._first_query(tokens) if first_only else self._qkv(tokens)
-        mixed = scaled_dot_product(query, key, value, by_kernel=self.by_kernel)
+        mixed = scaled_dot_product(query, key, value, use_fused_kernel=self.use_fused_kernel)
         projected: Tensor = self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
         return projected
 
@@ -87,9 +87,9 @@ class Attention(nn.Module):
         return heads.permute(2, 0, 3, 1, 4)
 
 
-def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, *, by_kernel: bool = True) -> Tensor:
+def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, *, use_fused_kernel: bool = True) -> Tensor:
     """softmax(QK^T / sqrt(d)) V over (N, heads, length, d), computed in the way that is faster on the device."""
-    if by_kernel and query.device.type != "cpu":
+    if use_fused_kernel and query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value)
     # On a CPU the fused kernel's backward is slow: it took a third of a training step whose arithmetic is 5% attention.
     scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)

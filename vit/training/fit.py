@@ -132,7 +132,7 @@ class Fit:
             logits, loss = self._forward_loss(images, labels)
             spoiled = self._workers.any(torch.maximum(spoiled, (~torch.isfinite(loss.detach())).float()))
             if device.type == "cpu" or step % STEPS_BETWEEN_CHECKS_ON_GPU == 0 or step == self._steps_per_epoch - 1:
-                self._refuse(spoiled)
+                self._raise_if_non_finite(spoiled)
             self._update(loss, self.epochs_done * self._steps_per_epoch + step, spoiled)
             counter.add(logits.detach(), labels)
         return self._workers.sum(counter.counts(), device)
@@ -174,7 +174,7 @@ class Fit:
         decay = min(self.recipe.ema_decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(averaged.parameters()), list(self.model.parameters()), 1 - decay)
 
-    def _refuse(self, spoiled: Tensor) -> None:
+    def _raise_if_non_finite(self, spoiled: Tensor) -> None:
         if spoiled.item():
             raise NonFiniteLossError(f"the training loss is not finite in epoch {self.epochs_done + 1}")
 

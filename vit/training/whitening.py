@@ -33,12 +33,12 @@ def filters_for(train: Split, normalisation: Normalisation) -> Filters:
 
     @cache
     def filters(side: int, most: int) -> Tensor:
-        return whitening_filters(normalisation(looked_at(train.images)).cpu(), side, most)
+        return whitening_filters(normalisation(sampled_images(train.images)).cpu(), side, most)
 
     return filters
 
 
-def looked_at(images: Tensor) -> Tensor:
+def sampled_images(images: Tensor) -> Tensor:
     """The images (N, H, W, C), evenly spaced among all, on whose patches the filters are computed."""
     most = max(2, min(MOST_IMAGES, MOST_NUMBERS // images[0].numel()))
     return images[:: -(-len(images) // most)]

@@ -7,7 +7,7 @@ import pytest
 from pipeline.page.blocks import NotRecordedError
 from pipeline.page.recorded_trials import RecordedEpoch, RecordedTrial
 from pipeline.page.run_sections import time_spent
-from pipeline.page.time_use import Segment, lanes_of, refuse_untold, segments_of, totals_of, training_seconds
+from pipeline.page.time_use import Segment, lanes_of, refuse_incomplete_times, segments_of, totals_of, training_seconds
 from tests.unit.pipeline.page.sweep_of_all import records, sweep_summary
 
 
@@ -61,7 +61,7 @@ FIRST, SECOND = trial(0, 0.0, 10.0, (9.0, 8.0, 7.0)), trial(1, 4.0, 8.0, (8.0, 3
 
 @pytest.mark.parametrize("search_seconds", [9.5, 12.0])  # clocks are read in this order, but not to the microsecond
 def test_a_search_of_one_command_is_told(search_seconds: float) -> None:
-    refuse_untold([FIRST, SECOND], search_seconds)
+    refuse_incomplete_times([FIRST, SECOND], search_seconds)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_records_that_do_not_tell_what_the_slots_did_are_refused(
     trials: list[RecordedTrial], search_seconds: float | None, reason: str
 ) -> None:
     with pytest.raises(NotRecordedError) as refused:
-        refuse_untold(trials, search_seconds)
+        refuse_incomplete_times(trials, search_seconds)
     assert str(refused.value).startswith(reason)
 
 

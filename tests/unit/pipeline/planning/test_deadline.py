@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from pipeline.config import Budget
-from pipeline.planning.deadline import Deadline, FullLengthTrainings, fullest_slot
+from pipeline.planning.deadline import Deadline, FullLengthTrainings, busiest_slot_seconds
 from pipeline.stages import full_length_trainings
 from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
@@ -164,7 +164,7 @@ def test_a_slot_is_reckoned_to_take_the_trainings_that_it_is_dealt(
 
     monkeypatch.setattr(full_length_trainings, "_run_in_turn", train)
     full_length_trainings._run_all(cast(Any, None), trainings, cast(Any, None), at_once)
-    assert fullest_slot(lengths, at_once) == max(dealt)
+    assert busiest_slot_seconds(lengths, at_once) == max(dealt)
 
 
 def test_a_trial_goes_on_while_there_is_time_for_another_epoch_like_its_last() -> None:

@@ -21,5 +21,5 @@ def score_of(
     predicted[list(wrong)] = 1 - predicted[list(wrong)]
     sure = np.full(images, confidence)
     latencies = {batch: Latency(np.full(20, milliseconds)) for batch in (1, 32)}
-    fields = {"version": 1, "files": "sha256:x", "size": 1000, "parameters": 100, "spoiled": {}, **more}
+    fields = {"version": 1, "files": "sha256:x", "size": 1000, "parameters": 100, "corrupted_correct": {}, **more}
     return Score(predictions=Predictions(labels, predicted, sure, sure), latencies=latencies, **fields)

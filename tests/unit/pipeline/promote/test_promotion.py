@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from pipeline.errors import GateRefusedError, PipelineError, UsageError
 from pipeline.promote import promotion
 from pipeline.promote.contenders import find_contenders
-from pipeline.promote.gate import GateResult, pass_through_gate
+from pipeline.promote.gate import GateResult, run_gate
 from pipeline.promote.gate_config import GateConfig
 from pipeline.promote.history import read_history
 from pipeline.promote.ledger import Decision
@@ -240,7 +240,7 @@ def judged(uri: str, fair: Path, good: Path) -> GateResult:
     versions.add(good)
     contenders = find_contenders(versions.client, versions.name)
     images = load_test_images(contenders.challenger, None, contenders.test_digest)
-    return pass_through_gate(versions.client, contenders, images, GateConfig(max_latency_ratio=100))
+    return run_gate(versions.client, contenders, images, GateConfig(max_latency_ratio=100))
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def ready(versions: Versions, fair: Path, good: Path, judged: GateResult, monkey
     """The same two; the gate's real verdict is there already, since here it is about what comes after."""
     versions.make_champion(versions.add(fair))
     versions.add(good)
-    monkeypatch.setattr(promotion, "pass_through_gate", lambda *_: judged)
+    monkeypatch.setattr(promotion, "run_gate", lambda *_: judged)
     return versions
 
 
@@ -302,7 +302,7 @@ def test_a_champion_that_is_moved_by_hand_during_the_gate_stays(
         ready.client.set_registered_model_alias(ready.name, "champion", "2")
         return judged
 
-    monkeypatch.setattr(promotion, "pass_through_gate", move)
+    monkeypatch.setattr(promotion, "run_gate", move)
     with pytest.raises(LostRaceError, match="the champion was moved in the meantime, from version 1 to version 2"):
         run(ready)
     assert decisions(ready) == []
@@ -312,12 +312,12 @@ def test_a_promotion_during_the_gate_wins(ready: Versions, judged: GateResult, m
     """Its entry is written and its aliases are not: the other, which still sees the old champion, is told."""
 
     def be_quicker(*_: object) -> GateResult:
-        monkeypatch.setattr(promotion, "pass_through_gate", lambda *_: judged)
+        monkeypatch.setattr(promotion, "run_gate", lambda *_: judged)
         with pytest.raises(KilledError):
             run(ready, KilledClient(ready.client, TO_THE_ENTRY))
         return judged
 
-    monkeypatch.setattr(promotion, "pass_through_gate", be_quicker)
+    monkeypatch.setattr(promotion, "run_gate", be_quicker)
     with pytest.raises(LostRaceError, match=r"another command changed the champion .*: .* made version 2 of"):
         run(ready)
     assert [decision.to_version for decision in decisions(ready)] == [2]
@@ -326,7 +326,7 @@ def test_a_promotion_during_the_gate_wins(ready: Versions, judged: GateResult, m
 def test_a_challenger_that_is_registered_during_the_gate_stays_one(
     ready: Versions, judged: GateResult, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(promotion, "pass_through_gate", lambda *_: (ready.add(good), judged)[1])
+    monkeypatch.setattr(promotion, "run_gate", lambda *_: (ready.add(good), judged)[1])
     run(ready)
     assert ready.aliases() == {"champion": 2, "previous": 1, "challenger": 3}
 

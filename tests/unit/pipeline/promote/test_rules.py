@@ -100,8 +100,8 @@ def test_robustness_counts_images_not_their_spoiled_forms(lost: int, outcome: st
     right = np.ones(400, dtype=bool)
     worse = right.copy()
     worse[:lost] = False
-    new = score_of(spoiled={name: worse for name in names})
-    old = score_of(spoiled={name: right for name in names})
+    new = score_of(corrupted_correct={name: worse for name in names})
+    old = score_of(corrupted_correct={name: right for name in names})
     assert rules.judge_robustness(new, old, CONFIG).outcome == "not applicable"
     found = rules.judge_robustness(new, old, GateConfig(robustness=True))
     assert found.outcome == outcome

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.search.driver import SearchDriver, SearchLimits
 from pipeline.search.reports import waiting_report
-from pipeline.search.tune_adapters import EndsWithWhatRuns, TrialEvents
+from pipeline.search.tune_adapters import StopsOnceNothingRuns, TrialEvents
 from pipeline.trials.folder import TrialLedger, trial_folder
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.observers import Observer
@@ -95,7 +95,7 @@ def test_a_trial_whose_process_never_came_up_has_failed(tmp_path: Path, monkeypa
 
 def test_who_wants_to_stop_waits_for_what_runs_and_for_nothing_else(tmp_path: Path) -> None:
     search = Search(tmp_path)
-    stopper = EndsWithWhatRuns(search.driver, search.events)
+    stopper = StopsOnceNothingRuns(search.driver, search.events)
     search.tell("start")
     assert not stopper.stop_all()
     search.interrupted = True

@@ -288,12 +288,12 @@ def test_where_something_was_trained_nothing_is_removed_though_the_memory_is_los
     """As where a broken `session.json` was removed, which is the advice, and then `--plan` asks."""
     folder = Folder(base)
     folder.write(f"{kept}/00000/trial.json", b"trained for hours")
-    SessionMemory(base, forced=None).forget()
+    SessionMemory(base, forced=None).remove_if_unused()
     assert folder.exists(f"{kept}/00000/trial.json")
 
 
 def test_where_nothing_was_trained_nothing_stays(base: str) -> None:
-    SessionMemory(base, forced=None).forget()
+    SessionMemory(base, forced=None).remove_if_unused()
     assert not Folder(base).exists(SESSION_FILE)
 
 

@@ -11,7 +11,7 @@ from tests.unit.vit.training.toy import smooth_images
 from vit.data.normalisation import Normalisation
 from vit.training import whitening
 from vit.training.runtime import Split
-from vit.training.whitening import MOST_NUMBERS, filters_for, looked_at, whitening_filters
+from vit.training.whitening import MOST_NUMBERS, filters_for, sampled_images, whitening_filters
 
 NORMALISATION = Normalisation((0.5,) * 3, (0.25,) * 3)
 
@@ -72,7 +72,7 @@ def test_fewer_patches_than_filters_give_as_many_as_there_are(monkeypatch: pytes
 )
 def test_the_images_are_evenly_taken_and_their_numbers_limited(count: int, side: int, looked: int) -> None:
     images = torch.zeros(1, dtype=torch.uint8).expand(count, side, side, 3)
-    assert len(looked_at(images)) == looked
+    assert len(sampled_images(images)) == looked
 
 
 def test_of_large_images_no_more_is_unfolded_than_of_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
