@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.config import Budget
+from pipeline.planning.slots import trainings_of_slots
 from pipeline.results.leaderboard import choose_finalists, leaderboard
 from pipeline.trials.observers import Observer
 from pipeline.trials.records import EpochRecord, TrialRecord
@@ -102,18 +103,10 @@ class Deadline(Observer):
         trials = [*self._ended.values(), *self._running.values()]
         finalists = choose_finalists(leaderboard(trials), final.finalists)
         lengths = [_full_length(trial) for trial in finalists for _ in range(final.seeds)]
-        seconds = busiest_slot_seconds(lengths, final.at_once)
+        seconds = max(map(sum, trainings_of_slots(lengths, final.at_once)), default=0.0)
         if any(trial.index in self._fused for trial in finalists):
             seconds = max(seconds, budget.finalists_seconds)  # trained alone, it takes longer than its share
         return budget.fixed_seconds + seconds
-
-
-def busiest_slot_seconds(lengths: Sequence[float], slots: int) -> float:
-    """Returns how long the busiest slot takes.
-
-    Each slot is assigned its trainings in advance, in turn, as `stages.full_length_trainings` does.
-    """
-    return max(sum(lengths[slot::slots]) for slot in range(slots))
 
 
 def _full_length(trial: TrialRecord) -> float:

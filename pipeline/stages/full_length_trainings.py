@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.errors import InterruptedCommandError
 from pipeline.graph.jobs import Jobs
+from pipeline.planning.slots import trainings_of_slots
 from pipeline.results.confirmation import ConfirmedModel, FullLengthRun
 from pipeline.session.folder import FINALISTS_FOLDER
 from pipeline.session.sweep_session import SweepSession
@@ -71,7 +72,7 @@ def _run_all(
     Workers take seconds to start, so each slot keeps its own for all of its trainings.
     """
     jobs, ends = Jobs[list[TrialRecord]](), dict[str, list[TrialRecord]]()
-    slots = {str(slot): trainings[slot::at_once] for slot in range(min(at_once, len(trainings)))}
+    slots = {str(slot): dealt for slot, dealt in enumerate(trainings_of_slots(trainings, at_once))}
     for slot, its_trainings in slots.items():
         jobs.start(slot, partial(_run_in_turn, session, its_trainings, data))
     failures = []

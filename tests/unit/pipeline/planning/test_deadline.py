@@ -1,13 +1,9 @@
 """When a search begins no more trials, and when it stops those that run, by hand-made times."""
 
-from types import SimpleNamespace
-from typing import Any, cast
-
 import pytest
 
 from pipeline.config import Budget
-from pipeline.planning.deadline import Deadline, FullLengthTrainings, busiest_slot_seconds
-from pipeline.stages import full_length_trainings
+from pipeline.planning.deadline import Deadline, FullLengthTrainings
 from pipeline.trials.records import EpochRecord, Outcome, TrialRecord
 from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
@@ -148,23 +144,6 @@ def test_the_finalists_take_as_long_as_the_fullest_slot(seeds: int, at_once: int
     run(deadline, clock, record(1, 0.5, epoch_seconds=30.0), seconds=10)
     run(deadline, clock, record(2, 0.4, epoch_seconds=6.0), seconds=10)
     assert latest_beginning(deadline, clock) == 1000 - 10 - seconds
-
-
-@pytest.mark.parametrize("at_once", [1, 2, 3, 4, 7])
-def test_a_slot_is_reckoned_to_take_the_trainings_that_it_is_dealt(
-    at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lengths = [float(2**number) for number in range(6)]
-    trainings: list[Any] = [SimpleNamespace(name=str(length), length=length) for length in lengths]
-    dealt: list[float] = []
-
-    def train(session: object, its_trainings: list[Any], data: object) -> list[Any]:
-        dealt.append(sum(training.length for training in its_trainings))
-        return its_trainings
-
-    monkeypatch.setattr(full_length_trainings, "_run_in_turn", train)
-    full_length_trainings._run_all(cast(Any, None), trainings, cast(Any, None), at_once)
-    assert busiest_slot_seconds(lengths, at_once) == max(dealt)
 
 
 def test_a_trial_goes_on_while_there_is_time_for_another_epoch_like_its_last() -> None:
