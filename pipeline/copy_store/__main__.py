@@ -32,7 +32,7 @@ def main() -> None:
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m pipeline.copy_store",
-        description="Copy runs, models and files from a store of one's own into a team's server; all ids stay. Run it "
+        description="Copy runs, models and files from your own store into a team's server; all keep their ids. Run it "
         "where the server's database and files are. Given again, also after a kill, it continues and duplicates "
         "nothing.",
     )
