@@ -61,7 +61,7 @@ def _accuracies(store: str) -> list[float]:
 
 def table(pairs: Sequence[tuple[Course, Course]]) -> str:
     """Markdown: the best accuracies after equal numbers of epochs, and after all the epochs of each search."""
-    lines = ["| of a pair's epochs | random | tpe | tpe more, in points |", "|---|---|---|---|"]
+    lines = ["| of a pair's epochs | random | tpe | tpe minus random, in points |", "|---|---|---|---|"]
     for share in SHARES:
         ends = [max(1, round(share * min(len(one.accuracies), len(other.accuracies)))) for one, other in pairs]
         lines.append(_row(f"{share:.0%} ({_range(ends)})", pairs, [(end, end) for end in ends]))

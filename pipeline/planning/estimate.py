@@ -23,7 +23,7 @@ EPOCH_SECONDS, SAVED_BYTES_PER_SECOND = 0.01, 400e6
 COMMAND_STARTS = 3.5
 """Starting Ray, the command's own imports and its end: 10.5 s (docs/experiments.md, commands that start faster)."""
 RAY_TRAIN_STARTS = 4.0
-"""Starting a run of Ray Train, its controller and worker: 10 to 20 s (docs/experiments.md, workers that stay)."""
+"""Starting a run of Ray Train, its controller and worker: 10 s and more (docs/experiments.md, workers that stay)."""
 PREPARE_STARTS = 0.1
 """Small, since the stage imports nothing and the images are read before it starts."""
 EVALUATE_STARTS, REGISTER_STARTS, REPORT_STARTS = 2.0, 1.0, 0.5
@@ -32,8 +32,8 @@ EVALUATE_STARTS, REGISTER_STARTS, REPORT_STARTS = 2.0, 1.0, 0.5
 FP32_COST: dict[Precision, float] = {"fp32": 1.0, "bf16": 3.0}
 """How many times as long evaluating the test images takes as validating as many, by the sweep's precision.
 
-Test images are always evaluated in fp32: 78 images/s where bf16 reached 236 (docs/experiments.md, two workers against
-one)."""
+Test images are always evaluated in fp32: one worker trained 72 images/s in fp32 where it trained 217 in bf16
+(docs/experiments.md, two workers against one)."""
 
 
 @dataclass(frozen=True)
