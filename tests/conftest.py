@@ -1,4 +1,4 @@
-"""MLflow set up as the commands do it, and no tracking URI that leaks: neither the user's own, nor one test's."""
+"""Sets MLflow up as the commands do, and keeps tracking URIs from leaking, from the user or from another test."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,8 @@ LONGEST_FILES = (
     "test_fused_search.py", "test_gpu_benchmark.py", "test_distributed_trials.py", "test_faults_tracking.py",
     "test_cifar10.py",
 )  # fmt: skip
-"""They come first: whoever got one of them last would still be at it when all others have nothing left to do."""
+"""The files that take longest. They run first: a process that began one of them last would still be running it when the
+other processes have nothing left to do."""
 
 prepare_mlflow()
 os.environ.pop(VARIABLE, None)
@@ -41,7 +42,7 @@ def _undo_after_test() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
-    """A Ray of this machine, on which all of a module runs that starts none of its own: each start takes seconds."""
+    """A local Ray that all commands of a module share if they need none of their own, because a start takes seconds."""
     from pipeline.cluster.connection import connected
 
     with connected(None):
@@ -50,7 +51,7 @@ def local_ray() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def s3_bucket() -> Iterator[str]:
-    """The URI of an empty bucket on an S3 server of this machine; the environment names it as a user would."""
+    """The URI of an empty bucket on an S3 server on this machine, to which the environment points as a user's would."""
     from moto.server import ThreadedMotoServer
     from s3fs import S3FileSystem
 
@@ -65,7 +66,7 @@ def s3_bucket() -> Iterator[str]:
         for name, value in {**S3_CREDENTIALS, **nowhere, **cloudless, "AWS_ENDPOINT_URL": endpoint}.items():
             patch.setenv(name, value)
         urlopen(Request(f"{endpoint}/sweeps", method="PUT")).close()
-        S3FileSystem.clear_instance_cache()  # an instance keeps the environment that it first met
+        S3FileSystem.clear_instance_cache()  # an instance keeps the environment that it was created in
         yield "s3://sweeps"
         S3FileSystem.clear_instance_cache()
     server.stop()

@@ -1,4 +1,4 @@
-"""How long a test waits for what should come: for ever would hang the suite, and a slow machine takes its time."""
+"""How long a test waits for an event: not for ever, as that would hang the suite, but long enough for slow machines."""
 
 DEADLINE = 600
-"""Seconds. Far above anything that works, on the slowest machine; no measure of speed."""
+"""In seconds. Far more than anything that works takes on the slowest machine; it is no measure of speed."""

@@ -1,24 +1,24 @@
-"""An HTML page read back with a parser, as a browser would."""
+"""Reads an HTML page back with a parser, as a browser would."""
 
 import json
 from collections import Counter
 from html.parser import HTMLParser
 from typing import Any
 
-# Elements that HTML closes by itself.
+# Void elements, which have no closing tag.
 _VOID = {"meta", "link", "img", "br"}
 
 
 class HtmlPage(HTMLParser):
-    """The page's elements, its text, and whether every tag is closed in its turn."""
+    """The elements and the text of a page. It fails if the tags are not closed in the right order."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: Counter[str] = Counter()
         self.attributes: list[tuple[str, str, str | None]] = []
-        """Element, name, value."""
+        """The element, the name and the value of each attribute."""
         self.charts: dict[str, dict[str, Any]] = {}
-        """Specifications by the id of the element that holds them."""
+        """The specifications of the charts, by the id of the element that holds them."""
         self.scripts: list[str] = []
         self._texts: list[str] = []
         self._open: list[tuple[str, dict[str, str | None]]] = []
@@ -50,11 +50,11 @@ class HtmlPage(HTMLParser):
 
     @property
     def text(self) -> str:
-        """All that is to be read, in one line."""
+        """All text that a reader sees, in one line."""
         return " ".join(" ".join(self._texts).split())
 
     def values(self, attribute: str, tag: str | None = None) -> list[str | None]:
-        """An attribute's values, of one kind of element or of all."""
+        """Returns the values of an attribute on the elements of one kind, or on all elements."""
         return [value for its, name, value in self.attributes if name == attribute and tag in (None, its)]
 
     @property

@@ -1,4 +1,4 @@
-"""All that a tracking store knows, as its client tells it, to compare two stores."""
+"""Reads everything that a tracking store holds through its client, so that two stores can be compared."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from mlflow.entities import Run, ViewType
 
 
 def contents(client: MlflowClient) -> dict[str, Any]:
-    """Runs and models by what stays the same where experiments get other ids and artifacts another place."""
+    """Returns a store's contents without what differs in a copy: the experiments' ids, the artifacts' locations."""
     experiments = {each.experiment_id: each for each in client.search_experiments(ViewType.ALL)}
     runs = client.search_runs(list(experiments), run_view_type=ViewType.ALL, max_results=1000)
     models = client.search_logged_models(list(experiments))
@@ -36,7 +36,7 @@ def contents(client: MlflowClient) -> dict[str, Any]:
 
 
 def _texts(aliases: dict[str, str]) -> dict[str, str]:
-    """A database tells the versions as numbers, a server as texts."""
+    """Returns the aliases with their versions as text: a database gives the versions as numbers, a server as text."""
     return {alias: str(version) for alias, version in aliases.items()}
 
 

@@ -1,4 +1,4 @@
-"""Commands as a user starts them, in processes of their own or in this one, and what they leave behind."""
+"""Runs commands as a user does, in processes of their own or in this one, and reads what they leave behind."""
 
 import contextlib
 import gc
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 def run_to_end(
     module: str, folder: Path, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = DEADLINE
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `python -m module` in `folder` to its end; `env` adds to the environment. Any exit status will do."""
+    """Runs `python -m module` in `folder` to its end, whatever its exit status; `env` is added to the environment."""
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=folder,
@@ -44,13 +44,13 @@ def run_to_end(
 def run_here(
     module: str, folder: Path, *arguments: str, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Like `run_to_end`, but in this very process, which has imported the frameworks already."""
+    """Like `run_to_end`, but runs the command in this process, which has already imported the frameworks."""
     stdout, stderr, status = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, tracking_uri_undone():
         patch.chdir(folder)
         patch.setattr(sys, "argv", [module, *arguments])
-        patch.setattr(gc, "freeze", lambda: None)  # for a process that soon ends
-        patch.setattr(exits, "_exit_without_waiting", exits.exit_with_error)  # which would end this process, too
+        patch.setattr(gc, "freeze", lambda: None)  # freezing is meant for a process that ends soon
+        patch.setattr(exits, "_exit_without_waiting", exits.exit_with_error)  # the original would end this process, too
         for name, value in (env or {}).items():
             patch.setenv(name, value)
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
@@ -63,7 +63,7 @@ def run_here(
 
 
 def _main_of(module: str) -> Callable[[], None]:
-    """What `python -m module` calls, whether that is a file or a folder."""
+    """Returns the `main` that `python -m module` calls, whether the module is a file or a folder."""
     imported = importlib.import_module(module)
     if hasattr(imported, "__path__"):
         imported = importlib.import_module(f"{module}.__main__")
@@ -75,7 +75,7 @@ def _main_of(module: str) -> Callable[[], None]:
 def start(
     module: str, folder: Path, *arguments: str, env: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """`python -m module` in `folder`, in a process group of its own, which does not outlive the block."""
+    """Starts `python -m module` in `folder`, in a process group of its own, and kills it if it outlives the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=folder,
@@ -96,7 +96,7 @@ def start(
 def wait_until(
     condition: Callable[[], object], process: subprocess.Popen[str] | None = None, deadline: float = DEADLINE
 ) -> None:
-    """Waits at most `deadline` seconds for a true answer; gives up at once if `process` has ended."""
+    """Waits at most `deadline` seconds until the condition is true; fails immediately if `process` has ended."""
     end = time.monotonic() + deadline
     while not condition():
         if process is not None:
@@ -110,14 +110,14 @@ def processes_below(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def title_of(process: psutil.Process) -> str:
-    """Its command line, which Ray's processes rewrite to say what they do; empty where it has ended."""
+    """Returns a process's command line, which Ray's processes rewrite to say what they do; empty if it has ended."""
     with contextlib.suppress(psutil.Error):
         return " ".join(process.cmdline())
     return ""
 
 
 def train_workers() -> list[psutil.Process]:
-    """Ray Train's workers on the nodes that this very process has started; another test may have its own."""
+    """Returns Ray Train's workers on the nodes that this process started; other tests may have workers of their own."""
     below = psutil.Process().children(recursive=True)
     return [process for process in below if re.match("ray::.*RayTrainWorker", title_of(process))]
 
@@ -128,12 +128,12 @@ def assert_gone(processes: list[psutil.Process], within: float = 30) -> None:
 
 
 def client_of(where: str | Path) -> MlflowClient:
-    """`where` is a tracking URI, or the folder that a command without one ran in."""
+    """Returns a client of a store; `where` is its tracking URI, or the folder in which a command without one ran."""
     return MlflowClient(f"sqlite:///{where}/mlflow.db" if isinstance(where, Path) else where)
 
 
 def runs_of(where: str | Path, experiment: str = "vit-digits") -> list[Run]:
-    """All runs of an experiment. `where` as in `client_of`."""
+    """Returns all runs of an experiment; `where` is as in `client_of`."""
     client = client_of(where)
     found = client.get_experiment_by_name(experiment)
     assert found is not None, f"there is no experiment {experiment}"
@@ -152,7 +152,7 @@ def free_port() -> int:
 
 
 class TrackingServer:
-    """An MLflow server that keeps runs and artifacts in `folder`. One that was stopped may be started again."""
+    """An MLflow server that keeps runs and artifacts in `folder`. It can be started again after it was stopped."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -162,12 +162,12 @@ class TrackingServer:
         self.uri = f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Returns when the server answers."""
+        """Starts the server, and returns when it answers."""
         assert self._process is None, "it runs already"
         stores = ["--backend-store-uri", f"sqlite:///{self._folder}/server.db"]
         stores += ["--artifacts-destination", f"{self._folder}/artifacts"]
         address = ["--host", "127.0.0.1", "--port", str(self._port)]
-        # MLflow's own jobs are of no use here, and would be seven more processes.
+        # MLflow's own jobs are of no use here, and would run in seven more processes.
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with self._log.open("a") as log:
             process = self._process = subprocess.Popen(
@@ -178,12 +178,12 @@ class TrackingServer:
         assert process.poll() is None, self._log.read_text()
 
     def hang(self) -> None:
-        """From now on it takes connections and does not answer."""
+        """Makes the server accept connections without ever answering them."""
         for process in self._processes():
             process.suspend()
 
     def stop(self) -> None:
-        """Kills the server and its workers, also where it hangs; does nothing if they are gone."""
+        """Kills the server and its workers, even if they hang; does nothing if they are gone."""
         processes = self._processes()
         for process in processes:
             process.kill()

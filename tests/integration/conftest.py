@@ -1,4 +1,4 @@
-"""What the tests with real processes share; `commands.py` starts them."""
+"""The fixtures that the integration tests share; `commands.py` starts their processes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.integration.commands import TrackingServer
 
 @pytest.fixture
 def tracking_server(tmp_path: Path) -> Iterator[TrackingServer]:
-    """Runs, and keeps its runs and artifacts in `tmp_path`; a test may take it away and bring it back."""
+    """A running server that keeps its runs and artifacts in `tmp_path`; a test may stop it and start it again."""
     server = TrackingServer(tmp_path)
     try:
         server.start()

@@ -1,4 +1,4 @@
-"""A search on few digits without the sweep around it, and its trials' runs in an MLflow store."""
+"""Builds a search on a few digits without the sweep around it, and records its trials' runs in an MLflow store."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from vit.model.config import ViTConfig
 
 ONE_SLOT = Allotment(1, 0, 1)
 TINY = ViTConfig(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=2)
-"""A model that trains on digits in no time."""
+"""A model that trains on digits within moments."""
 
 
 def digit_search(
@@ -32,7 +32,7 @@ def digit_search(
     max_failures: int = 2,
     fusing: Fusing | None = None,
 ) -> Search:
-    """Goes on with what an earlier one left in the folder. Without rungs no trial is stopped early."""
+    """Returns a search that resumes what an earlier one left in the folder. Without rungs, ASHA stops no trial."""
     dataset = load_dataset(DataConfig("digits", train_limit=200))
     normalisation = measure_normalisation(dataset.train.images)
     length = specs[-1].recipe.epochs
@@ -51,7 +51,7 @@ def digit_search(
 
 @contextlib.contextmanager
 def recorded_runs(folder: Path, owner: str | None = None) -> Iterator[TrialRuns]:
-    """Observes a search in the folder; at the end its trials' runs are whole, in `mlflow.db` there."""
+    """Yields an observer for a search in the folder, whose `mlflow.db` holds the trials' whole runs after the block."""
     tracker, artifacts = Tracker(f"sqlite:///{folder}/mlflow.db", "vit-x", owner), ArtifactMaker()
     with contextlib.closing(artifacts), contextlib.closing(tracker):
         tracker.start_run(SWEEP_RUN, "sweep")

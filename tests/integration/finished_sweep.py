@@ -1,4 +1,4 @@
-"""The sweep that `test_sweep.py` looks at from all sides, once it has ended."""
+"""Runs the sweep whose results the tests in `test_sweep.py` examine from all sides once it has ended."""
 
 import json
 import subprocess
@@ -16,13 +16,13 @@ from tests.integration.readme import commands_of
 TRIALS, EPOCHS, SEED, SEEDS = 6, 4, 1, 2
 TRAIN_IMAGES = 400
 SHORT = f"--trials {TRIALS} --max-epochs {EPOCHS} --seed {SEED} --finalists 1 --seeds {SEEDS} --audit 2"
-# The README's first; the last of a flag counts.
+# The first sweep of the README, made short: the last value given for a flag counts.
 SWEEP = [*commands_of("pipeline.sweep")[0], *SHORT.split(), "--train-limit", str(TRAIN_IMAGES)]
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep that has ended, and what it left."""
+    """A sweep that has ended, and what it left behind."""
 
     folder: Path
     temporary: Path
@@ -30,11 +30,11 @@ class Sweep:
     stderr: str
     result: dict[str, Any]
     aliases: dict[str, int]
-    """The registered model's, right after the sweep."""
+    """The aliases of the registered model immediately after the sweep, with their versions."""
 
     @cached_property
     def client(self) -> MlflowClient:
-        # The plain file in the working directory: what `mlflow ui` shows there.
+        # The database in the working directory, which `mlflow ui` shows when it is started there.
         return MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
 
     @cached_property
@@ -55,12 +55,12 @@ class Sweep:
 
     @cached_property
     def trials(self) -> dict[int, Run]:
-        """By the trial's number."""
+        """The trials' runs, by the number of the trial."""
         return {int(run.data.tags["pipeline.trial"]): run for run in self.of_kind("trial")}
 
     @cached_property
     def finalists(self) -> dict[str, Run]:
-        """By the run's id."""
+        """The finalists' runs, by the id of the run."""
         return {run.info.run_id: run for run in self.of_kind("finalist")}
 
     def history(self, trial: int, metric: str) -> list[float]:
@@ -70,7 +70,7 @@ class Sweep:
         return [entry.value for entry in self.client.get_metric_history(run.info.run_id, metric)]
 
     def row_of(self, trial: int) -> dict[str, Any]:
-        """The trial's, in the leaderboard."""
+        """Returns the trial's row of the leaderboard."""
         return next(row for row in self.result["leaderboard"] if row["trial"] == trial)
 
     @property
@@ -80,7 +80,7 @@ class Sweep:
         return self.finalists[winner["run_ids"][winner["best_seed"]]]
 
     def follow(self, command: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs a command after it: a module and its arguments."""
+        """Runs a command, given as a module and its arguments, in the folder of the finished sweep."""
         module, *arguments = command
         return run_here(module, self.folder, *arguments, env=env)
 
@@ -91,7 +91,7 @@ class Sweep:
 def run_sweep(folder: Path) -> Sweep:
     temporary = folder / "temporary"
     temporary.mkdir()
-    # Ray's sockets need a short path, so its own files stay where they always are.
+    # Ray's sockets need a short path, so its own files stay in their usual place.
     elsewhere = {"TMPDIR": str(temporary), "RAY_TMPDIR": "/tmp"}
     done = run_to_end(SWEEP[0], folder, *SWEEP[1:], "--json", "result.json", env=elsewhere)
     assert done.returncode == 0, done.stdout + done.stderr

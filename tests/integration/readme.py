@@ -1,4 +1,4 @@
-"""The commands that the README gives its readers."""
+"""Finds the commands that the README gives its readers."""
 
 import re
 import shlex
@@ -12,5 +12,5 @@ COMMANDS = [
 
 
 def commands_of(module: str) -> list[list[str]]:
-    """The module and the arguments of each `python -m module ...`, in their order."""
+    """Returns the module and the arguments of each `python -m module ...` in the README, in order."""
     return [shlex.split(line)[2:] for line in COMMANDS if line.split()[:3] == ["python", "-m", module]]

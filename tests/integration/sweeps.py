@@ -1,4 +1,4 @@
-"""What a sweep left: the trials' files in its folder, and its runs in MLflow."""
+"""Reads what a sweep left behind: its trials' files in its folder, and its runs in MLflow."""
 
 import json
 from collections import Counter
@@ -14,12 +14,12 @@ from tests.integration.commands import client_of, runs_of
 from vit.files.storage import Folder
 
 SEARCH_STAGES = ("prepare", "search")
-"""Of a sweep with `--until search`."""
+"""The stages of a sweep with `--until search`."""
 KEPT = ("config.json", "confusion.npy", "history.json", "model.safetensors", "trial.json")
 
 
 def trial_path(storage: Path, trial: int) -> Path:
-    """The folder of a trial of the only sweep below `storage`; it may not be there yet."""
+    """Returns the folder of a trial of the only sweep below `storage`; the folder may not exist yet."""
     sweep = next((path for path in storage.glob("sweep-*")), storage / "none")
     return sweep / "trials" / f"{trial:05d}"
 
@@ -33,7 +33,7 @@ def history_of(storage: Path, trial: int) -> TrialHistory:
 
 
 def epochs_of(storage: Path, trial: int) -> int:
-    """How many epochs a trial has done."""
+    """Returns how many epochs a trial has trained."""
     return len(history_of(storage, trial).epochs)
 
 
@@ -43,31 +43,31 @@ def ended_trials(storage: Path) -> set[int]:
 
 
 def stamps(storage: Path, trials: set[int]) -> dict[Path, tuple[int, int]]:
-    """Inode and time of what is kept of trials: whatever is written anew gets others."""
+    """Returns the inode and the modification time of each file kept of the trials; a file rewritten gets new ones."""
     paths = (trial_path(storage, trial) / name for trial in trials for name in KEPT)
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
 
 
 def ends(runs: list[Run]) -> dict[str, int]:
-    """When each run that is over has ended."""
+    """Returns the end time of each run that has ended, by the id of the run."""
     return {run.info.run_id: run.info.end_time for run in runs if run.info.status != "RUNNING"}
 
 
 def summary(folder: Path, name: str = "result.json") -> dict[str, Any]:
-    """What a sweep in `folder` wrote for `--json`."""
+    """Returns the summary that a sweep in `folder` wrote for `--json`."""
     read: dict[str, Any] = json.loads((folder / name).read_text())
     return read
 
 
 def results(result: dict[str, Any]) -> dict[str, Any]:
-    """All of a summary that the same sweep has again elsewhere."""
+    """Returns the part of a summary that is the same when the same sweep runs in another folder."""
     elsewhere = ("run_id", "training_seconds")
     rows = [{name: value for name, value in row.items() if name not in elsewhere} for row in result["leaderboard"]]
     return {"leaderboard": rows, "dataset": result["dataset"], "asha": result["asha"]}
 
 
 def assert_recorded_once(where: str | Path, storage: Path, stages: Sequence[str] = SEARCH_STAGES) -> None:
-    """A run for the sweep, one for each of its stages and trials, all over; each epoch once, as in the folder."""
+    """Checks that the sweep, each stage and each trial have one run, which has ended, with each epoch recorded once."""
     runs, client = runs_of(where), client_of(where)
     trials = {path.name for path in storage.glob("sweep-*/trials/*")}
     expected = ["sweep", *stages, *(f"trial {int(name)}" for name in trials)]
@@ -85,15 +85,15 @@ def _what(run: Run) -> str:
 
 
 def assert_curves(client: MlflowClient, run: Run, history: TrialHistory) -> None:
-    """Each epoch is in the run once, as in the trial's folder."""
+    """Checks that the run holds each epoch once, as in the trial's folder."""
     epochs = history.epochs
     assert [entry["epoch"] for entry in epochs] == list(range(1, len(epochs) + 1))
     for name in run.data.metrics:
         recorded = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
-        if name in ("images_per_second", "epoch_seconds"):  # of the first time, where an epoch was trained twice
+        if name in ("images_per_second", "epoch_seconds"):  # if an epoch was trained twice, these are of the first time
             assert [step for step, _ in recorded] == [entry["epoch"] for entry in epochs], (run.info.run_name, name)
         elif epochs and name in epochs[0]["metrics"]:
             assert recorded == [(entry["epoch"], entry["metrics"][name]) for entry in epochs], (run.info.run_name, name)
-        else:  # of its best epoch so far, or of the test images
+        else:  # metrics of the best epoch so far, or of the test images
             steps = [step for step, _ in recorded]
             assert steps == sorted(set(steps)), (run.info.run_name, name, recorded)

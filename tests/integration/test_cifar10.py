@@ -1,4 +1,4 @@
-"""A real sweep on real photographs: CIFAR-10, where a copy of it is at hand."""
+"""Tests a real sweep on real photographs, those of CIFAR-10, if the machine has a copy of them."""
 
 import json
 import os
@@ -15,7 +15,7 @@ COPY = Path(os.environ.get("VIT_DATA_DIR") or "~/.cache/vit").expanduser() / "ci
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 IMAGES = {"train": 2000, "test": 200}
-"""All 60,000 would take most of a minute on two cores, and show nothing more."""
+"""How many images of each split are used: all 60,000 would take most of a minute on two cores and show nothing more."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,7 +28,7 @@ pytestmark = [
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """Holds some of the images of CIFAR-10."""
+    """A data folder with some of the images of CIFAR-10."""
     folder = tmp_path / "data" / "cifar10"
     folder.mkdir(parents=True)
     for split, count in IMAGES.items():
@@ -38,7 +38,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 def test_the_readmes_command(tmp_path: Path, data_dir: Path) -> None:
     ((module, *flags),) = (words for words in commands_of("pipeline.sweep") if "cifar10" in words)
-    # The last of a flag counts.
+    # The last value given for a flag counts.
     limits = "--train-limit 200 --precision fp32 --trials 2 --max-epochs 1 --finalists 1 --seeds 1 --json result.json"
     arguments = (*flags, *limits.split())
     done = run_here(module, tmp_path, *arguments, env={"VIT_DATA_DIR": str(data_dir)})
@@ -50,7 +50,7 @@ def test_the_readmes_command(tmp_path: Path, data_dir: Path) -> None:
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["dataset"]["test_images"] == IMAGES["test"]
     assert list(result["winner"]["test_class_accuracy"]) == CLASSES
-    # About equally many images of each class: the mean of their accuracies is close to the accuracy.
+    # The classes have about equally many images, so the mean of their accuracies is close to the accuracy.
     by_class = result["winner"]["test_class_accuracy"].values()
     assert sum(by_class) / 10 == pytest.approx(result["winner"]["test_accuracy"], abs=0.03)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")

@@ -1,4 +1,4 @@
-"""`pipeline.compare` on a real store: whatever a user calls a model by, and what is printed of it."""
+"""Tests `pipeline.compare` on a real store: every way to name a model, and what is printed about the models."""
 
 import json
 from dataclasses import dataclass, field
@@ -19,18 +19,18 @@ DIGEST = "sha256:test"
 
 @dataclass
 class Store:
-    """Two sweeps of two trials; of each, trial 1 is a finalist, too: versions 1 (champion) and 2 (challenger)."""
+    """Two sweeps of two trials; trial 1 of each is a finalist and is version 1 (champion) or version 2 (challenger)."""
 
     folder: Path
     client: MlflowClient
     experiment: str
     ids: dict[str, str] = field(default_factory=dict)
-    """Of runs, by what they are."""
+    """The ids of the runs, by the name given to `add`."""
 
     def add(
         self, name: str, run_name: str, tags: dict[str, str], parent: str | None = None, wrong: int | None = None
     ) -> None:
-        """A run; with `wrong`, one that trained a model which gets so many test images wrong."""
+        """Adds a run; with `wrong`, one whose model gets that many test images wrong."""
         run_id = self.client.create_run(self.experiment, run_name=run_name).info.run_id
         self.ids[name] = run_id
         if parent is not None:
@@ -77,7 +77,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def _run_ids(store: Store, *arguments: str) -> list[str]:
-    """Which runs the command took the names for."""
+    """Returns the ids of the runs to which the command resolved the names."""
     done = run_here("pipeline.compare", store.folder, *arguments, "--json", "result.json")
     assert done.returncode == 0, done.stdout + done.stderr
     return [run["run_id"] for run in json.loads((store.folder / "result.json").read_text())["runs"]]

@@ -1,4 +1,4 @@
-"""Trials of several workers on a cluster of four cores: ASHA stops them at an epoch's end, and nothing is left over."""
+"""Tests of trials on several workers, in a cluster of four cores: how ASHA stops them, and that all is freed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,14 +34,14 @@ SPECS = [
 
 @pytest.fixture(scope="module", autouse=True)
 def four_cores() -> Iterator[None]:
-    """Logical ones; the dashboard is what Ray Train's own cleaning asks."""
+    """A Ray with four logical cores, and with the dashboard that Ray Train asks when it cleans up after workers."""
     ray.init(address="local", num_cpus=4, include_dashboard=True, log_to_driver=False)
     yield
     ray.shutdown()
 
 
 class _Workers(Observer):
-    """Sees those who train; kills one of them once a trial in the middle has reported its first epoch."""
+    """Notes which workers train, and kills one of them when trial `KILLED_AT` has reported its first epoch."""
 
     def __init__(self) -> None:
         self.before_the_kill: set[psutil.Process] = set()
@@ -58,7 +58,7 @@ class _Workers(Observer):
 
 
 def test_eight_trials_of_two_workers(tmp_path: Path) -> None:
-    """Undisturbed, the same four workers train one after another; those that die are replaced."""
+    """The same four workers train one trial after another, and those that die are replaced."""
     workers = _Workers()
     two_at_once = Allotment(cpus=1, gpus=0, concurrent=2, workers=2)
     search = digit_search(SPECS, tmp_path, RUNGS, two_at_once, max_failures=1)
@@ -71,11 +71,11 @@ def test_eight_trials_of_two_workers(tmp_path: Path) -> None:
     assert set(outcomes.values()) == {"finished", "asha"}
     decisions = Ledger(str(tmp_path / "trials"), SPECS)
     for record in records:
-        # The workers had not gone a step beyond the epoch at which they were stopped.
+        # The workers did not train a step beyond the epoch at which they were stopped.
         epochs = TrialHistory.read(trial_folder(str(tmp_path / "trials"), record.index)).epochs
         assert [entry["epoch"] for entry in epochs] == [epoch.number for epoch in record.epochs]
         assert len(epochs) == (RUNGS.max_epochs if record.outcome == "finished" else _stopped_at(decisions, record))
-    # What they held is free, and no group waits or holds.
+    # The cores that they held are free, and no placement group waits for resources or holds any.
     wait_until(lambda: ray.available_resources().get("CPU") == 4)
     assert {group["state"] for group in ray.util.placement_group_table().values()} == {"REMOVED"}
     wait_until(lambda: not train_workers())

@@ -1,4 +1,4 @@
-"""What the doctor finds after real deaths: a sweep's by SIGKILL, a driver's that leaves a placement group behind."""
+"""Tests of what the doctor finds after a sweep was killed, and after a driver left placement groups behind."""
 
 import json
 import os
@@ -36,10 +36,10 @@ SWEEP = (
 
 @dataclass(frozen=True)
 class CheckUp:
-    """What came of the command."""
+    """The result of the command."""
 
     status: int
-    """But for what is not this test's: Rays that others run on this machine, and what stands in them."""
+    """The exit status for `findings`, which leave out the Rays of others on this machine and their placement groups."""
     findings: list[dict[str, Any]]
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ class CheckUp:
 
 
 def check_up(folder: Path, *flags: str, may_find_ray: bool = False) -> CheckUp:
-    env = {} if may_find_ray else {"RAY_ADDRESS": "127.0.0.1:1"}  # where nothing is: Ray looks no further
+    env = {} if may_find_ray else {"RAY_ADDRESS": "127.0.0.1:1"}  # nothing runs there, and Ray looks nowhere else
     done = run_here("pipeline.doctor", folder, *flags, "--json", "findings.json", env=env)
     assert may_find_ray or done.stderr == ""
     findings = json.loads((folder / "findings.json").read_text())["findings"]
@@ -70,7 +70,7 @@ class KilledSweep:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> KilledSweep:
-    """A sweep that was under way at the first diagnosis, and then killed without a chance to end anything."""
+    """A sweep that was running when the doctor first looked, and was then killed before it could end anything."""
     folder = tmp_path_factory.mktemp("killed")
     with start("pipeline.sweep", folder, *SWEEP) as process:
         wait_until(lambda: list(folder.glob("sweeps/*/trials/*/latest.pt")), process)
@@ -117,7 +117,7 @@ def test_a_killed_sweep_is_found_and_mended(killed: KilledSweep) -> None:
         else:
             assert run.data.tags["pipeline.stage"] == "prepare"
     assert not list((folder / "sweeps").glob("*/tune"))
-    assert all(path.exists() for path in states)  # from which the same command goes on
+    assert all(path.exists() for path in states)  # the files from which the same command resumes
 
     after = check_up(folder)
     assert (after.status, [finding["kind"] for finding in after.findings]) == (0, ["unfinished"])
@@ -197,10 +197,10 @@ def test_groups_that_a_driver_left_are_found_and_removed(cluster: str, tmp_path:
     ) as driver:
         assert driver.stdout is not None
         line = driver.stdout.readline()
-        while "raylet" in line:  # Ray's own remarks
+        while "raylet" in line:  # a message of Ray itself
             line = driver.stdout.readline()
         leaked, pending, named = line.split()
-        assert leaked_groups(cluster) == []  # its driver lives
+        assert leaked_groups(cluster) == []  # their driver is still alive
         driver.kill()
     wait_until(lambda: len(leaked_groups(cluster)) == 3)
 
@@ -215,7 +215,7 @@ def test_groups_that_a_driver_left_are_found_and_removed(cluster: str, tmp_path:
 
 @pytest.mark.slow
 def test_one_ray_on_this_machine_is_no_finding(cluster: str) -> None:
-    below = psutil.Process().children(recursive=True)  # others may have Rays here too
+    below = psutil.Process().children(recursive=True)  # other users may also run Rays on this machine
     own = [each for each in psutil.process_iter(["pid", "name", "status", "cmdline"]) if each in below]
     servers = [each for each in own if each.info["name"] == "gcs_server"]
     assert len(servers) == 1

@@ -1,4 +1,4 @@
-"""A disk that is full: the sweep ends in one line, spoils nothing, and goes on when there is room."""
+"""Tests that a full disk ends a sweep with one line and spoils nothing, and that it resumes when there is space."""
 
 import contextlib
 import re
@@ -40,12 +40,12 @@ SWEEP = (
 )  # fmt: skip
 
 PAGE = 2**12
-"""Bytes that a file takes at least."""
+"""The smallest number of bytes that a file takes up on the disk."""
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """An empty disk with room for what this sweep writes, and little more."""
+    """An empty disk with space for little more than what this sweep writes."""
     disk = tmp_path / "disk"
     disk.mkdir()
     try:
@@ -79,10 +79,10 @@ def test_a_disk_that_fills_up_ends_the_sweep_which_goes_on_when_there_is_room(sm
     stopped = {run.info.status: run.data.tags.get("pipeline.stopped") for run in trial_runs_of(tmp_path)}
     assert stopped == {"FINISHED": None, "KILLED": "interrupted"}
 
-    _fill(filler)  # what was freed meanwhile
+    _fill(filler)  # takes what was freed in the meantime
     again = run_here("pipeline.sweep", tmp_path, *command)
     (sweep,) = storage.iterdir()
-    # Mostly at its first file, a probe; it was once seen to find room for that, and none for a trial's weights.
+    # It mostly fails at its first file, a probe. Once, there was space for that file, but not for a trial's weights.
     said = rf"error: no space left: {sweep}/\S+: make room, and run the same command again\n"
     assert re.fullmatch(said, again.stderr), again.stderr
     assert again.returncode == 1
@@ -96,7 +96,7 @@ def test_a_disk_that_fills_up_ends_the_sweep_which_goes_on_when_there_is_room(sm
 
 
 def _fill(path: Path) -> None:
-    """Takes all the room that there is, and what a sweep under way gives back meanwhile."""
+    """Takes up all free space, including what a running sweep frees in the meantime."""
     with path.open("ab", buffering=0) as file:
         while shutil.disk_usage(path.parent).free >= PAGE:
             with contextlib.suppress(OSError):
@@ -105,7 +105,7 @@ def _fill(path: Path) -> None:
 
 
 def _assert_loads(storage: Path) -> None:
-    """What stands on the disk can be read, each file as what it is."""
+    """Checks that every file of the trials on the disk can be loaded."""
     for path in storage.glob("sweep-*/trials/*"):
         trial = int(path.name)
         assert ledger_of(storage, trial) is not None

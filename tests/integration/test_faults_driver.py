@@ -1,4 +1,4 @@
-"""A sweep whose driver is killed, is run again, is asked for more: what was done stands, and nothing is done twice."""
+"""Tests that a killed, repeated or extended sweep keeps all results and does nothing twice."""
 
 import re
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from tests.integration.sweeps import (
 
 pytestmark = pytest.mark.slow
 
-# Of these five trials ASHA stops one at each rung, and the last one wins.
+# ASHA stops one of these five trials at each rung, and the last trial is the best.
 SWEEP = (
     "--dataset", "digits", "--train-limit", "500", "--seed", "1", "--trials", "5", "--max-epochs", "8",
     "--grace-epochs", "2", "--precision", "fp32", "--max-concurrent", "1", "--until", "search",
@@ -40,7 +40,7 @@ SWEEP = (
 
 @pytest.fixture(scope="module")
 def undisturbed(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the sweep when nothing happens to it."""
+    """The folder of a sweep that nothing has interrupted."""
     folder = tmp_path_factory.mktemp("undisturbed")
     done = run_here("pipeline.sweep", folder, *SWEEP, "--json", "result.json")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -49,9 +49,9 @@ def undisturbed(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="session")
 def ray_agents() -> Iterator[list[psutil.Process]]:
-    """Those of Rays whose driver was killed: each tells of it for a minute, though nobody listens, and ends itself.
+    """The agents of Rays whose driver was killed; each tries in vain for a minute to report that, then ends itself.
 
-    Other tests may run meanwhile.
+    The fixture waits for them at the end of the session, so that other tests can run in the meantime.
     """
     agents: list[psutil.Process] = []
     yield agents
@@ -71,7 +71,7 @@ def test_a_driver_that_is_killed_twice_and_torn_checkpoints_change_no_result(
     assert ended_trials(sweeps) == {0, 1, 2, 3}
     first_four, over = stamps(sweeps, {0, 1, 2, 3}), ends(trial_runs_of(tmp_path))
     assert first_two.items() <= first_four.items()
-    assert history_of(sweeps, 2).epochs[: len(third) - 1] == third[:-1]  # gone on with, not begun again
+    assert history_of(sweeps, 2).epochs[: len(third) - 1] == third[:-1]  # resumed, not trained from the start
     lost = [_tear(trial_path(sweeps, 4) / name) for name in ("latest.pt", "previous.pt")]
 
     done = run_here("pipeline.sweep", tmp_path, *SWEEP, "--json", "result.json")
@@ -98,7 +98,7 @@ def test_a_finished_search_is_not_run_again_and_may_be_extended(undisturbed: Pat
     assert results(summary(undisturbed, "again.json")) == results(first_summary)
     assert ends(runs_of(undisturbed)) == runs
 
-    soon = ("--stall-minutes", "0.002")  # less than it takes to start a worker
+    soon = ("--stall-minutes", "0.002")  # shorter than the start of a worker
     more = run_here("pipeline.sweep", undisturbed, *SWEEP, *soon, "--trials", "7", "--json", "more.json")
     assert (more.returncode, more.stderr) == (0, ""), more.stdout + more.stderr
     stalled = r"^nothing has progressed for .*(\n  .*)*\n  trial [56] (started|ended epoch) "
@@ -108,7 +108,7 @@ def test_a_finished_search_is_not_run_again_and_may_be_extended(undisturbed: Pat
     assert sorted(rows) == list(range(7))
     for row in first_summary["leaderboard"]:
         assert {**rows[row["trial"]], "rank": row["rank"]} == row
-    # ASHA knows the earlier results: what it decides of the new trials, it decides among all of them.
+    # ASHA knows the earlier results: it compares the new trials with all others.
     firsts = [row["decisions"][0] for _, row in sorted(rows.items())]
     assert [decision["of"] for decision in firsts] == list(range(1, 8))
     assert stamps(sweeps, set(range(5))) == files
@@ -118,9 +118,9 @@ def test_a_finished_search_is_not_run_again_and_may_be_extended(undisturbed: Pat
 
 
 def _kill_driver(folder: Path, in_trial: int) -> list[psutil.Process]:
-    """Runs the sweep and kills its driver alone, when the trial has done two epochs; all below it ends by itself.
+    """Runs the sweep, and kills only its driver when the trial has trained two epochs; its children end on their own.
 
-    Gives Ray's agents, which take longer than all others.
+    Returns Ray's agents, which take longer to end than the other processes.
     """
     sweeps = folder / "sweeps"
     with start("pipeline.sweep", folder, *SWEEP, "--json", "result.json") as process:
@@ -135,8 +135,8 @@ def _kill_driver(folder: Path, in_trial: int) -> list[psutil.Process]:
 
 
 def _tear(state: Path) -> Path:
-    """Leaves half of a checkpoint, as a disk that failed would."""
-    # The process may have died between moving the one before away and writing the next.
+    """Cuts a checkpoint in half, as a failing disk might, and returns its path."""
+    # The process may have died after it had moved the previous checkpoint away, and before it had written the next one.
     whole = (state if state.exists() else state.with_name("previous.pt")).read_bytes()
     state.write_bytes(whole[: len(whole) // 2])
     return state

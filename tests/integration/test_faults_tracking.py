@@ -1,4 +1,4 @@
-"""A tracking server that goes away, and a trial that loses its process meanwhile: nothing is lost, nothing doubled."""
+"""Tests that nothing is lost or recorded twice when the tracking server goes away, even if a trial fails then."""
 
 import re
 import shlex
@@ -33,7 +33,7 @@ SWEEP = (
     "--tracking-timeout", "5", "--json", "result.json", "--until", "search",
 )  # fmt: skip
 ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-"""MLflow gives up soon, and the tracker asks again: so the server is not back for long before it is noticed."""
+"""Makes MLflow give up soon, so that the tracker retries and soon notices that the server is back."""
 
 
 def test_a_server_that_comes_back_gets_all_and_one_that_does_not_ends_the_sweep(
@@ -45,9 +45,9 @@ def test_a_server_that_comes_back_gets_all_and_one_that_does_not_ends_the_sweep(
     with start("pipeline.sweep", work, *SWEEP, "--tracking-uri", uri, env=ENVIRONMENT) as process:
         wait_until(lambda: epochs_of(sweeps, 0) >= 2, process)
         tracking_server.stop()
-        wait_until(lambda: epochs_of(sweeps, 1) >= 2, process)  # training goes on
+        wait_until(lambda: epochs_of(sweeps, 1) >= 2, process)  # training continues
         trial = _training_process(process)
-        trial.suspend()  # an epoch that takes long, so that the sweep is not over before the server is back
+        trial.suspend()  # makes an epoch take long, so that the sweep does not end before the server is back
         tracking_server.start()
         done = epochs_of(sweeps, 1)
         wait_until(lambda: _epochs_recorded(uri, 0) == 8 and _epochs_recorded(uri, 1) >= done - 1, process)
@@ -56,14 +56,14 @@ def test_a_server_that_comes_back_gets_all_and_one_that_does_not_ends_the_sweep(
         wait_until(lambda: ended_trials(sweeps) == {0, 1, 2}, process)
         searched = time.monotonic()
         stdout, stderr = process.communicate(timeout=DEADLINE)
-        assert time.monotonic() - searched < 90  # evaluating, twice the five seconds, and closing
+        assert time.monotonic() - searched < 90  # evaluation, twice the timeout of five seconds, and closing
     assert process.returncode == 1
     assert "Traceback" not in stdout + stderr
     error = stderr.splitlines()[-1]
     assert re.match(rf"error: \d+ records could not be written to {uri}: ", error), stderr
     failed = ledger_of(sweeps, 1)
     assert failed is not None
-    assert (failed.outcome, epochs_of(sweeps, 2)) == ("failed", 8)  # and the sweep goes on
+    assert (failed.outcome, epochs_of(sweeps, 2)) == ("failed", 8)  # and the sweep continued
     kept = stamps(sweeps, {0, 1, 2})
 
     tracking_server.start()
@@ -81,7 +81,7 @@ def test_a_server_that_comes_back_gets_all_and_one_that_does_not_ends_the_sweep(
 def test_records_wait_for_a_server_that_hangs_and_dies(
     tracking_server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else MLflow itself tries for half a minute
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # otherwise MLflow itself retries for half a minute
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "curves.png").write_bytes(b"picture")
     tracker = Tracker(tracking_server.uri, "vit-digits")
@@ -100,7 +100,7 @@ def test_records_wait_for_a_server_that_hangs_and_dies(
     tracker.log("t0", files=tmp_path / "files")
     tracker.start_run("t1", "trial-01", "s", params={"depth": 3})
     tracker.end_run("t1", "KILLED", {"pipeline.stopped": "asha"})
-    assert slowest < 1  # an answer would have been waited for much longer
+    assert slowest < 1  # waiting for an answer would have taken much longer
 
     tracking_server.stop()
     with pytest.raises(TrackingError, match=f"33 records could not be written to {tracking_server.uri}: ") as lost:
@@ -115,7 +115,7 @@ def test_records_wait_for_a_server_that_hangs_and_dies(
     history = client_of(tracking_server.uri).get_metric_history(first.info.run_id, "val/loss")
     assert [(entry.step, entry.value) for entry in history] == [(epoch, float(epoch)) for epoch in range(1, 31)]
     assert second.data.tags["mlflow.parentRunId"] == sweep.info.run_id
-    # The times are those of the events, not of their writing.
+    # The times are those of the events, not those at which they were written.
     assert first.info.end_time <= second.info.start_time <= second.info.end_time
     [artifact] = client_of(tracking_server.uri).list_artifacts(first.info.run_id)
     assert (artifact.path, artifact.file_size) == ("curves.png", len(b"picture"))
@@ -129,7 +129,7 @@ def test_records_wait_for_a_server_that_hangs_and_dies(
 
 
 def _training_process(sweep: subprocess.Popen[str]) -> psutil.Process:
-    """The only process that trains, at work or between two epochs."""
+    """Returns the only process that trains, whether it is training or between two epochs."""
     (found,) = (child for child in processes_below(sweep) if re.match("ray::(Trial|ResourceTrainable)", child.name()))
     return found
 

@@ -1,4 +1,4 @@
-"""Trials that diverge, are too large, or lose their process: the others go on, and each run says what became of it."""
+"""Tests of trials that diverge, do not fit into memory or lose their process: the others continue unaffected."""
 
 import re
 import signal
@@ -11,7 +11,7 @@ import pytest
 from pipeline.search.tuner import run_search
 from pipeline.tracking.trial_runs import trial_key
 from pipeline.trials.observers import Observer
-from pipeline.trials.records import EpochRecord, TrialRecord
+from pipeline.trials.records import EpochRecord
 from pipeline.trials.rungs import Rungs
 from tests.integration.commands import client_of, title_of
 from tests.integration.digit_search import TINY, digit_search, recorded_runs
@@ -24,7 +24,7 @@ EPOCHS = 4
 
 
 class _KillsTheProcess(Observer):
-    """Kills the trials' only process when one trial has reported one epoch."""
+    """Kills the trials' only process when a given trial has reported a given epoch."""
 
     def __init__(self, trial: int, epoch: int) -> None:
         self._at = (trial, epoch)
@@ -34,7 +34,7 @@ class _KillsTheProcess(Observer):
         if (spec.index, epoch.number) != self._at:
             return
         children = psutil.Process().children(recursive=True)
-        # Its title: the second while it works, the first between two epochs.
+        # The process has the second title while it trains, and the first between two epochs.
         (process,) = (child for child in children if re.match("ray::(Trial|ResourceTrainable)", title_of(child)))
         self.killed.append(process.pid)
         process.send_signal(signal.SIGKILL)
@@ -44,7 +44,7 @@ def test_trials_that_diverge_find_no_memory_or_lose_their_process(tmp_path: Path
     recipe = Recipe(epochs=EPOCHS, batch_size=32, flip=False)
     diverging = TrialSpec(0, TINY, replace(recipe, learning_rate=1e30), seed=0)
     too_large = TrialSpec(1, replace(TINY, embed_dim=2**22), recipe, seed=0)  # 200 TB for one weight
-    # Equal but for the number, so that what the kill does to the one is seen by the other.
+    # These differ only in their index, so that the second shows what the first would have been without the kill.
     killed, whole = (TrialSpec(index, TINY, recipe, seed=7) for index in (2, 3))
     killer = _KillsTheProcess(trial=2, epoch=2)
     search = digit_search([diverging, too_large, killed, whole], tmp_path)
@@ -72,7 +72,7 @@ def test_trials_that_diverge_find_no_memory_or_lose_their_process(tmp_path: Path
 
 @pytest.mark.parametrize("rungs", [Rungs(1, 3, 3), Rungs(2, 3, 6)], ids=["in the rung's epoch", "before the rung"])
 def test_a_trial_that_diverges_stands_on_its_rung_as_the_worst(tmp_path: Path, rungs: Rungs) -> None:
-    """Through Ray Tune, which asks no scheduler about a report that ends a trial."""
+    """This needs Ray Tune itself, which does not ask its scheduler about a report that ends a trial."""
     recipe = Recipe(epochs=rungs.max_epochs, batch_size=32, flip=False)
     diverging = replace(recipe, learning_rate=1e30)
     recipes = [recipe, diverging, diverging, diverging, recipe]
@@ -82,22 +82,3 @@ def test_a_trial_that_diverges_stands_on_its_rung_as_the_worst(tmp_path: Path, r
     assert [[decision.of for decision in record.decisions] for record in records] == [[1], [2], [3], [4], [5]]
     assert [record.decisions[0].accuracy for record in records[1:4]] == [0.0] * 3
     assert [record.decisions[0].go_on for record in records] == [True, False, False, False, True]
-
-
-class _NotingObserver(Observer):
-    """What an observer hears of, in order."""
-
-    def __init__(self) -> None:
-        self.news: list[str] = []
-
-    def trial_started(self, spec: TrialSpec) -> None:
-        self.news.append("started")
-
-    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
-        self.news.append(f"epoch {epoch.number}")
-
-    def trial_ended(self, record: TrialRecord) -> None:
-        self.news.append(record.outcome)
-
-    def trial_restored(self, record: TrialRecord) -> None:
-        self.news.append(f"restored {record.outcome}")

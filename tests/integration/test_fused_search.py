@@ -1,4 +1,4 @@
-"""Trials trained as one: what is decided and recorded of them is what it would be one by one, whatever happens."""
+"""Tests that trials trained as one (fused) have the results of trials trained one by one, whatever happens."""
 
 import re
 import signal
@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.search import fused_groups
 from pipeline.search.fused_groups import Fusing
 from pipeline.search.tuner import run_search
 from pipeline.tracking.trial_runs import FUSED_TAG, trial_key
@@ -29,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 RECIPE = Recipe(epochs=6, batch_size=32, flip=False, rotation=5.0)
 RATES = (1e-3, 3e-3, 3e-4, 1e-4, 5e-3, 2e-3)
 SPECS = [
-    # The first, like the published configuration, has a shape of its own.
+    # The first has a shape of its own, as the published configuration does.
     TrialSpec(0, replace(TINY, global_pool="avg"), RECIPE, seed=0),
     *(TrialSpec(index, TINY, replace(RECIPE, learning_rate=rate), seed=index) for index, rate in enumerate(RATES, 1)),
 ]
@@ -37,7 +38,7 @@ RUNGS = Rungs(1, 2, 6)
 
 
 class _Heard(Observer):
-    """What an observer hears of the trials."""
+    """Notes what observers are notified of."""
 
     def __init__(self) -> None:
         self.epochs: list[tuple[int, int]] = []
@@ -55,7 +56,7 @@ class _Heard(Observer):
 
 
 class _KillsMidEpoch(_Heard):
-    """Kills the trials' process while it trains the epoch after the first."""
+    """Kills the process of the fused trials while it trains the epoch after the first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +91,7 @@ def _search(
 
 
 def _course(records: list[TrialRecord]) -> list[object]:
-    """How the trials went, but for rounding."""
+    """Returns how the trials went: their outcomes, their rounded accuracies and ASHA's decisions."""
     return [
         (record.outcome, [round(epoch.accuracy, 6) for epoch in record.epochs], record.decisions) for record in records
     ]
@@ -116,7 +117,7 @@ def test_a_process_killed_in_an_epoch_loses_nothing_and_repeats_nothing(
     assert killer.killer is not None
     killer.killer.join(timeout=DEADLINE)
     assert not killer.killer.is_alive()
-    assert len(killer.fused) == 2  # by the process that took over, too
+    assert len(killer.fused) == 2  # fused again in the process that took over
     assert _course(records) == _course(one_by_one)
     assert len(killer.epochs) == len(set(killer.epochs)) == sum(len(record.epochs) for record in records)
 
@@ -127,7 +128,7 @@ def test_the_user_may_stop_it_and_go_on_one_by_one(tmp_path: Path, one_by_one: l
     stopped = {record.index for record in records if record.outcome == "interrupted"}
     assert stopped
     assert stopped <= set(range(1, 7))
-    assert max(epoch for index, epoch in heard.epochs if index > 0) <= 2  # it ended with the epoch
+    assert max(epoch for index, epoch in heard.epochs if index > 0) <= 2  # it ended with the current epoch
     assert _course(_search(tmp_path, None)) == _course(one_by_one)
 
 
@@ -155,7 +156,7 @@ def test_trials_that_no_memory_holds_together_are_halved_and_then_tried_alone(tm
     records = _search(tmp_path, Fusing(8), heard, specs=specs, rungs=Rungs(6, 3, 6))
     assert [record.outcome for record in records] == ["finished", *["failed"] * 4]
     assert all(str(record.error).startswith("out of memory: ") for record in records[1:])
-    # None together, though it was tried with four and with two.
+    # No trials were fused, although it was tried with four and with two of them.
     assert (heard.fused, heard.kept_apart) == ([], [1, 3, 2, 4])
 
 
@@ -167,12 +168,16 @@ def test_no_more_are_trained_as_one_than_the_user_says(tmp_path: Path) -> None:
     assert {record.outcome for record in records} == {"finished"}
 
 
-def test_measured_gain_decides(tmp_path: Path) -> None:
-    """Whether it is worth it here the machine says; either way all trials come to their ends."""
+@pytest.mark.parametrize(("worthwhile", "fused"), [(0.0, [[1, 2, 3, 4, 5, 6]]), (1000.0, [])])
+def test_measured_gain_decides(
+    worthwhile: float, fused: list[list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gain depends on this machine, so that the limit for it is set below and above any gain."""
+    monkeypatch.setattr(fused_groups, "WORTHWHILE_GAIN", worthwhile)
     heard = _Heard()
     short = [replace(spec, recipe=replace(spec.recipe, epochs=1)) for spec in SPECS[1:]]
     records = _search(tmp_path, Fusing(), heard, specs=short, rungs=Rungs(1, 3, 1))
-    assert heard.fused in ([], [[1, 2, 3, 4, 5, 6]])
+    assert heard.fused == fused
     assert {record.outcome for record in records} == {"finished"}
 
 

@@ -1,4 +1,4 @@
-"""Every part of `make gpu`, in miniature and on the CPU."""
+"""Tests every part of `make gpu`, in miniature and on the CPU."""
 
 import json
 import math
@@ -18,7 +18,7 @@ pytestmark = [
 
 def test_every_part_runs_in_miniature(tmp_path: Path) -> None:
     flags = ("--device", "cpu", "--tiny", "--out", "results")
-    # Two threads of a tiny model wait for each other most of the time where other tests run beside.
+    # Two threads of a tiny model would mostly wait for each other while other tests run at the same time.
     done = run_to_end("benchmarks.gpu", tmp_path, *flags, env={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads((tmp_path / "results" / "results.json").read_text())["rows"]

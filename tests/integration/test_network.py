@@ -1,4 +1,4 @@
-"""Nodes that are hosts to each other: own network namespaces, own addresses, one bridge between them."""
+"""Tests a training on nodes that appear as separate hosts: network namespaces with their own addresses and a bridge."""
 
 import os
 import subprocess
@@ -15,8 +15,8 @@ NETWORK = "10.99.7"
 NAMESPACES = {"vit1": f"{NETWORK}.1", "vit2": f"{NETWORK}.2"}
 PORT = 6390
 RAY = str(Path(sys.executable).with_name("ray"))
-# The names of these hosts resolve to nothing that they have, so gloo is told its interface. All nodes of a cluster must
-# agree on whether there is a token.
+# The hosts' names do not resolve to their own addresses, so gloo has to be told which interface to use. All nodes of a
+# cluster must agree on whether there is a token.
 HOST = {"GLOO_SOCKET_IFNAME": "eth0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t" * 64}
 
 pytestmark = [

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md says of adding a stage, done as it says, in a copy of the project."""
+"""Tests that a stage can be added as CONTRIBUTING.md describes, in a copy of the project."""
 
 import re
 import shutil

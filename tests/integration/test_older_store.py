@@ -1,15 +1,15 @@
-"""A store that an older version of this project made is still read by `promote`, `report`, `doctor` and the UI.
+"""Tests that `promote`, `report`, `doctor` and the UI still read a store that an older version of the project made.
 
-`stores/before_the_folders.tar.gz` is what commit 4014327 left of these commands, the last of them killed by `kill -9`
-in the middle of its search:
+`stores/before_the_folders.tar.gz` is what these commands left behind at commit 4014327; the last of them was killed by
+`kill -9` in the middle of its search:
 
     pipeline.sweep --dataset digits --trials 2 --max-epochs 2 --finalists 1 --seeds 1 --train-limit 100 --precision fp32
     pipeline.promote --dataset digits
     pipeline.sweep ... --seed 1
     pipeline.sweep ... --seed 2 --trials 4 --max-epochs 200
 
-Its database is there as SQL; paths and host are `@STORE@` and `@HOST@`; weights, exported models and pictures are empty
-files, which keeps it small.
+Its database is stored as SQL; paths and the host name are replaced by `@STORE@` and `@HOST@`; weights, exported models
+and pictures are empty files, which keeps the archive small.
 """
 
 import json
@@ -50,7 +50,7 @@ def champions(store: Path) -> dict[str, int]:
 
 
 def test_its_challenger_is_promoted_and_its_champion_is_one_to_go_back_to(store: Path) -> None:
-    """Its versions name but the data set; the exported models are put in the place of the empty files."""
+    """The old versions only name the data set, not its source. Real exported models replace the empty files."""
     broken = run_here("pipeline.promote", store, "--dataset", "digits")
     assert (broken.returncode, broken.stdout) == (3, "")
     assert "version 2 cannot be loaded from its files" in broken.stderr
@@ -87,7 +87,7 @@ def test_why_its_trial_ended_is_still_known(store: Path) -> None:
     (sweep,) = [
         run for run in runs_of(store) if run.data.tags["pipeline.kind"] == "sweep" and run.info.status == "RUNNING"
     ]
-    client.delete_run(sweep.info.run_id)  # the newest is the one that was killed before any decision
+    client.delete_run(sweep.info.run_id)  # the newest sweep, which was killed before any decision
     done = run_here("pipeline.sweep", store, "--dataset", "digits", "--why", "1")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0].endswith("was stopped by ASHA")

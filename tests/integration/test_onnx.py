@@ -1,4 +1,4 @@
-"""`--export onnx`: a version whose ONNX file answers in onnxruntime as its weights do, or no version."""
+"""Tests `--export onnx`: a version's ONNX file gives the weights' probabilities in onnxruntime, or is refused."""
 
 import shutil
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ NORMALISATION = Normalisation((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
 class Exported:
     client: MlflowClient
     classifier: Classifier
-    """That the version was made of."""
+    """The model from which the versions were made."""
     versions: list[int]
-    """Of registering without ONNX, with it, with it again, and without again."""
+    """The versions returned for registering without ONNX, with it, with it again, and without it again."""
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_the_file_beside_the_pt2_gives_the_weights_probabilities(exported: Expor
     with torch.inference_mode():
         expected = exported.classifier(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(answer, expected, atol=TOLERANCE)
-    assert answer.std() > 0.1  # it tells these images and classes apart
+    assert answer.std() > 0.1  # the model tells these images and classes apart
 
 
 def test_a_file_that_answers_otherwise_is_refused(exported: Exported, tmp_path: Path) -> None:

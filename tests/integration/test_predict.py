@@ -1,4 +1,4 @@
-"""`pipeline.predict`: what it says of files is what the evaluation says of the same images as arrays."""
+"""Tests that `pipeline.predict` predicts for files what the evaluation predicts for the same images as arrays."""
 
 import csv
 import json
@@ -34,10 +34,10 @@ MODEL = f"models:/{NAME}@champion"
 @dataclass(frozen=True)
 class Trained:
     folder: Path
-    """With a store in which a model of digits is the challenger."""
+    """The folder of the store, in which a model of the digits is the champion."""
     data: Dataset
     predicted: list[str]
-    """The class that the evaluation finds for each test image."""
+    """The class that the evaluation predicts for each test image."""
     confidence: list[float]
 
 
@@ -61,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 def _model(data: Dataset) -> VisionTransformer:
-    """Of random weights, by which it takes the images for all kinds of classes."""
+    """Returns a model with random weights, which predicts many different classes."""
     torch.manual_seed(0)
     config = ViTConfig(img_size=data.img_size, in_chans=data.in_chans, num_classes=data.num_classes, depth=1)
     model = VisionTransformer(config)

@@ -1,4 +1,4 @@
-"""The command that promotes: what it prints and writes, its exit statuses, two at once, and a `kill -9`."""
+"""Tests `pipeline.promote`: its output and exit statuses, two promotions at the same time, and a `kill -9`."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.unit.pipeline.promote.decisions import decision
 from tests.unit.pipeline.promote.registered_models import Versions, digits, new_model, save_named
 
 QUICK = ("--max-latency-ratio", "100")
-"""How fast a machine answers that does much else at once is another test's matter."""
+"""Keeps the latency gate from refusing a model on a busy machine; another test covers that gate."""
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_the_command_says_in_one_line_what_is_wrong(uri: str, versions: Versions
 
 @pytest.mark.slow
 def test_a_silent_server_costs_seconds() -> None:
-    # It accepts connections and never answers: worse than a closed port.
+    # The server accepts connections and never answers, which is worse than a closed port.
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         start = time.monotonic()
@@ -156,7 +156,7 @@ def test_a_silent_server_costs_seconds() -> None:
 
 
 def gates_under_way(versions: Versions) -> Callable[[int], bool]:
-    """Whether so many gates are looking at the test images."""
+    """Returns a function that tells whether exactly this many gates are reading the test images."""
     home = versions.client.get_experiment_by_name(versions.name)
     assert home is not None
     running = "tags.`pipeline.kind` = 'gate' AND tags.`pipeline.test_opened` LIKE '%' AND attributes.status = 'RUNNING'"
@@ -167,7 +167,7 @@ def gates_under_way(versions: Versions) -> Callable[[int], bool]:
 def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(
     versions: Versions, files: dict[str, Path], tmp_path: Path
 ) -> None:
-    """The first is stopped in its gate until the second is in its own, so that both decide by the same champion."""
+    """The first is suspended in its gate until the second is in its own, so that both challenge the same champion."""
     versions.make_champion(versions.add(files["fair"]))
     versions.add(files["good"])
     under_way = gates_under_way(versions)
@@ -203,7 +203,7 @@ def test_a_gate_that_is_killed_counts_as_a_read_and_the_doctor_ends_its_run(
         wait_until(lambda: under_way(1), process)
         psutil.Process(process.pid).suspend()
         looked = run_here("pipeline.doctor", tmp_path, *doctor, "--fix")
-        assert f"gate-version-1 of experiment {versions.name}" not in looked.stdout  # it is under way
+        assert f"gate-version-1 of experiment {versions.name}" not in looked.stdout  # the gate is still running
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert count_test_set_reads(versions.client, digits().test_digest) == reads + 1

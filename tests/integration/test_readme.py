@@ -1,4 +1,4 @@
-"""The README names what there is. Its commands are run where there is something for them: a sweep, a training."""
+"""Tests that the README names what exists; other tests run its commands, where they have a sweep or a training."""
 
 import re
 import subprocess
@@ -30,7 +30,7 @@ MAKE = {
     "gpu": "python -m benchmarks.gpu",
     "test": "python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0",
 }
-"""What the targets run that the README names."""
+"""The commands that the targets named in the README run."""
 
 
 @pytest.mark.parametrize("target", MAKE)
@@ -43,7 +43,7 @@ def test_make_runs_the_command_in_the_environment_that_it_set_up(target: str) ->
         check=True,
     ).stdout.splitlines()
     assert recipe[-1] == f".venv/bin/{MAKE[target]}"
-    assert MAKE[target] in COMMANDS or target in ("sweep", "test", "gpu")  # the README gives them as `make`
+    assert MAKE[target] in COMMANDS or target in ("sweep", "test", "gpu")  # the README names only their `make` targets
     assert any("--constraint constraints.txt" in line for line in recipe)
 
 

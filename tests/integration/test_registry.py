@@ -1,4 +1,4 @@
-"""A registered model answers as its weights do, wherever it is loaded, and says no to what it cannot read."""
+"""Tests that a registered model answers as its weights do, wherever it is loaded, and refuses what it cannot read."""
 
 import base64
 import json
@@ -49,9 +49,9 @@ class Registered:
     version: int
     seconds: float
     images: np.ndarray
-    """uint8 (7, 8, 8, 3)"""
+    """uint8 (7, 8, 8, 3): example images."""
     expected: np.ndarray
-    """float32 (7, 4): the weights' own probabilities."""
+    """float32 (7, 4): the probabilities that the weights themselves give for the images."""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]
 
 
 def _trained(folder: Folder) -> tuple[ModelCard, VisionTransformer]:
-    """Saves weights that tell images apart, with dropout that must be off when the model answers."""
+    """Saves and returns a model that tells images apart, with dropout that must be off when the model answers."""
     torch.manual_seed(0)
     config = ViTConfig(
         img_size=8, num_classes=4, embed_dim=16, depth=2, num_heads=2, proj_drop_rate=0.5, drop_path_rate=0.5
@@ -85,7 +85,7 @@ def _trained(folder: Folder) -> tuple[ModelCard, VisionTransformer]:
 
 
 def test_registering_takes_seconds(registered: Registered) -> None:
-    # 3 s here. Left to infer the requirements by itself, MLflow would add a process that imports torch again.
+    # It takes 3 s here. If MLflow had to infer the requirements, it would start a process that imports torch again.
     assert registered.seconds < 15
 
 
@@ -218,7 +218,7 @@ def test_mlflows_server_answers_pixels_and_files_over_http(registered: Registere
     port = free_port()
     serve = ["models", "serve", "-m", f"models:/{NAME}@challenger", "--env-manager", "local", "--port", str(port)]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": registered.client.tracking_uri}
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # it looks for uvicorn there
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # MLflow looks for uvicorn on the PATH
     with (tmp_path / "log").open("w") as log:
         server = subprocess.Popen([sys.executable, "-m", "mlflow", *serve], env=environment, stdout=log, stderr=log)
     try:
@@ -249,7 +249,7 @@ def test_mlflows_server_answers_pixels_and_files_over_http(registered: Registere
 
 
 def _ask(port: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """The server's status and answer."""
+    """Returns the status and the answer of the server."""
     request = Request(f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode())
     request.add_header("Content-Type", "application/json")
     try:
@@ -280,7 +280,7 @@ def test_a_data_sets_model_is_named_after_its_folder(tmp_path: Path) -> None:
 def test_what_is_registered_again_pushes_nobody_aside(
     tmp_path: Path, alias: str, left: dict[str, int], registered: Registered
 ) -> None:
-    """A stage of an older sweep may run again, when its version is the champion or a newer one the challenger."""
+    """An older sweep's stage may run again when its version is the champion, or when a newer one is the challenger."""
     name, weights, measured = f"vit-{alias}", Folder(str(tmp_path)), MEASURED
     client, run_id = registered.client, registered.run_id
     source = str(client.get_model_version(NAME, str(registered.version)).source)

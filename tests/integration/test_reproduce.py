@@ -1,4 +1,4 @@
-"""`pipeline.train --register`, and `pipeline.reproduce`, which trains that version again from its passport alone."""
+"""Tests `pipeline.train --register`, and `pipeline.reproduce`, which retrains the version from its passport alone."""
 
 import json
 import shutil
@@ -18,21 +18,21 @@ from vit.data.dataset import DataConfig, load_dataset
 from vit.files.storage import WEIGHTS_FILE, Folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
-# The README's, made short: the last of a flag counts.
+# The README's command, made short: the last value given for a flag counts.
 ((TRAIN, *FLAGS),) = (words for words in commands_of("pipeline.train") if "--set" in words)
 FLAGS += ["--train-limit", "60", "--epochs", "2", "--seed", "5", "--precision", "fp32"]
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A training whose weights were damaged before it was registered."""
+    """A training whose weights were cut before it was registered."""
 
     folder: Path
-    """With the store of the one version."""
+    """The folder of the store, which holds the one version."""
     said: str
-    """By the command that registered it."""
+    """What the command that registered the version printed."""
     whole: bytes
-    """The weights as they were at the training's end."""
+    """The complete weights, as they were at the end of the training."""
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +69,12 @@ def test_weights_that_were_cut_since_the_training_ended_are_not_registered(regis
 
 
 def where(store: Path) -> tuple[str, ...]:
-    """The flags by which a command elsewhere finds the versions, and the training of the test before."""
+    """Returns the flags by which a command in another folder finds the versions, and an earlier test's retraining."""
     return "--tracking-uri", f"sqlite:///{store}/mlflow.db", "--storage", str(store / "again")
 
 
 def test_it_comes_out_the_same_bit_for_bit_elsewhere_on_this_machine(store: Path, tmp_path: Path) -> None:
-    """From the passport alone: in another folder, without a word on recipe, images or seed."""
+    """The retraining runs in another folder from the passport alone, without flags for the recipe, images or seed."""
     ((module, model),) = commands_of("pipeline.reproduce")
     result = tmp_path / "result.json"
     done = run_here(module, tmp_path, model, *where(store), "--json", str(result))
@@ -88,11 +88,11 @@ def test_it_comes_out_the_same_bit_for_bit_elsewhere_on_this_machine(store: Path
     assert again.data.tags["pipeline.reproduces"] == first.info.run_id
     same = ("train/loss", "val/loss", "val/accuracy", "best/val_accuracy")
     assert {name: again.data.metrics[name] for name in same} == {name: first.data.metrics[name] for name in same}
-    assert "pipeline.test_opened" not in again.data.tags  # the test images have no part in it
+    assert "pipeline.test_opened" not in again.data.tags  # the test images are not used
 
 
 def test_what_is_registered_is_looked_for_before_it_is_believed(registered: Registered, tmp_path: Path) -> None:
-    """In another store the same training is registered too; a deleted version is, without a look at the test images."""
+    """A training is registered in another store too, and again if its version is deleted, with one test set read."""
     folder = shutil.copytree(registered.folder, tmp_path / "folder", ignore=shutil.ignore_patterns("mlflow.db"))
     (weights,) = folder.glob(f"sweeps/train-*/trials/00000/{WEIGHTS_FILE}")
     weights.write_bytes(registered.whole)
@@ -121,13 +121,13 @@ def test_the_passport_is_what_was_trained(store: Path) -> None:
 
 
 def test_a_training_that_comes_out_otherwise_is_told(store: Path, tmp_path: Path) -> None:
-    """A passport with the figures of another training, as somebody might forge one."""
+    """The passport has the figures of another training, as a forged one might."""
     client = open_client(f"sqlite:///{store}/mlflow.db")
     passport = read_passport(client, find_version(client, "models:/vit-digits/1"))
     assert passport is not None
     measured = TestFigures(passport.figures.measured.test_digest, 1, 359, passport.figures.measured.val_accuracy)
     forged = replace(passport, weights_digest="0" * 64, figures=replace(passport.figures, measured=measured))
-    (weights,) = store.glob("sweeps/train-*/fetched/*")  # the whole ones
+    (weights,) = store.glob("sweeps/train-*/fetched/*")  # the complete weights
     images = load_dataset(DataConfig("digits")).validation.images[:2]
     version = register(client, forged, Folder(str(weights)), images)
     done = run_here("pipeline.reproduce", tmp_path, f"models:/vit-digits/{version}", *where(store))
@@ -162,7 +162,7 @@ def test_bad_usage_is_one_line(
 
 
 def other_digits(folder: Path) -> None:
-    """A folder of images that the model was not trained on."""
+    """Writes a folder of images that the model was not trained on."""
     import numpy as np
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""A search whose time is over: what runs ends with its epoch, counts, is in MLflow whole, and goes on another time."""
+"""Tests of a search whose time runs out: its trials stop after an epoch, are recorded whole, and resume later."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 EPOCHS = 4
 RUNGS = Rungs(1, 3, EPOCHS)
 RECIPE = Recipe(epochs=EPOCHS, batch_size=32, flip=False)
-# The first learns next to nothing, and the others are equal, so that ASHA stops none of them.
+# The first trial learns almost nothing, and the others are equal, so that ASHA stops none of the others.
 SPECS = [
     TrialSpec(0, replace(TINY, global_pool="avg"), replace(RECIPE, learning_rate=1e-6), seed=7),
     *(TrialSpec(index, TINY, RECIPE, seed=7) for index in (1, 2)),
@@ -41,7 +41,7 @@ def uncut(tmp_path_factory: pytest.TempPathFactory) -> list[TrialRecord]:
 
 @pytest.mark.parametrize(
     ("workers", "fusing", "stopped_after"),
-    # Of trials that are trained as one, a process reports short epochs together, up to the next rung.
+    # A process that trains fused trials reports several short epochs together, up to the next rung.
     [(1, None, 2), (2, None, 3), (1, Fusing(2), 3)],
     ids=["one process", "two workers, which pause at the rungs", "fused"],
 )
@@ -67,7 +67,8 @@ def test_without_time_trials_stop_and_another_time_they_go_on(
     assert [record.outcome for record in again] == ["finished"] * 3
     assert [run.info.run_id for run in runs_again] == [run.info.run_id for run in runs]
     assert [len(record.epochs) for record in again] == [EPOCHS] * 3
-    assert _losses(again) == pytest.approx(_losses(uncut), rel=1e-3)  # however many trained it, to rounding
+    # The losses are the same but for rounding, however many workers trained a trial, or trials were fused.
+    assert _losses(again) == pytest.approx(_losses(uncut), rel=1e-3)
     client = client_of(tmp_path)
     for record, run in zip(again, runs_again, strict=True):
         assert run.info.status == "FINISHED"
@@ -81,7 +82,7 @@ def _losses(records: list[TrialRecord]) -> list[float]:
 
 
 def _weights_epoch(folder: Path, run: Run) -> int:
-    """The epoch of the weights that are kept in a run."""
+    """Returns the epoch of the weights that a run keeps."""
     path = client_of(folder).download_artifacts(run.info.run_id, f"{ARTIFACTS}/{WEIGHTS_FILE}", str(folder))
     with safe_open(path, "pt") as file:
         return int(file.metadata()["epoch"])
@@ -90,7 +91,7 @@ def _weights_epoch(folder: Path, run: Run) -> int:
 def _search(
     folder: Path, workers: int, fusing: Fusing | None, limits: SearchLimits
 ) -> tuple[list[TrialRecord], list[Run]]:
-    """Goes on with what an earlier one left in the folder."""
+    """Runs the search, or resumes what an earlier one left in the folder; returns the trials' records and runs."""
     search = digit_search(SPECS, folder, RUNGS, Allotment(1, 0, 1, workers), fusing=fusing)
     with recorded_runs(folder, owner="x") as runs:
         records = run_search(search, [runs], lambda: False, limits)

@@ -1,4 +1,4 @@
-"""`mlflow/serve.sh` refuses in a line what it cannot start with, and leaves nothing running."""
+"""Tests that `mlflow/serve.sh` refuses with one line what it cannot start with, and leaves nothing running."""
 
 import socket
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.team_server import TeamServer, team_server
+from tests.integration.team_server import SERVE, TeamServer, team_server
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_no_settings(server: TeamServer) -> None:
 
 
 def test_no_postgresql(server: TeamServer, tmp_path: Path) -> None:
-    """Where there is only what the script itself needs."""
+    """The PATH has only the programs that the script itself needs."""
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("bash", "dirname", "id", "find", "sort", "tail", "ls", "env"):
@@ -65,7 +65,8 @@ def test_no_mlflow(server: TeamServer) -> None:
 
 
 def test_a_flag_that_it_does_not_know(server: TeamServer) -> None:
-    assert server.try_to_start("--port").returncode == 2
+    done = server.run(str(SERVE), "--port", str(server.folder))  # as many arguments as it takes
+    assert (done.returncode, done.stderr) == (2, f"error: usage: {SERVE} [--database-only] FOLDER [SETTINGS]\n")
 
 
 def test_a_port_that_is_taken_and_a_password_that_is_another(server: TeamServer) -> None:

@@ -1,6 +1,6 @@
-"""Stages that have finished are not run again: after a kill, for other flags, from another machine, and not on faith.
+"""Tests that finished stages are reused after a kill and from another machine, and only if their files still exist.
 
-On a cluster of two nodes, with a tracking server.
+The tests use a cluster of two nodes and a tracking server.
 """
 
 import re
@@ -59,14 +59,15 @@ def test_a_sweep_from_its_kill_in_confirm_to_another_place(
     work.mkdir()
 
     def run(*more: str) -> str:
-        """Runs the sweep to its end on the cluster; gives what it says."""
+        """Runs the sweep to its end on the cluster, and returns what it prints."""
         done = run_here("pipeline.sweep", work, *SWEEP, "--tracking-uri", uri, "--address", cluster, *more)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
         return done.stdout
 
-    with start("pipeline.sweep", work, *SWEEP, "--tracking-uri", uri) as process:  # on a Ray of its own
+    with start("pipeline.sweep", work, *SWEEP, "--tracking-uri", uri) as process:  # it starts its own Ray
         wait_until(lambda: list(work.glob("sweeps/*/finalists/0/0000[1-9]/trial.json")), process)
-        wait_until(lambda: any(each.info.run_name == "confirm" for each in runs_of(uri)), process)  # all before too
+        # Runs are recorded in order, so those of all stages before `confirm` are in the store too.
+        wait_until(lambda: any(each.info.run_name == "confirm" for each in runs_of(uri)), process)
         process.kill()
     trials, files = ends(trial_runs_of(uri)), stamps(work / "sweeps", {0, 1, 2})
     assert len(trials) == 3
@@ -82,10 +83,10 @@ def test_a_sweep_from_its_kill_in_confirm_to_another_place(
     assert stamps(work / "sweeps", {0, 1, 2}) == files
     runs, result = runs_of(uri), summary(work)
     assert {each.info.status for each in runs} <= {"FINISHED", "KILLED"}
-    assert len(runs) == 1 + len(STAGES) + 3 + 2  # the sweep, its stages, trials, finalists
+    assert len(runs) == 1 + len(STAGES) + 3 + 2  # the sweep, its stages, three trials and two finalists
     outcomes = {stage["name"]: stage["outcome"] for stage in result["stages"]}
     assert outcomes == {name: "cached" if reasons[name].startswith("cached") else "run" for name in STAGES}
-    assert {path.name for path in work.iterdir()} == {"sweeps", "result.json"}  # no database here
+    assert {path.name for path in work.iterdir()} == {"sweeps", "result.json"}  # there is no local database
     _assert_recorded(client_of(uri), result, tmp_path)
     _assert_whole(cluster)
 
@@ -97,7 +98,7 @@ def test_a_sweep_from_its_kill_in_confirm_to_another_place(
     weights = _artifact(tmp_path, client_of(uri).get_run(run_id), "checkpoint/model.safetensors")
     _a_file_that_is_gone_is_missed(run, weights, client_of(uri).get_run(run_id))
 
-    # As on another machine with the same tracking server: none of the sweep's folders is there.
+    # None of the sweep's folders is there now, as on another machine with the same tracking server.
     (work / "sweeps").rename(work / "elsewhere")
     _what_is_out_of_reach_is_fetched(run, work, [model["test_accuracies"] for model in result["confirm"]["models"]])
     assert len(trial_runs_of(uri)) == 3
@@ -110,7 +111,7 @@ def _a_file_that_is_gone_is_missed(run: Sweep, weights: Path, of: Run) -> None:
     reasons = _verdicts(run("--until", "confirm"))
     assert reasons[stage] == f"run, because checkpoint/model.safetensors of run {of.info.run_id[:8]} is gone"
     assert reasons["search"].startswith("cached")
-    assert weights.read_bytes() == content  # from the folder, where it still stood
+    assert weights.read_bytes() == content  # taken from the trial's folder, which still had it
 
 
 def _what_is_out_of_reach_is_fetched(run: Sweep, work: Path, scores: list[list[float]]) -> None:
@@ -124,12 +125,12 @@ def _what_is_out_of_reach_is_fetched(run: Sweep, work: Path, scores: list[list[f
 
 
 def _verdicts(said: str) -> dict[str, str]:
-    """What a sweep says of each stage beforehand."""
+    """Returns for each stage what the sweep printed before it: whether it runs, and why."""
     return dict(re.findall(r"^(\w+): ((?:run, because|cached from run) .*)$", said, re.MULTILINE))
 
 
 def _artifact(folder: Path, of: Run, path: str) -> Path:
-    """Where the tracking server in `folder` keeps it."""
+    """Returns the path at which the tracking server in `folder` keeps an artifact of the run."""
     scheme, _, location, *_ = urlsplit(str(of.info.artifact_uri))
     assert scheme == "mlflow-artifacts"
     return folder / "artifacts" / location.lstrip("/") / path
@@ -148,12 +149,12 @@ def _assert_recorded(client: MlflowClient, result: dict[str, Any], folder: Path)
     version = client.get_model_version_by_alias("vit-digits", "challenger")
     assert version.run_id in {run.info.run_id for run in children if run.data.tags["pipeline.kind"] == "finalist"}
     assert version.source is not None
-    model_id = version.source.removeprefix("models:/")  # over HTTP the version's own `model_id` is None
+    model_id = version.source.removeprefix("models:/")  # through a server, the version's own `model_id` is None
     assert {file.path for file in client.list_logged_model_artifacts(model_id)} > {"MLmodel"}
 
 
 def _assert_whole(cluster: str) -> None:
-    """Nothing of a sweep that has ended is left on it."""
+    """Checks that the cluster still has both its nodes, and that nothing of the ended sweep holds its cores."""
     with connected(cluster):
         assert sum(node["Alive"] for node in ray.nodes()) == 2
         wait_until(lambda: ray.available_resources().get("CPU") == 2)

@@ -1,4 +1,4 @@
-"""One real sweep, run as a user runs it, and read back as a user would: from MLflow, the registry and the output."""
+"""Tests of one real sweep, run as a user runs it and read back from MLflow, the registry and the output."""
 
 import csv
 import json
@@ -52,7 +52,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 @pytest.fixture(scope="module")
 def promotions(sweep: Sweep) -> list[subprocess.CompletedProcess[str]]:
-    """What the README's command does, and the printed one after it."""
+    """The results of the README's promote command, and of the one that the sweep printed, run after it."""
     line = next(line for line in sweep.stdout.splitlines() if line.startswith("promote:"))
     python, flag, module, *arguments = shlex.split(line.removeprefix("promote:"))
     assert (python, flag) == ("python", "-m")
@@ -138,7 +138,7 @@ def test_the_finalists_are_trained_anew_to_their_full_length(sweep: Sweep) -> No
         assert model["val_mean"] == pytest.approx(sum(best) / SEEDS)
         assert model["val_spread"] == pytest.approx(abs(best[0] - best[1]) / math.sqrt(2))
         assert model["shrinkage"] == pytest.approx(model["search_accuracy"] - model["val_mean"])
-        # Other seeds than the search's, and the same ones for both models.
+        # The seeds differ from those of the search, and are the same for both models.
         seeds = [run.data.params["seed"] for run in runs]
         assert seeds == [sweep.finalists[run_id].data.params["seed"] for run_id in published["run_ids"]]
         assert sweep.trials[model["trial"]].data.params["seed"] not in seeds
@@ -185,7 +185,7 @@ def test_the_kept_weights_are_those_of_the_best_epoch(sweep: Sweep, dataset: Dat
         with safe_open(folder / "model.safetensors", "pt") as weights:
             assert weights.metadata() == {"epoch": f"{run.data.metrics['best/epoch']:g}"}
         correct = evaluate(model, validation, card.normalisation, runtime).correct
-        # Sums in another order, by another number of threads, may turn an image that stands on the edge.
+        # With another number of threads, sums are rounded differently, which may change a borderline image's class.
         assert correct == pytest.approx(run.data.metrics["best/val_accuracy"] * len(dataset.validation), abs=1.01)
 
 
@@ -196,7 +196,7 @@ def test_figures_are_images(sweep: Sweep, tmp_path: Path) -> None:
         assert {path.name for path in folder.iterdir()} == FIGURES | tested
         for path in folder.iterdir():
             with Image.open(path) as image:
-                assert np.asarray(image).std() > 1, path  # drawn on
+                assert np.asarray(image).std() > 1, path  # it is not blank
     folder = sweep.artifact(sweep.run, "figures", tmp_path)
     assert {path.name for path in folder.iterdir()} == SWEEP_FIGURES
     for path in folder.iterdir():
@@ -273,7 +273,7 @@ def test_stopped_trials_are_audited(sweep: Sweep) -> None:
     for trial in audit["audited"]:
         curve = sweep.curve(runs[trial["index"]], "val/accuracy")
         assert (len(curve), max(curve)) == (EPOCHS, trial["full_accuracy"])
-        # The same training: it goes through what the search saw of it.
+        # It is the same training, so its curve begins as the curve in the search did.
         seen = sweep.history(trial["index"], "val/accuracy")
         assert curve[: len(seen)] == pytest.approx(seen, abs=0.05)
     assert [rung["epoch"] for rung in audit["rungs"]] == [1, 3]
@@ -419,9 +419,9 @@ def test_the_readmes_commands_look_back_on_it(sweep: Sweep, promotions: list[sub
         for flag in ("--history", "--rollback")
     )
     assert "000001" in sweep.follow(history).stdout
-    refused = sweep.follow(rollback)  # before the only promotion there was no champion
+    refused = sweep.follow(rollback)  # there was no champion before the only promotion
     assert (refused.returncode, "no way back" in refused.stderr) == (2, True)
-    # Other tests' Rays on this machine are a finding, and may be on their way out.
+    # The Rays of other tests on this machine count as a finding, and may be about to end.
     (doctor,) = commands_of("pipeline.doctor")
     checked = sweep.follow(doctor, env={"RAY_ADDRESS": "127.0.0.1:1"})
     assert (checked.returncode in (0, 1), checked.stderr) == (True, "")

@@ -1,4 +1,4 @@
-"""Bad input to the sweep: one line that names the flag or the path, the right exit status, and nothing half-written."""
+"""Tests that a sweep refuses bad input in one line that names the flag or path, and leaves nothing half-written."""
 
 import contextlib
 import re
@@ -118,7 +118,7 @@ def test_data_that_cannot_be_used(
 
 @pytest.mark.slow
 def test_refused_as_a_user_sees_it(tmp_path: Path) -> None:
-    """The command as its own process: nothing that the frameworks say on their way in or out is shown."""
+    """In a process of its own, the command also shows nothing that the frameworks print when they start or exit."""
     (tmp_path / "broken").mkdir()
     _write_images(tmp_path / "broken" / "images", ["cat", "dog"])
     jpeg = tmp_path / "broken" / "images" / "train" / "dog" / "1.jpg"
@@ -146,13 +146,13 @@ def test_refused_as_a_user_sees_it(tmp_path: Path) -> None:
 
 @pytest.fixture
 def run_in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command in its own folder."""
+    """Returns a function that runs the command in `tmp_path`."""
     monkeypatch.delenv("VIT_DATA_DIR", raising=False)
     return partial(run_here, "pipeline.sweep", tmp_path)
 
 
 def _assert_refused(ended: CompletedProcess[str], status: int, rule: str) -> None:
-    """In `rule`, a star stands for anything."""
+    """Checks that the command was refused in one line that matches `rule`, in which a star stands for any text."""
     assert ended.returncode == status, ended
     (line,) = ended.stderr.splitlines()
     assert line.startswith("error: ")
@@ -174,7 +174,7 @@ def _assert_no_runs(folder: Path) -> None:
 
 
 def _write_images(folder: Path, classes: list[str], sizes: tuple[int, ...] = (8, 8), train_images: int = 4) -> None:
-    """JPEGs of random pixels, the sizes taking turns."""
+    """Writes JPEGs of random pixels, with alternating sizes."""
     rng = np.random.default_rng(0)
     for part, count in (("train", train_images), ("test", 4)):
         for name in classes:

@@ -1,4 +1,4 @@
-"""A sweep under way: a second one over its folder is refused, a signal ends it in good order, another one at once."""
+"""Tests of a running sweep: another in its folder is refused, one signal ends it cleanly, a second immediately."""
 
 import os
 import re
@@ -40,7 +40,7 @@ def test_a_second_sweep_is_refused_and_one_ctrl_c_ends_in_good_order(tmp_path: P
         wait_until(lambda: _some_ended_and_one_is_half_way(tmp_path / "sweeps"), process)
         below = processes_below(process)
         assert any("ray::" in title_of(child) for child in below)
-        os.killpg(process.pid, signal.SIGINT)  # as the terminal does it: to every process of the command
+        os.killpg(process.pid, signal.SIGINT)  # to every process of the command, as a terminal does
         before = time.monotonic()
         stdout, stderr = process.communicate(timeout=DEADLINE)
         assert time.monotonic() - before < 60
@@ -58,12 +58,12 @@ def test_a_second_sweep_is_refused_and_one_ctrl_c_ends_in_good_order(tmp_path: P
     for run in trials:
         assert "val/accuracy" in run.data.metrics
         files = {path.name for path in (folder / "trials" / f"{int(run.data.tags['pipeline.trial']):05d}").iterdir()}
-        assert ("latest.pt" in files) == (run in running)  # what a trial could go on from
+        assert ("latest.pt" in files) == (run in running)  # the checkpoint from which a trial could resume
     assert_gone(below)
 
 
 def test_sigterm_asks_and_ctrl_c_then_ends_at_once(tmp_path: Path) -> None:
-    # An epoch takes many seconds at this size: an orderly end would wait for it.
+    # At this image size, an epoch takes many seconds, for which a clean end would wait.
     arguments = (*DIGITS, "--trials", "2", "--max-epochs", "9", "--img-size", "32")
     with start("pipeline.sweep", tmp_path, *arguments) as process:
         wait_until(lambda: list(tmp_path.glob("sweeps/*/trials/*/config.json")), process)
@@ -85,7 +85,7 @@ def test_sigterm_asks_and_ctrl_c_then_ends_at_once(tmp_path: Path) -> None:
 
 
 def _some_ended_and_one_is_half_way(sweeps: Path) -> bool:
-    """The one would not come to its end in the epoch that it is in."""
+    """Whether a trial has ended and another is far enough from its last epoch to be interrupted before it."""
     ended = ended_trials(sweeps)
     return bool(ended) and any(1 <= epochs_of(sweeps, trial) <= 5 for trial in set(range(8)) - ended)
 

@@ -1,4 +1,4 @@
-"""A sweep over a space of the user's own, each trial chosen by what those before it came to: cut off, and extended."""
+"""Tests a TPE search of a space that the user defined: a bad space is refused, and a longer search extends it."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.commands import run_here
+from tests.integration.commands import run_here, trial_runs_of
+from tests.integration.sweeps import ends, stamps
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +26,10 @@ SPACE = Space(
 
 
 def sweep(folder: Path, trials: int) -> list[dict[str, Any]]:
-    """The settings of the trials, by index; one at a time, so that the same seed gives the same."""
+    """Runs a sweep, and returns its trials' settings and accuracies in the order of their indices.
+
+    The trials run one at a time, so that the same seed gives the same trials.
+    """
     flags = "--dataset digits --train-limit 60 --precision fp32 --until search --search tpe --max-concurrent 1"
     flags += f" --space my_space.py --trials {trials} --json result.json"
     done = run_here("pipeline.sweep", folder, *flags.split())
@@ -47,8 +51,8 @@ def test_a_space_of_ones_own_is_searched_and_a_longer_search_goes_on(local_ray: 
     shorter = sweep(tmp_path, 13)
     assert [row["optimizer"] for row in shorter] == ["adamw", *["muon"] * 12]
     assert len({row["learning_rate"] for row in shorter}) == 13
+    trained, runs = stamps(tmp_path / "sweeps", set(range(13))), ends(trial_runs_of(tmp_path))
     longer = sweep(tmp_path, 14)
     assert longer[:13] == shorter
-    assert [path.name for path in (tmp_path / "sweeps").iterdir() if path.is_dir()] == [
-        path.name for path in (tmp_path / "sweeps").glob("sweep-digits-*")
-    ]
+    assert stamps(tmp_path / "sweeps", set(range(13))) == trained
+    assert len(runs) == 13 and runs.items() < ends(trial_runs_of(tmp_path)).items()

@@ -1,4 +1,4 @@
-"""What lasts at a team's server: a store that moves in, two sweeps at once through a power cut, a restored backup."""
+"""Tests that a team's server keeps everything: when a store moves in, through a power cut, and in a backup."""
 
 import re
 import socket
@@ -46,7 +46,7 @@ README = (ROOT / "mlflow/README.md").read_text()
 
 
 def readme_block(heading: str, folder: Path, number: int = 0) -> str:
-    """A block of commands below a heading, for a server in this folder."""
+    """Returns a block of commands below a heading of the README, for a server in this folder."""
     section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
     blocks: list[str] = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     return blocks[number].replace("/srv/mlflow", str(folder))
@@ -54,7 +54,7 @@ def readme_block(heading: str, folder: Path, number: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TeamServer]:
-    """It runs, and its users are there."""
+    """A running server that has its users."""
     with team_server(tmp_path_factory.mktemp("team") / "server", socket.gethostname()) as it:
         it.start()
         for who in (ALICE, BERT):
@@ -98,7 +98,7 @@ def test_a_store_moves_in_and_its_stages_stay_cached(
 
 
 def register_trial(folder: Path) -> None:
-    """Makes trial 0 of the sweep in this folder a registered version, as the stages after the search would."""
+    """Registers a trial of the sweep in this folder as a version, as the stages after the search would."""
     digits, (run, *_) = load_dataset(DataConfig("digits")), trial_runs_of(folder)
     weights = Folder(str(trial_path(folder / "sweeps", int(run.data.tags["pipeline.trial"]))))
     facts = DataFacts("digits", DataConfig("digits"), digits.digest, 300, 100, digits.class_names)
@@ -109,7 +109,7 @@ def register_trial(folder: Path) -> None:
 
 
 def killed_while_copying(server: TeamServer, command: str) -> None:
-    """Begins it, and kills it once some file is there and no run is."""
+    """Starts the command, and kills it once some file has been copied: all files come before the first run."""
     begun = [*server.as_user(), "bash", "-euc", command.replace("python -m", f"exec {sys.executable} -m")]
     environment = {**server.database_environment(), "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(begun, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -121,11 +121,11 @@ def killed_while_copying(server: TeamServer, command: str) -> None:
 
 def test_two_sweeps_at_once_lose_nothing_when_the_power_fails(server: TeamServer, tmp_path: Path) -> None:
     people = {ALICE: tmp_path / "alice", BERT: tmp_path / "bert"}
-    # MLflow itself gives up soon, and the tracker asks again.
+    # MLflow itself gives up soon, and the tracker retries.
     environments = {who: {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", **server.login(*who)} for who in people}
     for folder in people.values():
         folder.mkdir()
-    # On different images, so that neither has the other's stages to reuse.
+    # They use different images, so that neither can reuse the other's stages.
     search = ("--train-limit", "320", "--until", "search")
     with (
         start("pipeline.sweep", people[ALICE], *TINY, "--train-limit", "310", env=environments[ALICE]) as first,
@@ -149,7 +149,7 @@ def test_two_sweeps_at_once_lose_nothing_when_the_power_fails(server: TeamServer
 def assert_whole(
     client: MlflowClient, user: str, folder: Path, stages: tuple[str, ...], finalists: int = 0
 ) -> set[str]:
-    """All that somebody's sweep did is recorded once, as the user's own; gives the ids of its runs."""
+    """Checks that all of a user's sweep is recorded once, as this user's own; returns the ids of its runs."""
     runs = [run for run in runs_of(client.tracking_uri) if run.data.tags.get("mlflow.user") == user]
     assert len({run.data.tags["pipeline.record"].partition("/")[0] for run in runs}) == 1
     kinds = Counter(run.data.tags["pipeline.kind"] for run in runs)
@@ -180,7 +180,7 @@ def test_a_backup_restored_into_another_folder_holds_all_and_ends_orderly(
             assert done.returncode == 0, done.stderr
         assert other.end() == 0
         other.start()
-        restored = client_as(other, ALICE, monkeypatch)  # with her password, which is in the backup too
+        restored = client_as(other, ALICE, monkeypatch)  # with her password, which the backup also holds
         assert contents(restored) == before
         assert Path(restored.download_artifacts(run, "file.txt", str(tmp_path))).read_text() == "a file"
         assert other.end() == 0

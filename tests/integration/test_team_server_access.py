@@ -1,4 +1,4 @@
-"""Who gets into a team's server, started as `mlflow/README.md` says without Docker, and how far."""
+"""Tests who may do what on a team's server that is started without Docker, as `mlflow/README.md` describes."""
 
 import base64
 import json
@@ -33,7 +33,7 @@ KEPT_APART = "what only the team may read"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TeamServer]:
-    """It runs, and its users are there."""
+    """A running server that has its users."""
     with team_server(tmp_path_factory.mktemp("team") / "server", HOST) as it:
         it.start()
         for (name, password), role in ROLES.items():
@@ -62,7 +62,7 @@ def ask(
     content: Any = None,
     headers: dict[str, str] | None = None,
 ) -> tuple[int, str]:
-    """Status and answer of a request with somebody's login, or with none."""
+    """Returns the status and the answer of a request with a user's login, or with none."""
     headers = {"Content-Type": "application/json", **(headers or {})}
     if who is not None:
         headers["Authorization"] = "Basic " + base64.b64encode(":".join(who).encode()).decode()
@@ -76,7 +76,7 @@ def ask(
 
 @pytest.fixture(scope="module")
 def guarded(server: TeamServer) -> dict[str, str]:
-    """The ids of a run, its experiment and its model, all of which hold `KEPT_APART`."""
+    """The ids of a run, its experiment and its model, all of which contain the text `KEPT_APART`."""
     with pytest.MonkeyPatch.context() as patch:
         client = client_as(server, ALICE, patch)
         experiment = client.create_experiment("vit-guarded", tags={"note": KEPT_APART})
@@ -89,7 +89,7 @@ def guarded(server: TeamServer) -> dict[str, str]:
 
 
 Asked = tuple[str, str, Any]
-"""Method, path and content of a request; the guarded ids stand in braces."""
+"""The method, path and content of a request, with the names of the `guarded` ids in braces."""
 GRAPHQL = '{{ mlflowGetRun(input: {{runId: "{run}"}}) {{ run {{ data {{ tags {{ value }} }} }} }} }}'
 READS: tuple[Asked, ...] = (
     ("GET", "/api/2.0/mlflow/experiments/get?experiment_id={experiment}", None),
@@ -126,7 +126,7 @@ PAGES = ("/", "/version", "/signup", "/metrics")
 
 
 def filled(guarded: dict[str, str], request: Asked) -> Asked:
-    """The request with the guarded ids in it."""
+    """Returns the request with the guarded ids filled in."""
     method, path, content = request
     if isinstance(content, dict):
         content = {name: fill(value, guarded) for name, value in content.items()}
@@ -144,7 +144,8 @@ def test_without_a_right_password_nothing_is_answered(
     server: TeamServer, guarded: dict[str, str], who: tuple[str, str] | None
 ) -> None:
     requests = [filled(guarded, request) for request in (*READS, *WRITES)] + [("GET", page, None) for page in PAGES]
-    answers = {request[1]: ask(server, who, *request)[0] for request in requests}
+    answers = {(method, path): ask(server, who, method, path, content)[0] for method, path, content in requests}
+    assert len(answers) > len({path for _, path in answers})  # of some paths, reading and writing are both refused
     assert answers == dict.fromkeys(answers, 401)
 
 
@@ -166,7 +167,8 @@ def test_who_has_no_role_sees_and_changes_nothing(server: TeamServer, guarded: d
         status, answer = ask(server, STRANGER, *filled(guarded, request))
         assert status in (200, 403), request
         assert KEPT_APART not in answer, request
-        assert KEPT_APART in ask(server, READER, *filled(guarded, request))[1], request  # so the request is right
+        # That a reader gets the text shows that the request itself is right.
+        assert KEPT_APART in ask(server, READER, *filled(guarded, request))[1], request
     for request in WRITES:
         assert ask(server, STRANGER, *filled(guarded, request))[0] == 403, request
 
@@ -224,7 +226,7 @@ def test_no_password_is_in_a_process_list_or_a_log_and_no_file_is_open_to_others
     server: TeamServer, guarded: dict[str, str]
 ) -> None:
     secrets = {*SECRETS.values(), ADMIN[1], STRANGER[1], *(password for _, password in ROLES)}
-    # None is asked that has ended meanwhile, as `process.cmdline()` would.
+    # Unlike `process.cmdline()`, `info` does not fail for a process that has ended in the meantime.
     others = [each.info for each in psutil.process_iter(["pid", "cmdline"]) if each.pid != psutil.Process().pid]
     lines = [" ".join(info["cmdline"] or ()) for info in others]
     assert [line for line in lines if any(secret in line for secret in secrets)] == []
@@ -251,7 +253,7 @@ def test_behind_a_proxy_it_is_called_by_its_name_alone(server: TeamServer) -> No
     path = "/api/2.0/mlflow/experiments/search?max_results=1"
     assert ask(server, ALICE, "GET", path, headers={"Host": HOST, "Origin": f"https://{HOST}"})[0] == 200
     assert ask(server, ALICE, "GET", path, headers={"Host": "example.org"})[0] == 403
-    # Of a page elsewhere that a user's browser shows:
+    # This is a request of a page from elsewhere that is open in a user's browser.
     other = {"Host": HOST, "Origin": "https://example.org"}
     assert ask(server, ALICE, "POST", "/api/2.0/mlflow/experiments/search", {"max_results": 1}, other)[0] == 403
 
@@ -270,7 +272,7 @@ def test_add_user_sets_a_password_anew_and_says_in_a_line_what_is_wrong(server: 
 
 
 def test_the_administrator_changes_the_own_password(server: TeamServer) -> None:
-    """And back, so that the other tests find it as it was."""
+    """The password is changed back at the end, because other tests need it."""
     assert server.add_user(ADMIN[0], "another-password-1", "promoter").returncode == 0
     done = server.add_user(*ADMIN, "promoter", admin=(ADMIN[0], "another-password-1"))
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""`pipeline.train` on a cluster of two nodes: the same numbers as one process, whatever dies on the way."""
+"""Tests that `pipeline.train` on two nodes gives the same numbers as one process, whatever dies on the way."""
 
 import json
 import re
@@ -47,13 +47,14 @@ EPOCHS = 10
 IMAGES = 320
 FAST_DEATHS = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
 SOON = ("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
-"""How long Ray Train waits for the workers that it counted on before it counts again; by itself a minute."""
+"""An environment variable: the seconds that Ray Train waits for a group of workers to start before it decides again how
+many to start; the default is a minute."""
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 200_000_000}
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """Two nodes with a core each, on this machine."""
+    """A cluster of two nodes with a core each, on this machine."""
     head = {**NODE, "include_dashboard": True, "dashboard_port": free_port(), "_system_config": FAST_DEATHS}
     nodes = Cluster(initialize_head=True, head_node_args=head)
     try:
@@ -78,7 +79,7 @@ def spec(dataset: Dataset) -> TrialSpec:
 
 @pytest.fixture(scope="module")
 def reference(dataset: Dataset, spec: TrialSpec, tmp_path_factory: pytest.TempPathFactory) -> TrialHistory:
-    """The same training in this very process, by itself and undisturbed."""
+    """The history of the same training in this process alone, without interruptions."""
     folder = str(tmp_path_factory.mktemp("reference"))
     runtime = Runtime(precision="fp32")
     data = LoadedData.of(_training_data(dataset), runtime.device)
@@ -89,7 +90,7 @@ def reference(dataset: Dataset, spec: TrialSpec, tmp_path_factory: pytest.TempPa
 
 
 class _AtEpoch(Observer):
-    """Does something once, when an epoch is reported."""
+    """Calls `act` when a given epoch is reported."""
 
     def __init__(self, epoch: int, act: Any) -> None:
         self._epoch, self._act = epoch, act
@@ -107,7 +108,7 @@ def test_elastic_workers_go_on_with_those_that_are_left_when_a_node_dies(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The numbers stay, and what the same workers had trained to its end before stays as it is."""
+    """The numbers stay the same, and a training that the same workers had finished before stays unchanged."""
     monkeypatch.setenv(*SOON)
     node = cluster.list_all_nodes()[-1]
     with connected(cluster.address):
@@ -128,13 +129,13 @@ def test_elastic_workers_go_on_with_those_that_are_left_when_a_node_dies(
     ]
 
 
-# Last: of a driver that is killed, Ray keeps for minutes what its elastic workers had asked for.
+# This test is last because Ray keeps the resource requests of a killed driver's elastic workers for minutes.
 def test_whatever_dies_the_numbers_are_those_of_one_undisturbed_process(
     cluster: Cluster, reference: TrialHistory, tmp_path: Path
 ) -> None:
-    """A worker, then a node that comes back, then the driver: each when the training has gone on since the last."""
+    """A worker dies, then a node, which is replaced, then the driver, with progress of the training in between."""
     ((module, *flags),) = (words for words in commands_of("pipeline.train") if "--workers" in words)
-    if len(cluster.list_all_nodes()) == 1:  # the test before has lost the other
+    if len(cluster.list_all_nodes()) == 1:  # the previous test has removed the other
         cluster.add_node(**NODE)
     flags += ["--train-limit", str(IMAGES), "--epochs", str(EPOCHS), "--precision", "fp32"]
     flags += ["--register", "--address", cluster.address, "--json", "result.json"]
@@ -152,10 +153,10 @@ def test_whatever_dies_the_numbers_are_those_of_one_undisturbed_process(
         children = processes_below(driver)
         driver.kill()
     assert_gone(children)
-    wait_until(lambda: not train_workers())  # those on the cluster end with the driver that they worked for
+    wait_until(lambda: not train_workers())  # the workers on the cluster end when their driver has ended
     before = _epochs_done(tmp_path)
     assert before < EPOCHS
-    done = run_here(module, tmp_path, *flags, "--stall-minutes", "0.002")  # less than it takes to start a worker
+    done = run_here(module, tmp_path, *flags, "--stall-minutes", "0.002")  # shorter than the start of a worker
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(
         r"^nothing has progressed for .*(\n  .*)*\n  trial 0 (started|ended epoch) ", done.stdout, re.MULTILINE
@@ -168,11 +169,11 @@ def test_whatever_dies_the_numbers_are_those_of_one_undisturbed_process(
     assert result["val_accuracy"] == pytest.approx(reference.best_accuracy)
     _assert_recorded(tmp_path, result, history)
     with connected(cluster.address):
-        wait_until(lambda: ray.available_resources().get("CPU") == 2)  # nothing of it holds the cluster
+        wait_until(lambda: ray.available_resources().get("CPU") == 2)  # the training holds none of the cores any more
 
 
 def _wait_for_others(driver: subprocess.Popen[str], folder: Path, workers: list[psutil.Process]) -> None:
-    """Until two others have taken over and have come further."""
+    """Waits until two other workers have taken over and have trained at least one more epoch."""
     done = _epochs_done(folder)
     wait_until(lambda: len(set(train_workers()) - set(workers)) == 2 and _epochs_done(folder) > done, driver)
 
@@ -197,7 +198,7 @@ def _training_data(dataset: Dataset) -> TrainingData:
 
 
 def _assert_equal(epochs: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    """Each epoch once, in order, and the same but for rounding."""
+    """Checks that each epoch is there once, in order, and that its metrics are equal but for rounding."""
     assert [entry["epoch"] for entry in epochs] == [entry["epoch"] for entry in expected]
     for entry, other in zip(epochs, expected, strict=True):
         for name in ("train/loss", "val/loss", "val/accuracy", "learning_rate"):

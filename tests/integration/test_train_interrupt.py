@@ -1,4 +1,4 @@
-"""A training under way: a second signal of either kind ends it at once, however long its epoch takes."""
+"""Tests that a second SIGTERM ends a running training immediately, however long its epoch takes."""
 
 import signal
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.integration.commands import assert_gone, processes_below, runs_of, st
 
 pytestmark = pytest.mark.slow
 
-# Of 256 patches: an epoch takes minutes.
+# With 256 patches per image, an epoch takes minutes.
 TRAIN = ("--dataset", "digits", "--img-size", "32", "--set", "patch_size=2", "--epochs", "2", "--precision", "fp32")
 
 
@@ -25,7 +25,7 @@ def test_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
         stdout, stderr = process.communicate(timeout=DEADLINE)
     assert (process.returncode, stderr) == (130, "error: interrupted\n"), stdout
     assert stdout.splitlines()[-1] == f"to go on: python -m pipeline.train {' '.join(TRAIN)}"
-    assert not list(tmp_path.glob("sweeps/*/trials/00000/history.json"))  # nobody has waited for the epoch
+    assert not list(tmp_path.glob("sweeps/*/trials/00000/history.json"))  # it did not wait for the epoch's end
     (run,) = runs_of(tmp_path)
     assert (run.info.status, run.data.tags["pipeline.stopped"]) == ("KILLED", "interrupted")
     assert_gone(below)

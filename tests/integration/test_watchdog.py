@@ -1,4 +1,4 @@
-"""The watchdog on a real Ray without a dashboard, on whose two cores somebody else sits."""
+"""Tests the watchdog on a real Ray without a dashboard, whose two cores another process holds."""
 
 import contextlib
 import logging
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 SPEC = TrialSpec(0, TINY, Recipe(epochs=1, flip=False), seed=0)
 SECOND = 1 / 60
-"""In minutes."""
+"""A second, in minutes."""
 HOLDER = """
 import os, sys, ray
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
@@ -47,7 +47,7 @@ sys.stdin.read()
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Of a Ray with two cores, to which this process is connected."""
+    """The address of a Ray with two cores, to which this process is connected."""
     context: Any = ray.init(
         address="local",
         num_cpus=2,
@@ -64,7 +64,7 @@ def address() -> Iterator[str]:
 
 @contextlib.contextmanager
 def everything_held(address: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
-    """Another process whose actor holds both cores until its stdin is closed; with the actor's pid."""
+    """Yields another process, whose actor holds both cores until its stdin is closed, and the pid of the actor."""
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", HOLDER, address], text=True, **pipes) as driver:
         assert driver.stdin is not None and driver.stdout is not None
@@ -76,7 +76,7 @@ def everything_held(address: str) -> Iterator[tuple["subprocess.Popen[str]", int
 
 @contextlib.contextmanager
 def at_last(end: Callable[[], None]) -> Iterator[None]:
-    """Calls `end` where the block takes too long, so that a silent watchdog fails and does not hang."""
+    """Calls `end` if the block takes too long, so that the test fails instead of hanging if the watchdog is silent."""
     timer = threading.Timer(DEADLINE, end)
     timer.start()
     try:
@@ -120,7 +120,7 @@ def test_a_search_that_finds_every_core_held_by_somebody_else(address: str, tmp_
 
         def say(text: str) -> None:
             said.append((time.monotonic(), text))
-            if "placement group" in text:  # Tune has asked for a slot
+            if "placement group" in text:  # Tune is waiting for a slot
                 release()
 
         with at_last(release), Watchdog(SECOND, say) as watchdog:
@@ -146,8 +146,8 @@ def test_a_training_that_finds_every_core_held_ends_when_it_is_asked_to(address:
             assignment = Assignment(search.specs[0], search.context, [watchdog])
             workers = WorkerGroupConfig(1, 1, cpus=1, gpus=0, folder=str(tmp_path), max_failures=0)
             (record,) = run_trainings([assignment], search.data, workers, asked.is_set)
-        assert driver.poll() is None  # the cores are held to this moment
-    # A command would end here. This process goes on, and a thread that Ray is taken from could crash it minutes later.
+        assert driver.poll() is None  # the cores are still held
+    # A command would end here. This process continues, and could crash minutes later if Ray shut down under the thread.
     wait_until(lambda: all(thread.name != "ray-train" for thread in threading.enumerate()), deadline=DEADLINE)
     assert (record.outcome, record.epochs) == ("interrupted", ())
 
@@ -156,7 +156,7 @@ def test_a_training_that_finds_every_core_held_ends_when_it_is_asked_to(address:
 def test_a_search_that_finds_every_core_held_ends_when_it_is_asked_to(
     address: str, tmp_path: Path, workers: int
 ) -> None:
-    """Ray Tune waits for a process of its own; a trial of several workers has its own, which waits for theirs."""
+    """With one worker, Ray Tune waits for the trial's process; with several, that process waits for the workers."""
     asked, said = threading.Event(), list[str]()
 
     def say(text: str) -> None:
@@ -169,7 +169,7 @@ def test_a_search_that_finds_every_core_held_ends_when_it_is_asked_to(
         with at_last(driver.stdin.close), Watchdog(SECOND, say) as watchdog:
             search = digit_search([SPEC], tmp_path, allotment=Allotment(1, 0, 1, workers))
             records = run_search(search, [watchdog], asked.is_set)
-        assert driver.poll() is None  # the cores are held to this moment
+        assert driver.poll() is None  # the cores are still held
     assert asked.is_set(), said
-    # A trial that never began is none.
+    # A trial that never started has no record.
     assert [(record.outcome, record.epochs) for record in records] == [("interrupted", ())] * (workers - 1)

@@ -1,4 +1,4 @@
-"""What the unit tests share."""
+"""Fixtures that all unit tests share."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,10 @@ import torch
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Tensors as small as these are slower on several threads, and far slower where other tests use the cores."""
+    """Makes torch use one thread: small tensors are slower on several, and far slower where other tests use the cores.
+
+    The number of threads is restored at the end.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

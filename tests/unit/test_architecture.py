@@ -1,4 +1,4 @@
-"""Who may import whom, read from the files themselves; and what the repository holds."""
+"""Which modules may import which, as read from their source, and what the repository may hold."""
 
 import ast
 import re
@@ -14,18 +14,18 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("pipeline", "tune_spaces", "vit")
 MODULES = sorted(path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 LARGEST = 500_000
-"""Bytes of a file."""
+"""The most bytes that a file in the repository may have."""
 LONGEST = 250
-"""Lines of a module."""
+"""The most lines that a module may have."""
 
 
 def imports_of(module: str) -> set[str]:
-    """Every module that a file imports, also within functions."""
+    """The full names of all that a file imports, also within functions: `a.b` for `from a import b`."""
     return _imported(ast.walk(ast.parse((ROOT / module).read_text())))
 
 
 def imports_in_functions(module: str) -> set[str]:
-    """The modules of this project that a file imports within functions."""
+    """The full names of all that a file imports from this project within functions."""
     nodes = ast.walk(ast.parse((ROOT / module).read_text()))
     functions = (node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     found = _imported(node for function in functions for node in ast.walk(function))
@@ -57,7 +57,7 @@ LAYERS = (
     "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.ui",
     "pipeline.diagnosis", "pipeline.doctor", "pipeline.predict", "pipeline.compare", "pipeline.copy_store",
 )  # fmt: skip
-"""Lowest first: a module imports its own layer and those before it."""
+"""The layers, lowest first: a module may import from its own layer and from those before it."""
 FORBIDDEN = {
     "pipeline.trials": {"pipeline.config"},
     "pipeline.results": {"pipeline.config"},
@@ -86,7 +86,7 @@ FORBIDDEN = {
         "pipeline.stages", "pipeline.train_actions", "pipeline.sweep_actions", "pipeline.sweep", "pipeline.train",
         "pipeline.promote", "pipeline.ui",
     },
-    # They read what the tracking store and the registry hold, whoever wrote it.
+    # These commands read what the tracking store and the registry hold, whichever command wrote it.
     "pipeline.predict": {"pipeline.training", "pipeline.search", "pipeline.session", "pipeline.stages"},
     "pipeline.compare": {"pipeline.training", "pipeline.search", "pipeline.session", "pipeline.stages"},
     "pipeline.copy_store": {
@@ -95,19 +95,19 @@ FORBIDDEN = {
         "pipeline.sweep", "pipeline.train", "pipeline.promote", "pipeline.ui", "pipeline.diagnosis", "pipeline.doctor",
     },
 }  # fmt: skip
-"""Lower layers that a layer must not import all the same."""
+"""For some layers, the lower layers that they must not import although these are lower."""
 LAZY = {
     # Bad usage and --help should not wait for the seconds that the frameworks take to import.
     "pipeline.sweep", "pipeline.train", "pipeline.doctor", "pipeline.promote.__main__", "pipeline.reproduce.__main__",
     "pipeline.predict.__main__", "pipeline.compare.__main__", "pipeline.copy_store.__main__",
-    # matplotlib and altair, which only the side process of figures and the end of a sweep need.
+    # matplotlib and altair are needed only by the process that draws figures and at the end of a sweep.
     "pipeline.tracking.artifacts", "pipeline.report.recording", "pipeline.report.__main__",
-    # mlflow.pytorch, which a command does without until it registers something.
+    # mlflow.pytorch is needed only once a command registers a model.
     "pipeline.registry.registration",
-    # Ray, which looking at what else was left does without.
+    # Ray is needed only for placement groups: the doctor command can look for other leftovers without it.
     "pipeline.diagnosis.placement_groups",
 }  # fmt: skip
-"""Modules that import some of this project's within a function, and why: the import costs seconds."""
+"""The modules that import modules of this project within a function, because the import takes seconds."""
 FRAMEWORKS = {
     "vit/": {"ray", "mlflow"},
     "tune_spaces/": {"mlflow"},
@@ -117,10 +117,10 @@ FRAMEWORKS = {
     "pipeline/statistics/": {"ray", "mlflow", "torch"},
     "pipeline/trials/": {"ray", "mlflow", "torch"},
     "pipeline/results/": {"ray", "mlflow", "torch", "numpy"},
-    # A process that starts while every core is busy reads them.
+    # They are imported by a process that starts while every core is busy.
     "pipeline/figures/": {"ray", "mlflow", "torch"},
     "pipeline/charts/": {"ray", "mlflow", "torch", "numpy"},
-    # Whoever makes a page anew needs neither a cluster nor a model.
+    # Rendering a sweep's page again takes neither a cluster nor a model.
     "pipeline/page/": {"ray", "torch"},
     "pipeline/tracking/artifacts.py": {"ray", "mlflow", "torch"},
     "pipeline/tracking/": {"ray", "torch"},
@@ -136,14 +136,14 @@ FRAMEWORKS = {
     "pipeline/promote/": {"ray"},
     "pipeline/compare/": {"ray", "torch"},
     "pipeline/copy_store/": {"ray", "torch"},
-    # Workers that decode need no more than the pixels.
+    # Workers that decode images need nothing beyond what decoding needs.
     "pipeline/predict/decoding.py": {"ray", "mlflow", "torch"},
-    # The registered model holds a copy.
+    # Each registered model contains a copy of this file.
     "vit/data/pixels.py": {"ray", "mlflow", "torch", "pandas"},
     "pipeline/session/folder.py": {"ray", "mlflow", "torch"},
     "pipeline/session/lock.py": {"ray", "mlflow", "torch"},
 }
-"""Frameworks that a file, or a folder's files, do without."""
+"""The frameworks that a file, or the files of a folder, must not import."""
 
 
 def name_of(module: str) -> str:
@@ -151,7 +151,7 @@ def name_of(module: str) -> str:
 
 
 def layer_of(name: str) -> str | None:
-    """The layer that a module is in; None for the roots of the packages."""
+    """The layer that a module belongs to; None for the root modules of `pipeline` and `vit`."""
     return next((layer for layer in LAYERS if name == layer or name.startswith(f"{layer}.")), None)
 
 
@@ -162,7 +162,7 @@ def own_imports(module: str) -> set[str]:
 
 
 def import_fault(importing: str, imported: str) -> str | None:
-    """What is wrong with an import, given the two modules' names; None if nothing is."""
+    """Returns what is wrong with an import, given the two modules' names; None if nothing is."""
     upper, lower = layer_of(importing), layer_of(imported)
     if upper is None or lower is None or upper == lower:
         return None
@@ -185,7 +185,7 @@ def test_every_module_stands_in_a_layer(module: str) -> None:
 
 
 def test_an_arrow_turned_round_is_found() -> None:
-    """For every import between two layers, the one in the other direction is wrong."""
+    """For every import between two layers, an import in the opposite direction would be found wrong."""
     arrows = [(name_of(module), imported) for module in MODULES for imported in own_imports(module)]
     between = [(a, b) for a, b in arrows if layer_of(a) and layer_of(b) and layer_of(a) != layer_of(b)]
     assert len(between) > 300
@@ -224,11 +224,14 @@ def test_who_does_without_ray_does_not_get_it_through_another_module() -> None:
 
 
 FOLDERS = ("vit", "tune_spaces", *(f"pipeline.{file.parent.name}" for file in ROOT.glob("pipeline/*/__init__.py")))
-"""Those whose docstring ends with who imports them and what they import; that of `vit` speaks for its own folders."""
+"""The folders whose docstrings end with the lists of what imports them and of what they import.
+
+`vit` is one of them: its docstring covers the folders inside it.
+"""
 
 
 def short_name(module: str) -> str:
-    """How the docstrings call a module's layer: `vit`, `tune_spaces`, or its name in `pipeline`."""
+    """The name that the docstrings use for a module's layer: `vit`, `tune_spaces`, or its name in `pipeline`."""
     package, *within = module.split(".")
     return within[0] if package == "pipeline" else package
 
@@ -260,13 +263,13 @@ def test_no_module_is_long(module: str) -> None:
 
 
 def test_ray_reaches_the_spaces_only_through_the_domains() -> None:
-    """So that a space file is what a reader of Ray's documentation expects."""
+    """The spaces use only Ray Tune's domains, so that a space file looks as a reader of Ray's documentation expects."""
     used = {name for module in MODULES if module.startswith("tune_spaces/") for name in imports_of(module)}
     assert {name for name in used if name.startswith("ray")} <= {"ray.tune", "ray.tune.search.sample.Domain"}
 
 
 def test_the_reader_of_imports_sees_them(tmp_path: Path) -> None:
-    """The rules above stand on it: an import within a function counts, a word in a string does not."""
+    """The rules above depend on how imports are read: one within a function counts, one in a string does not."""
     file = tmp_path / "module.py"
     file.write_text(
         "import a.b as c\nfrom d.e import f, g\ndef h():\n    import i, vit.k\n'import j'\n"

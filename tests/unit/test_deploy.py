@@ -1,4 +1,4 @@
-"""The deployment files in step with the project: what they run, install and name exists; they leave time to stop."""
+"""The deployment files match the project: what they run, install and name exists, and a sweep has time to stop."""
 
 import ast
 import re
@@ -28,7 +28,7 @@ PODS: dict[str, dict[str, Any]] = {
     "worker": WORKERS["template"]["spec"],
 }
 STOPPING_TAKES = 30
-"""Seconds that a sweep may take to end after SIGTERM."""
+"""The seconds that a sweep may take to end after SIGTERM."""
 
 
 def container_of(pod: str) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def hook_of(pod: str) -> list[str]:
 
 
 def config_from(command: str) -> SweepConfig:
-    """The configuration that a `python -m pipeline.sweep ...` means; bad usage ends the test."""
+    """The configuration that a command `python -m pipeline.sweep ...` asks for; bad usage ends the test."""
     words = shlex.split(command)
     assert words[:3] == ["python", "-m", "pipeline.sweep"]
     return config_of(build_parser().parse_args(words[3:]))
@@ -60,7 +60,7 @@ def ray_version() -> str:
 
 def test_the_manifest_is_a_rayjob() -> None:
     assert (MANIFEST["apiVersion"], MANIFEST["kind"]) == ("ray.io/v1", "RayJob")
-    # KubeRay's own rule for the names of its jobs.
+    # KubeRay's rule for the names of its jobs.
     assert re.fullmatch(r"[a-z]([-a-z0-9]{0,45}[a-z0-9])?", MANIFEST["metadata"]["name"])
 
 
@@ -98,7 +98,7 @@ def test_all_workers_are_there_when_the_sweep_counts_them() -> None:
 def test_a_pod_is_given_the_time_that_a_sweep_takes_to_stop() -> None:
     for pod in PODS:
         assert PODS[pod]["terminationGracePeriodSeconds"] > STOPPING_TAKES, pod
-    # The hook's wait counts into the grace period.
+    # The time that the preStop hook waits counts towards the grace period.
     wait = int(environment_of("head")["RAY_JOB_STOP_WAIT_TIME_S"])
     assert STOPPING_TAKES < wait < PODS["head"]["terminationGracePeriodSeconds"]
     name, seconds = hook_of("worker")
@@ -121,9 +121,9 @@ class Job:
 
 
 class Jobs:
-    """Ray's job client with three jobs: over, running, and a driver that nobody submitted.
+    """Stands in for Ray's job client, with three jobs: one over, one running, and a driver that was not submitted.
 
-    The running one ends two looks after it was stopped.
+    That driver has no submission id. Once the running job is stopped, it is listed as running twice more, then as over.
     """
 
     def __init__(self, address: str) -> None:

@@ -1,4 +1,4 @@
-"""Asking for help is quick: it imports none of the heavy frameworks."""
+"""What the commands import: help and bad usage load no heavy framework, and no import silences warnings."""
 
 import json
 import subprocess
@@ -61,7 +61,7 @@ def test_bad_usage_of_a_sweep_is_reported_before_the_frameworks_are_imported(bad
 
 
 def test_the_stages_do_without_what_registers_a_model_until_they_come_to_it() -> None:
-    """`mlflow.pytorch` takes seconds to import, and sets the level of the root's logger to errors."""
+    """Importing `mlflow.pytorch` takes seconds, and sets the root logger's level to ERROR."""
     program = "import sys, pipeline.stages, pipeline.train_actions; print('mlflow.pytorch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

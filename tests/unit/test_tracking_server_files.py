@@ -1,4 +1,4 @@
-"""The two ways to start a team's tracking server, with Docker and without, in step with each other."""
+"""The two ways to start a team's tracking server, with Docker and without it, agree with each other."""
 
 import re
 import shlex
@@ -21,9 +21,9 @@ VARIABLE = re.compile(r"\$\{(\w+)(?::[?-][^}]*)?\}|\$(\w+)")
 
 
 def server_flags(command: str) -> dict[str, str]:
-    """The flags of an `mlflow server` command with their values; of one that takes none, the empty text.
+    """The flags of an `mlflow server` command with their values; the value of a flag that takes none is empty.
 
-    A setting in a value is its name in angle brackets.
+    A variable in a value is replaced by its name in angle brackets.
     """
     named = VARIABLE.sub(lambda match: f"<{match[1] or match[2]}>", command.replace("\\\n", " "))
     found: dict[str, str] = {}
@@ -50,7 +50,7 @@ def environment_of(service: str) -> dict[str, str]:
 
 
 def follows_the_specification(*files: Path) -> bool:
-    """By the JSON schema of the compose specification that the checker brings along."""
+    """Whether the files are valid by the JSON schema of the Compose specification that `check_jsonschema` includes."""
     checker = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     return subprocess.run([*checker, *map(str, files)], capture_output=True, check=False).returncode == 0
 
@@ -66,7 +66,7 @@ def test_both_start_mlflow_with_the_same_flags() -> None:
     assert docker.keys() == plain.keys()
     differ = {name: (docker[name], plain[name]) for name in docker if docker[name] != plain[name]}
     assert differ == {
-        "--host": ("0.0.0.0", "<BIND_ADDRESS>"),  # Docker's own network, published below
+        "--host": ("0.0.0.0", "<BIND_ADDRESS>"),  # inside Docker's own network; `ports` publishes it
         "--port": ("5000", "<SERVER_PORT>"),
         "--artifacts-destination": ("s3://mlflow", "<folder>/artifacts"),
     }
@@ -78,7 +78,7 @@ def test_both_start_mlflow_with_the_same_flags() -> None:
 def test_both_give_mlflow_the_same_environment() -> None:
     exported = set(re.findall(r"\b((?:MLFLOW|PG)\w+)=", SCRIPT))
     passed = {name for name in environment_of("mlflow") if name.startswith(("MLFLOW_", "PG"))}
-    assert exported - passed == {"PGPASSFILE", "PGPORT"}  # for the password, and the name of the socket
+    assert exported - passed == {"PGPASSFILE", "PGPORT"}  # the password's file, and the port in the name of the socket
     assert passed - exported == {"PGPASSWORD", "MLFLOW_S3_ENDPOINT_URL"}
 
 

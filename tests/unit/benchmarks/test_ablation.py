@@ -1,4 +1,4 @@
-"""What has been trained is not trained again, and is passed off as nothing else."""
+"""Trainings in the results file are not repeated, and results of other settings are not used in their place."""
 
 import json
 from argparse import Namespace
@@ -16,7 +16,7 @@ ARM: Arm = ("optimizer=muon",)
 
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Arm, int]]:
-    """Those that are run; each comes to 50%."""
+    """The arm and the seed of each training that would be run; nothing is trained, and every accuracy is 50%."""
     run: list[tuple[Arm, int]] = []
 
     def accuracy_of(dataset: Any, arm: Arm, arguments: Namespace, runtime: Any, seed: int) -> float:

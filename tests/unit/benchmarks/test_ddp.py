@@ -1,4 +1,4 @@
-"""In which number formats two workers are compared with one."""
+"""The number formats in which two workers are compared with one."""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `benchmarks.gpu` does around its measurements; these are run, in miniature, by the integration test."""
+"""What `benchmarks.gpu` does around its measurements; an integration test runs the measurements in miniature."""
 
 import operator
 import os
@@ -30,7 +30,7 @@ from vit.training.recipes import Recipe
 
 ROOT = Path(__file__).parents[3]
 HEADER = {"measured": "today", "machine": "this one", "images": "some", "command": "none"}
-# All that the project depends on but torch, numpy and what torch itself needs.
+# All that the project depends on, except torch, numpy and what torch itself needs; and its packages other than `vit`.
 BLOCKED = (
     "ray", "mlflow", "altair", "matplotlib", "optuna", "pandas", "PIL", "psutil", "pyarrow", "pydantic", "rich",
     "safetensors", "sklearn", "scipy", "timm", "torchvision", "pipeline", "tune_spaces",

@@ -1,4 +1,4 @@
-"""What measures in a process of its own: what that sends is given back, and its death ends the benchmark."""
+"""A measurement in a process of its own: what the process sends is returned, and if it dies, the benchmark ends."""
 
 import os
 import sys

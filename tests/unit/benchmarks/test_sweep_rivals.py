@@ -1,4 +1,4 @@
-"""The searches that the sweep is compared with come to what the same trainings come to by themselves."""
+"""The searches that the sweep is compared with find the trial that is best when each is trained alone."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from benchmarks.sweep_rivals import Found, by_nesting, by_optuna, fit_of, specs
 @pytest.mark.slow
 @pytest.mark.parametrize("search", [by_optuna, by_nesting])
 def test_the_best_of_the_drawn_trials_is_found(search: Callable[..., Found], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # as it is wherever the pipeline was imported
+    monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # as importing `pipeline.cluster` does
     found = search(seed=0, trials=3, epochs=1)
     accuracies = [fit_of(spec).run_epoch().validation.accuracy for spec in specs(0, trials=3, epochs=1)]
     assert (found.epochs, found.validation) == (3, max(accuracies))

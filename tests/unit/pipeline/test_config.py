@@ -1,4 +1,4 @@
-"""Each refusal names the flag, the value and the rule; the tracking URI has one order of precedence."""
+"""Tests that a refusal names the flag, the value and the rule, and which tracking URI takes precedence."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What an error may show."""
+"""Tests that errors do not show the passwords in URIs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The command that opens the UI: what it refuses."""
+"""Tests what the command that opens the UI refuses."""
 
 import socket
 import subprocess

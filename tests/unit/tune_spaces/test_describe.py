@@ -1,4 +1,4 @@
-"""Domains as people and the checks after a search read them."""
+"""How domains are described to people, and what the checks after a search read of them and of trials."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""The search spaces: every draw is a valid trial, and the same one in any process."""
+"""The search spaces: every draw is a valid trial, and is the same trial in any process."""
 
 import json
 import subprocess
@@ -43,7 +43,7 @@ def draw(space: Space, size: int = 32, count: int = 20, seed: int = 0) -> list[T
 def test_every_draw_is_a_valid_trial(space: Space, size: int) -> None:
     trials = draw(space, size, count=200)
     assert [trial.index for trial in trials] == list(range(200))
-    for trial in trials:  # building them has checked the rest: model and recipe refuse what is invalid
+    for trial in trials:  # the rest was checked when they were built, since models and recipes refuse invalid values
         model = trial.model
         assert (model.img_size, model.in_chans, model.num_classes) == (size, 3, 7)
         assert size % model.patch_size == 0
@@ -62,7 +62,7 @@ def test_no_trial_mirrors_a_folder_that_must_not_be_mirrored(space: Space, tmp_p
 
 
 shape_spaces = pytest.mark.parametrize("space", [SPACES["small"], SPACES["natural"]], ids=["small", "natural"])
-"""Those that search the shape as well."""
+"""The spaces that search the shape of the model as well."""
 
 
 @shape_spaces

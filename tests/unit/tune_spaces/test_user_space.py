@@ -1,4 +1,4 @@
-"""A space in the user's own file: used as it is, or refused in one line that names the file."""
+"""A space in the user's own file is used, or is refused with one line that names the file."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_a_mistake_is_one_line(text: str, message: str, tmp_path: Path) -> None:
 
 
 def test_the_trials_that_are_tried_are_those_of_the_sweep(tmp_path: Path) -> None:
-    """A range that rarely leaves what can be trained: a few draws of another seed would show nothing."""
+    """This space rarely draws a value that cannot be trained, so a few draws with another seed would find none."""
     path = tmp_path / "my_space.py"
     path.write_text(GOOD.replace('"depth": tune.choice([1, 2])', '"label_smoothing": tune.randn(0.1, 0.05)'))
     refused_with = []

@@ -1,4 +1,4 @@
-"""What the tests of `vit` share."""
+"""A fixture that the tests of `vit` share."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @pytest.fixture
 def compiled_graphs(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
-    """The graphs that torch.compile is given, in turn; they are run as they are, which takes no compiler."""
+    """The graphs that torch.compile hands to its backend, in order. They run uncompiled, which needs no compiler."""
     graphs: list[torch.fx.GraphModule] = []
 
     def count(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""What a trial may take, asked of a real Ray with 2 cores and 1 (logical) GPU."""
+"""Tests of what a trial gets of a cluster, on a real Ray with 2 cores and 1 (logical) GPU."""
 
 import asyncio
 import socket
@@ -46,7 +46,7 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         pytest.fail("connected to nothing")
 
 
-def test_whoever_connected_first_also_disconnects(cluster: None) -> None:
+def test_a_second_connection_leaves_the_first_one_open(cluster: None) -> None:
     with connected(None):
         assert ray.is_initialized()
     assert ray.is_initialized()
@@ -55,7 +55,7 @@ def test_whoever_connected_first_also_disconnects(cluster: None) -> None:
 @pytest.mark.parametrize(
     ("resources", "expected"),
     [
-        (TrialResources(), Allotment(1, 1, 1)),  # the one GPU is what is scarce
+        (TrialResources(), Allotment(1, 1, 1)),  # there is only one GPU
         (TrialResources(gpus_per_trial=0), Allotment(1, 0, 2)),
         (TrialResources(gpus_per_trial=0.5), Allotment(1, 0.5, 2)),
         (TrialResources(gpus_per_trial=0.5, cpus_per_trial=2), Allotment(2, 0.5, 1)),
@@ -83,7 +83,7 @@ def test_more_than_any_node_has_is_refused(cluster: None, resources: TrialResour
 
 
 class Gate:
-    """Opens when all are there; one that cannot start keeps it shut."""
+    """Opens when all expected tasks have arrived; it stays shut if one of them cannot start."""
 
     def __init__(self, expected: int) -> None:
         self.missing, self.open = expected, asyncio.Event()
@@ -112,7 +112,7 @@ def test_as_many_run_at_once_as_were_allotted(cluster: None) -> None:
     [
         (16, 0, 1, 0, 16),
         (16, 0, 3, 0, 5),
-        (16, 2, 1, 0.4, 4),  # two on each GPU, none across
+        (16, 2, 1, 0.4, 4),  # two on each GPU, and none across both
         (16, 8, 1, 3, 2),
         (2, 8, 1, 1, 2),
         (16, 0, 1, 1, 0),

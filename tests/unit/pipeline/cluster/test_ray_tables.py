@@ -1,4 +1,4 @@
-"""Who holds what, from Ray's own tables as its control store gives them."""
+"""Tests of who holds and who waits for which resources, by Ray's own tables as its control store gives them."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ MY_JOB, OTHER_JOB = b"\1\0\0\0", b"\2\0\0\0"
 
 
 class Store:
-    """Stands for Ray's own accessor of its control store."""
+    """Stands in for Ray's own accessor of its control store."""
 
     def __init__(self) -> None:
         self.actors: list[Any] = []
@@ -111,7 +111,8 @@ def test_who_holds_what(store: Store) -> None:
         "placement group 04040404 on 10.0.0.1 with a trial, pid 11": (({"CPU": 1}, {"CPU": 1}), None),
         "placement group torn on 10.0.0.1 with no actor in it": (({"CPU": 1},), None),
         "actor Holder 'big', pid 13 on 10.0.0.2 (02020202)": (({"CPU": 1.5},), "pid 200 on 10.0.0.9"),
-        # The head: 4 less 0.5 free, 2 and 1 of the groups. The other: 2 less 1.5 of the holder; nothing is free.
+        # Of the head's 4 cores, 0.5 are free, and the groups hold 2 and 1. Of the other node's 2 cores, none is free,
+        # and the holder has 1.5.
         "tasks, or actors that are just starting, on 10.0.0.1": (({"CPU": 0.5},), None),
         "tasks, or actors that are just starting, on 10.0.0.2 (02020202)": (({"CPU": 0.5},), None),
     }
@@ -154,7 +155,7 @@ def test_a_table_that_cannot_be_read_is_named_and_the_others_are_reported(store:
     assert ("Holder" in str(table.held)) == (broken != "actors")
     assert ("torn" in str(table.waiting)) == (broken != "placement groups")
     assert (table.nodes == []) == (broken in ("nodes", "free resources"))
-    assert "tasks, or" not in str(table.held)  # what is not accounted for is not known either
+    assert "tasks, or" not in str(table.held)  # the rest is not known without all tables
 
 
 def test_where_no_ray_is_none_is_started() -> None:

@@ -1,4 +1,4 @@
-"""Whether what waits can ever be held."""
+"""Tests of why a claim waits for its resources, and whether it can ever get them."""
 
 import pytest
 
@@ -24,13 +24,13 @@ ROOM = "Ray reports enough free resources"
     [
         ([{"CPU": 5}], "PACK", NEVER),
         ([{"CPU": 1, "TPU": 1}], "PACK", NEVER),
-        ([{"CPU": 3, "GPU": 1}], "PACK", NEVER),  # each of the two stands on another node
+        ([{"CPU": 3, "GPU": 1}], "PACK", NEVER),  # there is enough of each, but on different nodes
         ([{"CPU": 1}, {"CPU": 5}], "PACK", NEVER),
         ([{"CPU": 4}], "PACK", NO_ROOM),
         ([{"CPU": 1, "GPU": 1}], "PACK", NO_ROOM),
         ([{"CPU": 2}], "PACK", ROOM),
         ([{"CPU": 1, "GPU": 0.5}], "PACK", ROOM),
-        ([{"CPU": 3}] * 2, "PACK", TOO_MANY),  # six cores are there, but not three twice
+        ([{"CPU": 3}] * 2, "PACK", TOO_MANY),  # there are six cores, but no two nodes with three
         ([{"CPU": 1}] * 7, "PACK", TOO_MANY),
         ([{"CPU": 1}] * 6, "SPREAD", NO_ROOM),
         ([{"CPU": 2}, {"CPU": 4}], "PACK", NO_ROOM),

@@ -1,4 +1,4 @@
-"""When the watchdog speaks and when it is silent, and what it says; Ray's tables are made up here."""
+"""Tests of when the watchdog reports and when it is silent, and of what it says, with made-up tables of Ray."""
 
 import queue
 import threading
@@ -14,7 +14,7 @@ from tests.deadline import DEADLINE
 from tests.unit.pipeline.terminal.test_progress import epoch, spec
 
 SOON = 0.05 / 60
-"""Minutes."""
+"""In minutes."""
 NODE = Node("10.0.0.1", {"CPU": 4}, {"CPU": 1.5})
 
 
@@ -27,7 +27,7 @@ class Clock:
 
 
 class Case:
-    """A watchdog of ten minutes over a clock that the test moves."""
+    """A watchdog that reports after ten minutes, on a clock that the test moves."""
 
     def __init__(self, table: ResourceTable | None = None) -> None:
         self.clock, self.said = Clock(), list[str]()
@@ -35,14 +35,14 @@ class Case:
         self.watchdog = Watchdog(10, self.said.append, lambda: self.table, self.clock)
 
     def after(self, minutes: float) -> list[str]:
-        """What is said when so much more time has passed, each report as one text."""
+        """Lets this time pass; returns the reports that are then due, each as one text."""
         self.clock.now += minutes * 60
         before = len(self.said)
         self.watchdog.look()
         return self.said[before:]
 
     def report(self) -> list[str]:
-        """The lines of the report after ten minutes, without their indentation."""
+        """Returns the lines of the report after ten more minutes, without their indentation."""
         (text,) = self.after(10)
         first, *rest = text.splitlines()
         assert all(line.startswith("  ") for line in rest)
@@ -102,7 +102,7 @@ def test_where_epochs_take_longer_than_its_time_it_waits_for_twice_the_longest()
 
 
 def fused_epoch(case: Case, indices: list[int], seconds: float) -> None:
-    """Trials that are trained as one come to an epoch's end, each with its share of the time."""
+    """Reports the end of an epoch of trials that are trained as one, each with its share of the time."""
     for index in indices:
         case.watchdog.epoch_done(spec(index), EpochRecord(1, {"epoch_seconds": seconds / len(indices)}))
 

@@ -1,4 +1,4 @@
-"""What follows from the figures of several models, against statsmodels and lists worked by hand."""
+"""Tests the comparison of several models against statsmodels and against results worked out by hand."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The tables of a comparison show names as they are, whatever stands in them."""
+"""Tests that the tables of a comparison show names unchanged, even if they look like markup."""
 
 import pytest
 from rich.console import Console

@@ -1,4 +1,4 @@
-"""Stores for each test, copied from some that are made once: MLflow takes seconds to make one."""
+"""Provides stores for each test, copied from stores that are made once, because MLflow takes seconds to make one."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def own(made: Path, tmp_path: Path) -> Path:
-    """Its rows say that its files are in the folder that it was copied from, where they are."""
+    """The folder of a store; its rows place its files in the folder that it was copied from, where they still are."""
     return copied(made / "own", tmp_path / "own")
 
 

@@ -1,4 +1,4 @@
-"""A store of one's own with a bit of everything, and a team's, both as files."""
+"""Makes a user's own store, with something of everything, and a team's store, both as SQLite files."""
 
 import math
 import shutil
@@ -21,9 +21,9 @@ def client_of(folder: Path) -> MlflowClient:
 
 
 def make_own_store(folder: Path) -> None:
-    """Two runs, one below the other, a model of two versions, and files of all of them below `mlartifacts`."""
+    """Makes a store with a run, its child run, a model with two versions, and the files of all in `mlartifacts`."""
     folder.mkdir()
-    with tracking_uri_undone():  # making a version, MLflow looks at the global one
+    with tracking_uri_undone():  # MLflow reads the global tracking URI when it creates a version
         _fill(open_client(f"sqlite:///{folder}/mlflow.db"), folder)
 
 
@@ -55,20 +55,20 @@ def _fill(client: MlflowClient, folder: Path) -> None:
 
 
 def make_team_store(folder: Path) -> None:
-    """As a server with `--serve-artifacts` sets it up, with an experiment of somebody else's."""
+    """Makes a store as a server with `--serve-artifacts` does, with an experiment of somebody else."""
     folder.mkdir()
     SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
     client_of(folder).create_experiment("vit-other", "mlflow-artifacts:/1")
 
 
 def copied(folder: Path, to: Path) -> Path:
-    """A copy of a store's folder, by another name."""
+    """Copies a store's folder to another path, and returns that path."""
     shutil.copytree(folder, to)
     return to
 
 
 def copy_into(own: Path, team: Path, artifacts: str | None = None) -> StoreCopy:
-    """`artifacts` is the server's folder for them, a URI too; by default one beside its database."""
+    """Copies `own` into `team`; the files go to `artifacts` (path or URI), by default a folder beside the database."""
     uris = (f"sqlite:///{folder}/mlflow.db" for folder in (own, team))
     with opened("--from", next(uris)) as source, opened("--to", next(uris)) as target:
         return copy_store(source, target, Folder(artifacts or str(team / "artifacts")), lambda line: None)
@@ -83,7 +83,7 @@ def change(folder: Path, statement: str) -> None:
 
 
 def record_files_in(own: Path, before: Path, now: str) -> None:
-    """As in a store that was made elsewhere: its rows name another place for the files than that of `before`."""
+    """Makes the rows name `now` in place of `before` as the files' folder, as in a store that was made elsewhere."""
     columns = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
     for name, column in {**columns, "model_versions": "storage_location"}.items():
         change(own, f"UPDATE {name} SET {column} = replace({column}, '{before}', '{now}')")

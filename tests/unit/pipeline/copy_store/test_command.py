@@ -1,4 +1,4 @@
-"""What the command says of databases that it cannot use; it makes none."""
+"""Tests what the command prints, and that it does not create a database if there is none."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Runs and folders as a command leaves them."""
+"""Creates runs and folders as commands leave them, for the tests of the diagnosis."""
 
 import getpass
 import json
@@ -29,7 +29,7 @@ def experiment_of(client: MlflowClient) -> str:
 
 
 def start_runs(client: MlflowClient, owner: str, folder: str, tags: Mapping[str, str] | None = None) -> None:
-    """The runs of a sweep with a stage and a trial, as they stand while it is under way."""
+    """Creates the runs of a sweep, of a stage of it and of a trial, as they are while the sweep is under way."""
     about = {"pipeline.folder": folder, "pipeline.command": COMMAND, "mlflow.user": getpass.getuser(), **(tags or {})}
     for key, kind, more in (("sweep", "sweep", about), ("stage/search", "stage", {}), ("trial/0", "trial", {})):
         its_tags = {"pipeline.kind": kind, RECORD_TAG: f"{owner}/{key}", **more}
@@ -45,7 +45,7 @@ def statuses(client: MlflowClient) -> set[tuple[str, str | None]]:
 
 
 def command_folder(storage: str, name: str = "sweep-x-1") -> CommandFolder:
-    """One in which a command has begun."""
+    """Creates and returns a folder in which a command has been started."""
     owner = uuid.uuid4().hex
     Folder(f"{storage}/{name}").write("session.json", json.dumps({"id": owner}).encode())
     return CommandFolder(f"{storage}/{name}", owner)

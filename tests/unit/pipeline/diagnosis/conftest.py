@@ -1,4 +1,4 @@
-"""A tracking store, and a storage that is no local folder."""
+"""Fixtures of the diagnosis tests: a tracking store, and a storage that is not a local folder."""
 
 import contextlib
 import shutil
@@ -21,7 +21,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def client(empty_database: Path, tmp_path: Path) -> MlflowClient:
-    """Of a store with the experiment `vit-x`."""
+    """The client of a store with the experiment `vit-x`; the store's URI is also MLflow's global tracking URI."""
     uri = f"sqlite:///{shutil.copy(empty_database, tmp_path / 'mlflow.db')}"
     mlflow.set_tracking_uri(uri)
     client = MlflowClient(uri)
@@ -31,7 +31,7 @@ def client(empty_database: Path, tmp_path: Path) -> MlflowClient:
 
 @pytest.fixture
 def memory() -> Iterator[str]:
-    """A storage that is no local folder."""
+    """Yields the URI of a storage that is not a local folder, and removes the storage after the test."""
     uri = f"memory://{uuid.uuid4().hex}/sweeps"
     yield uri
     with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""The commands' folders in a storage."""
+"""Tests that the folders of commands are found in a storage, and what happens if the storage cannot be read."""
 
 import uuid
 from pathlib import Path

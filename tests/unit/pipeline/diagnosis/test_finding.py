@@ -1,4 +1,4 @@
-"""A finding in a line, mended, counted."""
+"""Tests how findings are shown in one line, mended and counted."""
 
 from pipeline.diagnosis.finding import Finding, exit_status, first_names, mended, size_text, totals
 from pipeline.errors import UsageError
@@ -7,7 +7,7 @@ from pipeline.errors import UsageError
 def test_a_finding_is_one_line_that_says_what_to_do() -> None:
     finding = Finding("version", "vit-x version 1", "has no files,\nnone", "delete it")
     assert finding.line == "version: vit-x version 1 has no files, none: delete it"
-    assert mended(finding) is finding  # a person has to
+    assert mended(finding) is finding  # only a person can mend it
     finding = Finding(
         "leftover", "sweeps/a", "holds 3 bytes", "--fix removes it", mend=lambda: "removed, 3 bytes freed"
     )

@@ -1,4 +1,4 @@
-"""What in a command's folder nobody needs."""
+"""Tests which files in a command's folder are found to be leftovers, which nothing needs any more."""
 
 import contextlib
 import uuid
@@ -12,7 +12,7 @@ from vit.files.storage import Folder
 
 def test_what_a_death_leaves_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
     class Died(BaseException):
-        """In the middle of writing a file."""
+        """Stands for the death of a process in the middle of writing a file."""
 
     def die(*_: object) -> None:
         left.extend(path.name for path in tmp_path.iterdir())

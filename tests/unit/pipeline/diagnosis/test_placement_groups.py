@@ -1,4 +1,4 @@
-"""A cluster that does not let itself be read."""
+"""Tests what happens if the placement groups of a Ray cluster cannot be read."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Several Rays on this machine, and addresses where none answers."""
+"""Tests that several Rays on one machine are reported, and that an address where no cluster answers is refused."""
 
 import socket
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Runs that are marked RUNNING, on a real SQLite store, with real locks."""
+"""Tests the check of runs that are marked RUNNING, on a real SQLite store and with real locks."""
 
 import getpass
 import uuid
@@ -27,7 +27,7 @@ def test_runs_of_a_killed_command_are_found_and_ended_as_interrupted(client: Mlf
     assert folder.owner is not None
     start_runs(client, folder.owner, folder.uri, {"pipeline.host": HERE})
     (finding,) = found_runs(client)
-    assert statuses(client) == {("RUNNING", None)}  # looking changes nothing
+    assert statuses(client) == {("RUNNING", None)}  # the check alone changes nothing
     assert finding.state == "open"
     assert finding.line.startswith("run: sweep of experiment vit-x has runs that are marked RUNNING (")
     assert finding.line.endswith(f"but is not under way: --fix ends them as interrupted; to go on: {COMMAND}")
@@ -36,7 +36,7 @@ def test_runs_of_a_killed_command_are_found_and_ended_as_interrupted(client: Mlf
     assert (after.state, after.advice) == ("mended", f"3 runs ended as interrupted; to go on: {COMMAND}")
     assert statuses(client) == {("KILLED", "interrupted")}
     ends = {name: run.info.end_time for name, run in runs_of(client).items()}
-    assert ends.pop("sweep") >= max(ends.values())  # the children first
+    assert ends.pop("sweep") >= max(ends.values())  # the children are ended first
     assert found_runs(client) == []
 
 
@@ -47,7 +47,7 @@ def test_runs_of_a_command_under_way_are_no_finding(client: MlflowClient, tmp_pa
     with locked(folder.uri):
         assert found_runs(client) == []
     (finding,) = found_runs(client)
-    with locked(folder.uri):  # somebody has gone on with it in between
+    with locked(folder.uri):  # somebody has resumed the command in between
         assert mended(finding).advice.startswith(f"it could not be mended: {folder.uri} is in use")
     assert statuses(client) == {("RUNNING", None)}
 

@@ -1,4 +1,4 @@
-"""What is found wrong with the commands' folders, and mending it."""
+"""Tests what is found wrong with commands' folders, and how it is mended."""
 
 import json
 import uuid
@@ -18,7 +18,7 @@ from vit.files.storage import Folder
 
 
 def filled(folder: CommandFolder) -> Folder:
-    """With a trial that is over and one that is not, and things of 10 bytes that nothing needs."""
+    """Writes a trial that is over, one that is not, and files of 10 bytes that nothing needs; returns the folder."""
     root, trials = Folder(folder.uri), Folder(f"{folder.uri}/trials")
     for index, outcome in (("00000", "finished"), ("00001", None)):
         TrialLedger({}, outcome=outcome).write(trials / index)

@@ -1,4 +1,4 @@
-"""Registered versions whose files are gone."""
+"""Tests that registered versions whose files are gone are reported."""
 
 import contextlib
 import shutil
@@ -14,7 +14,7 @@ from tests.unit.pipeline.diagnosis.command_store import experiment_of
 
 
 def register(client: MlflowClient, folder: Path, kind: str) -> tuple[Path, str]:
-    """A new version of `vit-x`; gives the folder of its files and its source."""
+    """Registers a new version of `vit-x`; returns the folder of its files, and its source."""
     (folder / "data").mkdir(parents=True, exist_ok=True)
     for name in ("MLmodel", "data/model.pt2"):
         (folder / name).write_text("tiny")
@@ -54,7 +54,7 @@ def test_versions_without_their_files_are_reported(client: MlflowClient, tmp_pat
 def test_versions_of_another_machine_are_left_alone(
     client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A path that this machine does not have, or a bucket that does not answer, says nothing about the files."""
+    """Neither a path that this machine lacks nor a bucket that does not answer shows that the files are gone."""
     _, source = register(client, tmp_path / "model", "model")
     client.set_registered_model_alias("vit-x", "champion", "1")
     said = f"version: vit-x version 1 [champion] has files that cannot be checked from this machine: at {source} they "

@@ -1,4 +1,4 @@
-"""Drawing a figure as a test sees it."""
+"""Provides the fixture that draws a figure and returns its pixels."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +10,12 @@ from PIL import Image
 from pipeline.figures.canvas import HEIGHT, WIDTH
 
 LARGEST_FILE = 300_000
-"""Bytes: three figures for each of dozens of trials go to the tracking server."""
+"""The limit of a figure's file in bytes: three figures for each of dozens of trials are uploaded to the server."""
 
 
 @pytest.fixture
 def draw(tmp_path: Path) -> Callable[..., np.ndarray]:
-    """Draws into a file and gives the pixels (HEIGHT, WIDTH, 3), the file being a PNG of the right size."""
+    """Returns a function that draws a figure into a PNG, checks the file, and returns its pixels (HEIGHT, WIDTH, 3)."""
 
     def run(function: Callable[..., None], *arguments: object, **options: object) -> np.ndarray:
         path = tmp_path / "figure.png"

@@ -1,4 +1,4 @@
-"""Where boxes stand: nothing overlaps, every arrow leads right, and none crosses a box."""
+"""Tests the layout of a graph: nothing overlaps, every arrow leads to the right, and none crosses a box."""
 
 import itertools
 import random
@@ -23,7 +23,7 @@ def random_graph(seed: int) -> dict[str, list[str]]:
 
 
 def extents(layout: Layout) -> dict[int, list[tuple[float, float]]]:
-    """Top and bottom of all boxes and lanes by column, sorted."""
+    """Returns the top and the bottom of all boxes and lanes by column, sorted."""
     found: dict[int, list[tuple[float, float]]] = {}
     for column, y in layout.boxes.values():
         found.setdefault(column, []).append((y - 0.5, y + 0.5))
@@ -50,7 +50,7 @@ def test_an_arrow_goes_one_column_at_a_time_from_its_source_to_its_target(inputs
         columns = [column for column, _ in route]
         assert columns == list(range(columns[0], columns[-1] + 1))
         assert len(columns) >= 2
-        # What it passes on the way are lanes, not boxes.
+        # Between its ends, the arrow passes lanes and no boxes.
         assert not set(route[1:-1]) & set(layout.boxes.values())
 
 

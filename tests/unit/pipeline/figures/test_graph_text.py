@@ -1,4 +1,4 @@
-"""The graph as text, Mermaid and Graphviz, each read back into its edges."""
+"""Tests the graph as text, Mermaid and Graphviz, by reading each back into its edges."""
 
 import re
 import shutil
@@ -41,7 +41,7 @@ def edges_of_text(text: str) -> set[tuple[str, str]]:
 
 
 def edges_of_mermaid(text: str) -> set[tuple[str, str]]:
-    """Also checks that every line is a node, an edge or a class."""
+    """Returns the edges, and checks that every line after the first is a node, an edge or a class."""
     names, found, header = {}, set(), "flowchart LR"
     assert text.splitlines()[0] == header
     for line in text.splitlines()[1:]:

@@ -1,4 +1,4 @@
-"""The importances as bars."""
+"""Tests the figure that shows the importances as bars."""
 
 from collections.abc import Callable
 

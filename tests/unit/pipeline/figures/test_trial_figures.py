@@ -1,4 +1,4 @@
-"""The figures of a training: what they show, what they say in words, and what they must not import."""
+"""Tests the figures of a training: what they show, what they say in words, and what they must not import."""
 
 import subprocess
 import sys
@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.figures.canvas import BLUE, HEIGHT, WIDTH
+from pipeline.figures.canvas import BLUE, WIDTH
 from pipeline.figures.trial_figures import draw_class_accuracy, draw_confusion_matrix, draw_curves, largest_confusion
 from tests.unit.pipeline.figures.pixels import ink
 
 ANIMALS = ["bird", "cat", "dog"]
-PAPER = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
 
 
 def curves(count: int) -> list[dict[str, float]]:
@@ -29,13 +28,23 @@ def curves(count: int) -> list[dict[str, float]]:
     ]
 
 
-@pytest.mark.parametrize("count", [1, 2, 100])
-def test_curves_show_both_splits(draw: Callable[..., np.ndarray], count: int) -> None:
-    pixels = draw(draw_curves, curves(count), best_epoch=count)
-    for panel in (pixels[:, : WIDTH // 2], pixels[:, WIDTH // 2 :]):
-        # Below the legend, which would show both colours in any case.
-        assert ink(panel[100:], BLUE) > 0, "no training curve"
-        assert ink(panel[100:], "#D55E00") > 0, "no validation curve"
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("count", [2, 100])
+def test_curves_show_both_splits(draw: Callable[..., np.ndarray], count: int, split: str) -> None:
+    epochs = curves(count)
+    # The best epoch, the last, keeps its values, so that its star stays where it is.
+    others = [
+        {**epoch, **{name: 0.9 * epoch[name] for name in (f"{split}/loss", f"{split}/accuracy")}} for epoch in epochs
+    ]
+    before, after = (draw(draw_curves, each, best_epoch=count) for each in (epochs, [*others[:-1], epochs[-1]]))
+    for panel in (slice(None, WIDTH // 2), slice(WIDTH // 2, None)):
+        assert (before[:, panel] != after[:, panel]).any()
+
+
+def test_a_single_epoch_has_a_mark_in_both_panels(draw: Callable[..., np.ndarray]) -> None:
+    pixels = draw(draw_curves, curves(1), best_epoch=1)[100:]  # below the legend
+    assert ink(pixels[:, : WIDTH // 2], BLUE) > 0
+    assert ink(pixels[:, WIDTH // 2 :], BLUE) > 0
 
 
 def test_curves_skip_values_that_are_not_finite(draw: Callable[..., np.ndarray]) -> None:
@@ -67,7 +76,7 @@ def test_a_class_without_images_has_no_bar(draw: Callable[..., np.ndarray]) -> N
     assert ink(one_missing, BLUE) == pytest.approx(ink(all_known, BLUE) * 2 / 3, rel=0.02)
     nothing = draw(draw_class_accuracy, ANIMALS, [None, None, None])
     assert ink(nothing, BLUE) == 0
-    # No bar of length 0 either: it says n/a, not 0.0%.
+    # Nor does it have a bar of length 0: the figure says n/a, not 0.0%.
     assert (nothing != draw(draw_class_accuracy, ANIMALS, [0.0, 0.0, 0.0])).any()
 
 
@@ -77,7 +86,7 @@ def test_many_classes_become_one_sorted_shape(draw: Callable[..., np.ndarray], c
     rising: list[float | None] = [index / count for index in range(count)]
     pixels = draw(draw_class_accuracy, names, rising)
     assert ink(pixels, BLUE) > 10_000
-    # The same pairs the other way round: the same figure.
+    # The same pairs in reverse order give the same figure.
     assert (pixels == draw(draw_class_accuracy, names[::-1], rising[::-1])).all()
 
 
@@ -101,16 +110,17 @@ def test_the_matrix_has_counts_up_to_20_classes_only(draw: Callable[..., np.ndar
         ones, tens = (draw(draw_confusion_matrix, names, np.eye(count, dtype=np.int64) * n) for n in (1, 10))
         return int((ones != tens).sum())
 
-    # The colours are shares: only the numbers in the cells tell one image from ten.
+    # The colours show shares: only the numbers in the cells tell one image from ten.
     assert difference(20) > 0
     assert difference(21) == 0
 
 
 def test_the_matrix_has_no_colour_for_a_class_without_images(draw: Callable[..., np.ndarray]) -> None:
-    confusion = np.array([[0, 0], [0, 5]])
+    no_share = "#F7FBFF"  # of a cell without images in the row of a class that has some
     with np.errstate(all="raise"):
-        pixels = draw(draw_confusion_matrix, ["empty", "full"], confusion)
-    assert (pixels != PAPER).any()
+        pixels = draw(draw_confusion_matrix, ["empty", "full"], np.array([[0, 0], [0, 5]]))
+    both_full = draw(draw_confusion_matrix, ["full", "full"], np.array([[5, 0], [0, 5]]))
+    assert ink(pixels, no_share) == pytest.approx(ink(both_full, no_share) / 2, rel=0.05)
 
 
 def test_largest_confusion_in_words() -> None:

@@ -1,4 +1,4 @@
-"""Graphs of stages that do nothing."""
+"""Builds graphs whose stages do nothing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ DIAMOND = {"f": ("d", "e"), "e": ("a",), "d": ("b", "c"), "c": ("a",), "b": ("a"
 
 
 def nothing(**inputs: Any) -> None:
-    """A stage's work that never runs."""
+    """Stands for the work of a stage, and never runs."""
 
 
 def graph(inputs: Mapping[str, tuple[str, ...]]) -> Graph:

@@ -1,4 +1,4 @@
-"""Which changes of the code are seen, on small modules and on the project's own."""
+"""Tests which changes of the code alter its digests, on small modules and on the project's own."""
 
 import subprocess
 import sys
@@ -30,7 +30,10 @@ Write = Callable[..., None]
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
-    """Writes a module of a project that has the package `core`, whose modules count, and the package `shell`."""
+    """Returns a function that writes a module of a small project.
+
+    The project has two packages: imports of `core` are followed, those of `shell` are not.
+    """
     monkeypatch.setattr(code_digest, "ROOT", tmp_path)
     monkeypatch.setattr(code_digest, "FOLLOWED", ("core",))
 
@@ -89,7 +92,7 @@ def test_what_the_code_does_is(write: Write, old: str, new: str) -> None:
 
 
 def test_a_digest_is_what_it_was_under_every_version_of_python(write: Write) -> None:
-    """It stands in the stores of those who changed to another one since."""
+    """The digest is kept in the stores of users who have changed to another version of Python since."""
     assert code_digests("core.wheel") == {"core.parts": "d74ff0ee8da3b980", "core.wheel": "e4f6bf6217d1108c"}
 
 
@@ -150,7 +153,7 @@ def test_what_a_training_stands_on() -> None:
         "vit.training.optim",
         "vit.training.recipes",
     } <= found
-    assert not found & {"vit.data.sources", "vit.data.dataset"}  # the images' digest tells of what these do
+    assert not found & {"vit.data.sources", "vit.data.dataset"}  # the images' own digest shows what these do
     assert {module for module in found if module.startswith("pipeline.")} == {
         "pipeline.training.training", "pipeline.training.training_folder", "pipeline.training.epoch_metrics",
         "pipeline.trials.folder",

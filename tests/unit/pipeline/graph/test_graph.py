@@ -1,4 +1,4 @@
-"""Which graphs there are, in which order they come, and what depends on what."""
+"""Tests which graphs are allowed, in which order their stages come, and what depends on what."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Work in threads: side by side, and every end is reported, whatever it is."""
+"""Tests that jobs run in threads at the same time, and that every end is reported, whatever it is."""
 
 import threading
 
@@ -7,7 +7,7 @@ import pytest
 from pipeline.graph.jobs import Jobs
 
 PATIENCE = 20
-"""Seconds that a job waits for what must come."""
+"""The most seconds that a job waits for something that must happen."""
 
 
 def test_what_a_job_gives_is_reported_with_its_name() -> None:
@@ -22,7 +22,7 @@ def test_jobs_run_side_by_side() -> None:
         jobs.start(name, lambda: str(all_here.wait(PATIENCE)))
     ends = dict(jobs.next_end() for _ in range(3))
     assert set(ends) == {"a", "b", "c"}
-    assert {str(end) for end in ends.values()} == {"0", "1", "2"}  # each one's place at the barrier
+    assert {str(end) for end in ends.values()} == {"0", "1", "2"}  # the place of each job at the barrier
 
 
 def test_ends_are_reported_in_the_order_in_which_they_come() -> None:

@@ -1,4 +1,4 @@
-"""Whether a stage runs, and why."""
+"""Tests whether a stage runs, and which reason is given."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,13 +16,13 @@ NOW = 1_700_000_000.0
 
 @dataclass
 class Kept:
-    """A memory in a dict: what has finished, by stage and fingerprint, the newest last."""
+    """A memory in a dict: the finished runs by stage and fingerprint, the newest last."""
 
     runs: dict[tuple[str, str], Remembered] = field(default_factory=dict)
     mine: set[str] = field(default_factory=set)
-    """Stages that this very command has finished."""
+    """The stages that the command itself has finished."""
     asked: dict[str, bool] = field(default_factory=dict)
-    """By stage, whether only its own counted."""
+    """Whether only the command's own runs counted when a stage was looked up, by stage."""
 
     def find(self, stage: Stage, fingerprint: str, inputs: Mapping[str, str], own: bool) -> Remembered | None:
         self.asked[stage.name] = own
@@ -32,7 +32,7 @@ class Kept:
         return next((run.identity for (name, _), run in reversed(self.runs.items()) if name == stage.name), None)
 
     def finish(self, stages: Graph, *names: str, seconds_ago: float = 150) -> "Kept":
-        """Enters stages as finished; the output of each is its own name."""
+        """Records stages as finished, all if none is named; the output of each is its own name."""
         identities = stages.identities()
         for name in names or stages.order:
             identity = identities[name]
@@ -129,7 +129,7 @@ def test_each_stage_that_makes_another_one_run_is_named() -> None:
 def test_an_input_that_is_another_is_named() -> None:
     memory = Kept().finish(CHAIN)
     other = changed(CHAIN, "a", settings={"trials": 8})
-    memory.finish(other, "a")  # by another command, which got no further
+    memory.finish(other, "a")  # written by another command, which got no further
     found = reasons(other, memory)
     assert found["a"] == "cached from run aaaaaaaa (2 minutes ago)"
     assert found["b"] == found["c"] == "run, because its input a changed"

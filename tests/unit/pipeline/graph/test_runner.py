@@ -1,4 +1,4 @@
-"""A graph that runs: side by side, as far as failures and the user let it."""
+"""Tests that a graph runs its stages at the same time, as far as its inputs, failures and the user allow."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -9,11 +9,11 @@ from pipeline.graph.stage import Stage
 from tests.unit.pipeline.graph.graphs import CHAIN, DIAMOND, graph
 
 PATIENCE = 20
-"""Seconds that a test waits for what must come."""
+"""The most seconds that a test waits for something that must happen."""
 
 
 class Work:
-    """Executes stages: most at once, some when they may, some not at all."""
+    """Executes stages: most of them immediately, those in `waits` after a wait; those in `failing` raise an error."""
 
     def __init__(self, *failing: str) -> None:
         self.begun: list[str] = []
@@ -140,7 +140,7 @@ def test_once_stopped_no_stage_begins_and_those_under_way_end() -> None:
     work.waits = {"a": awaited(stopped), "b": stopped.set}
     results = work.run(stages, stop=stopped.is_set)
     assert sorted(work.begun) == ["a", "b"]
-    assert results == GraphResults({"a": "A", "b": "B"})  # the others neither failed nor were skipped: never begun
+    assert results == GraphResults({"a": "A", "b": "B"})  # the others never began: they neither failed nor were skipped
 
 
 def test_who_stops_before_the_beginning_still_has_what_is_known() -> None:

@@ -1,4 +1,4 @@
-"""What decides a stage's output, and its fingerprint."""
+"""Tests of what decides a stage's output, and of its fingerprint."""
 
 import subprocess
 import sys

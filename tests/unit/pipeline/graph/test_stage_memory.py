@@ -1,4 +1,4 @@
-"""What a stage gave out is found again by another process, on a real SQLite store."""
+"""Tests that another process finds a stage's output again, on a real SQLite store."""
 
 import itertools
 import json
@@ -34,7 +34,7 @@ _numbers = itertools.count()
 
 
 def nothing(**inputs: Any) -> None:
-    """A stage's work that never runs."""
+    """Stands for the work of a stage, and never runs."""
 
 
 STAGE = Stage("prepare", (), nothing, Prepared)
@@ -50,7 +50,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def tracker(database: str) -> Iterator[Tracker]:
-    """Of the command of the owner `me`, in an experiment of its own."""
+    """The tracker of a command of the owner `me`, in an experiment of its own."""
     with closing(Tracker(database, f"vit-{next(_numbers)}", "me")) as tracker:
         yield tracker
 
@@ -64,7 +64,7 @@ def keep(
     at: int | None = None,
     inputs: dict[str, Any] | None = None,
 ) -> str:
-    """Writes a stage's run as a sweep does; gives its id."""
+    """Writes a stage's run as a sweep does, and returns its id."""
     key = f"stage/{stage.name}/{identity.fingerprint}"
     tags = {
         "pipeline.kind": "stage", "pipeline.stage": stage.name, "pipeline.fingerprint": identity.fingerprint,
@@ -79,7 +79,7 @@ def keep(
 
 
 def memory(tracker: Tracker, owner: str = "me") -> StageMemory:
-    """As another process opens it."""
+    """Returns the memory as another process opens it."""
     return StageMemory(MlflowClient(tracker.uri), tracker.experiment, owner)
 
 
@@ -156,7 +156,7 @@ def test_of_two_others_the_newest_counts(tracker: Tracker) -> None:
 
 
 def test_the_commands_own_run_counts_before_anothers_newer_one(tracker: Tracker) -> None:
-    """Its folder holds what belongs to the one, and nothing of the other."""
+    """The command's folder holds what belongs to its own run, and nothing of the other's."""
     mine = keep(tracker, at=1_000)
     with closing(Tracker(tracker.uri, tracker.experiment, "other")) as other:
         keep(other, replace(OUTPUT, precision="fp32"), at=2_000)
@@ -199,7 +199,7 @@ def test_a_file_of_another_shape_is_a_miss(tracker: Tracker, content: str) -> No
 
 
 def test_a_store_in_trouble_is_no_miss(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else all would run anew, because a server was away for a minute."""
+    """Otherwise everything would run again because a server was unreachable for a minute."""
     keep(tracker)
 
     def in_trouble(*arguments: object) -> None:
@@ -266,7 +266,7 @@ def test_an_output_comes_back_equal(tracker: Tracker, output: Any, output_type: 
 
 
 def test_what_rests_on_another_run_of_an_input_is_no_hit(tracker: Tracker) -> None:
-    """Two searches of one fingerprint need not find the same; what was confirmed of the one is not of the other."""
+    """Two searches with one fingerprint may differ; what was confirmed of one does not hold for the other."""
     graph = Graph([replace(STAGE, output_type=int), Stage("confirm", ("prepare",), nothing, str)])
     first, second = graph
     identities = graph.identities()

@@ -1,4 +1,4 @@
-"""Which run in MLflow a stage writes that runs again, on a real SQLite store."""
+"""Tests which run in MLflow a stage writes when it runs again, on a real SQLite store."""
 
 import json
 from collections.abc import Callable
@@ -39,14 +39,14 @@ class Store:
             return GraphRunner(plan, tracker, "sweep", records, lambda line: None).run(lambda: False)
 
     def runs_of(self, stage: str) -> list[Run]:
-        """Oldest first."""
+        """Returns the runs of a stage, oldest first."""
         experiment = self.client.get_experiment_by_name("vit-x")
         assert experiment is not None
         found = self.client.search_runs([experiment.experiment_id], f"tags.`pipeline.stage` = '{stage}'")
         return sorted(found, key=lambda run: run.info.start_time)
 
     def cached(self) -> dict[str, str]:
-        """Of which runs the newest command says that it took stages over, by tag."""
+        """Returns the runs whose outputs the newest command says it has reused, by tag."""
         experiment = self.client.get_experiment_by_name("vit-x")
         assert experiment is not None
         (sweep,) = self.client.search_runs([experiment.experiment_id], "attributes.run_name = 'sweep'")
@@ -63,7 +63,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_a_stage_that_runs_on_another_output_writes_a_run_of_its_own(store: Store) -> None:
-    """Else a second look at the test images would not count, and what the first one gave would be gone."""
+    """Otherwise a second read of the test images would not count, and the result of the first would be lost."""
     assert store.sweep(lambda: 1) == {"confirm": 1, "evaluate": 10}
     (confirmed,) = store.runs_of("confirm")
     store.client.delete_run(confirmed.info.run_id)
@@ -86,7 +86,7 @@ def test_a_stage_that_failed_goes_on_in_its_run(store: Store) -> None:
 
 
 def test_what_a_command_computes_itself_it_no_longer_names_another_run_for(store: Store) -> None:
-    """Else `--why` would explain the trials of the sweep whose search an earlier command had taken over."""
+    """Otherwise `--why` would explain the trials of another sweep, whose search only an earlier command reused."""
     store.sweep(lambda: 1)
     assert store.cached() == {}
     store.sweep(lambda: 1)

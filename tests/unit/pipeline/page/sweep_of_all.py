@@ -1,4 +1,4 @@
-"""The records of a sweep with everything in it, and markup where a user's own words may stand."""
+"""Builds the records of a sweep with everything in it, and with markup wherever there may be a user's own words."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def recorded(row: dict[str, Any]) -> RecordedTrial:
 
 
 def answers(seed: int, right: float) -> Predictions:
-    """Of 100 images of the first two classes."""
+    """Returns predictions for 100 images of the first two classes; each is correct with probability `right`."""
     random = np.random.default_rng(seed)
     labels = np.repeat(np.array([0, 1]), 50)
     predicted = np.where(random.random(100) < right, labels, 1 - labels)

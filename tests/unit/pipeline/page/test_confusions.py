@@ -1,4 +1,4 @@
-"""What is taken for what, against lists worked out by hand and scikit-learn's matrix."""
+"""Tests of which classes are confused most, against lists worked out by hand and scikit-learn's matrix."""
 
 import numpy as np
 from sklearn.metrics import confusion_matrix

@@ -1,4 +1,4 @@
-"""The worst mistakes: which they are, and whether they come back from their file as they were."""
+"""Tests of which mistakes are the worst, and that they are read from their file as they were written."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +13,7 @@ def test_the_surest_wrong_answers_come_first() -> None:
     labels, predicted = np.array([0, 1, 2, 0, 1]), np.array([1, 1, 0, 2, 0])
     confidence = np.array([0.6, 0.99, 0.9, 0.6, 0.7])
     found = surest_mistakes(Predictions(labels, predicted, confidence, 1 - confidence), 3)
-    assert found.tolist() == [2, 4, 0]  # the second is right; of the equal ones the earlier
+    assert found.tolist() == [2, 4, 0]  # the second is right; of equally sure ones, the earlier comes first
 
 
 def test_they_come_back_from_their_file(tmp_path: Path) -> None:

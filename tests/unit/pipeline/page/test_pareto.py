@@ -1,4 +1,4 @@
-"""The Pareto front, against lists worked out by hand."""
+"""Tests of the Pareto front, against lists worked out by hand."""
 
 import pytest
 
@@ -10,13 +10,14 @@ from pipeline.page.pareto import pareto_front
     [
         ([], [], []),
         ([0.5], [3], [True]),
-        # The second is better at the same cost as the first, the third cheaper than both, the fourth dear and bad.
+        # The second is better than the first at the same cost, the third is cheaper than both, and the fourth is both
+        # expensive and bad.
         ([0.8, 0.9, 0.7, 0.6], [10, 10, 5, 20], [False, True, True, False]),
-        # As good as the first, but dearer.
+        # The second is as good as the first, but more expensive.
         ([0.9, 0.9], [1, 2], [True, False]),
-        # Equals stand there together.
+        # Equal points are on the front together.
         ([0.9, 0.9, 0.8], [1, 1, 1], [True, True, False]),
-        # A staircase is all front.
+        # If the accuracy rises with the cost, all points are on the front.
         ([0.5, 0.6, 0.7], [1, 2, 3], [True, True, True]),
     ],
 )

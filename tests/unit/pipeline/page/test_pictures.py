@@ -1,4 +1,4 @@
-"""Images as a page shows them, decoded again."""
+"""Tests of images as the page shows them, decoded again."""
 
 import base64
 import io

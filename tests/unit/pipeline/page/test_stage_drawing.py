@@ -1,4 +1,4 @@
-"""The graph of stages as SVG: read back as XML."""
+"""Tests of the graph of stages as SVG, which is read back as XML."""
 
 from typing import Any
 from xml.etree import ElementTree
@@ -37,6 +37,7 @@ def test_boxes_stand_within_the_drawing_and_apart() -> None:
     svg = drawing(stage("a"), stage("b", "a"), stage("c", "a"), stage("d", "b", "c"))
     width, height = (float(svg.get(name, "0")) for name in ("width", "height"))
     boxes = [[float(box.get(name, "0")) for name in ("x", "y", "width", "height")] for box in svg.iter(f"{SPACE}rect")]
+    assert len(boxes) == 4
     for number, (x, y, w, h) in enumerate(boxes):
         assert x >= 0 and x + w <= width and y >= 0 and y + h <= height
         for other_x, other_y, other_w, other_h in boxes[:number]:

@@ -1,4 +1,4 @@
-"""A sweep's records, read from a real store."""
+"""Tests of reading a sweep's records from a real store."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ DIGEST = "sha256:bb"
 
 @dataclass
 class Store:
-    """A sweep's runs: two trials, the trainings of winner and published configuration, a champion from elsewhere."""
+    """A sweep's runs (two trials, trainings of the winner and the published configuration) and another champion."""
 
     tracker: Tracker
     summary: dict[str, Any]
@@ -84,7 +84,7 @@ def test_all_that_is_recorded_is_read(store: Store) -> None:
     found = read_sweep(store.tracker.client, store.sweep)
     assert found.summary == store.summary
     assert found.mistakes is not None and len(found.mistakes) == 2
-    assert [trial.index for trial in found.trials] == [0, 1]  # of the third, the run is gone
+    assert [trial.index for trial in found.trials] == [0, 1]  # the run of the third is gone
     (first, second) = found.trials
     assert (first.together, second.together) == (1, 3)
     assert (first.started, first.ended, first.images_per_second) == (100.0, 230.0, 96.0)
@@ -94,7 +94,7 @@ def test_all_that_is_recorded_is_read(store: Store) -> None:
 
 def test_the_best_trainings_answers_are_read(store: Store) -> None:
     found = read_predictions(store.tracker.client, store.summary)
-    assert found.keys() == {"winner", "champion"}  # of the published configuration none are recorded
+    assert found.keys() == {"winner", "champion"}  # none are recorded of the published configuration
     np.testing.assert_array_equal(found["winner"].predicted, answers(1, 0.9).predicted)
     np.testing.assert_array_equal(found["champion"].predicted, answers(7, 0.8).predicted)
 

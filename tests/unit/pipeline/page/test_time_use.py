@@ -1,4 +1,4 @@
-"""Where the time went, against times worked out by hand."""
+"""Tests of how the time of a search was spent, against times worked out by hand."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from tests.unit.pipeline.page.sweep_of_all import records, sweep_summary
 
 
 def trial(index: int, started: float, ended: float, *epochs: tuple[float, float, float]) -> RecordedTrial:
-    """Each epoch as its end, its seconds, and its seconds of training."""
+    """Returns a trial; each epoch is given by its end, its seconds, and its seconds of training."""
     recorded = [
         RecordedEpoch(number, 0.5, 100.0, seconds, trained, end)
         for number, (end, seconds, trained) in enumerate(epochs, start=1)
@@ -21,7 +21,7 @@ def trial(index: int, started: float, ended: float, *epochs: tuple[float, float,
 
 
 def test_what_a_trial_did_when() -> None:
-    """3 s of starting, epochs of 4 + 1 s and 5 + 1 s with a second between them, and half a second at the end."""
+    """It starts for 3 s, trains and validates for 4 + 1 s and 5 + 1 s, a second apart, and ends after 0.5 s more."""
     found = segments_of(trial(7, 100.0, 115.5, (108.0, 5.0, 4.0), (115.0, 6.0, 5.0)))
     assert [(each.phase, each.begin, each.end) for each in found] == [
         ("starting", 100.0, 103.0), ("training", 103.0, 107.0), ("validating", 107.0, 108.0),
@@ -35,7 +35,7 @@ def test_a_trial_without_an_epoch_only_started() -> None:
 
 
 def test_clocks_that_disagree_make_no_time_run_backwards() -> None:
-    """The worker's clock is behind: its epoch would have begun before the trial, and ends after it by none."""
+    """By the worker's clock, the first epoch ended before the trial started, and the second began after its end."""
     found = segments_of(trial(1, 10.0, 20.0, (9.0, 4.0, 3.0), (25.0, 4.0, 3.0)))
     assert all(each.seconds > 0 for each in found)
     assert (found[0].begin, found[-1].end) == (10.0, 20.0)
@@ -59,7 +59,8 @@ def test_the_totals_are_all_slots_time() -> None:
 FIRST, SECOND = trial(0, 0.0, 10.0, (9.0, 8.0, 7.0)), trial(1, 4.0, 8.0, (8.0, 3.0, 2.5))
 
 
-@pytest.mark.parametrize("search_seconds", [9.5, 12.0])  # clocks are read in this order, but not to the microsecond
+# The trials span 10 s. A search of 9.5 s is shorter, but by no more than the times that clocks give may disagree.
+@pytest.mark.parametrize("search_seconds", [9.5, 12.0])
 def test_a_search_of_one_command_is_told(search_seconds: float) -> None:
     refuse_incomplete_times([FIRST, SECOND], search_seconds)
 
@@ -70,7 +71,7 @@ def test_a_search_of_one_command_is_told(search_seconds: float) -> None:
         ([FIRST, SECOND], None, "the search ran in an earlier command, and on how many slots is not recorded"),
         ([FIRST, replace(SECOND, together=2)], 12.0, "trials were trained as one (--fuse), and each of them"),
         ([FIRST, replace(SECOND, started=8.5)], 12.0, "some trials' runs were recorded again later"),
-        # The second trial trained its second epoch the morning after.
+        # The second trial trained its second epoch on the next morning.
         ([FIRST, trial(1, 4.0, 40_004.0, (8.0, 3.0, 2.5), (40_003.0, 3.0, 2.5))], 8.0, "the search was resumed"),
     ],
     ids=["cached", "fused", "recorded again", "resumed"],

@@ -1,4 +1,4 @@
-"""What is given up for a budget, against costs made by hand."""
+"""Tests of what is reduced to fit a sweep into a budget, with made-up costs."""
 
 import pytest
 
@@ -9,14 +9,14 @@ MOST = SweepSize(trials=32, max_epochs=30, train_images=4000)
 
 
 def cost(size: SweepSize) -> float:
-    """A second for each trial, epoch and thousand images of it: 3840 s for `MOST`."""
+    """Returns a sweep's cost, one second per trial, epoch and thousand images: 3840 s for `MOST`."""
     return size.trials * size.max_epochs * size.train_images / 1000
 
 
 @pytest.mark.parametrize(
     ("budget", "expected"),
     [
-        # All of it.
+        # Everything fits.
         (3840, MOST),
         (10_000, MOST),
         # Fewer trials, at 120 s each.
@@ -76,4 +76,4 @@ def test_the_solver_asks_few_times() -> None:
         return cost(size)
 
     fit_budget(40, MOST, 100, counted)
-    assert len(asked) <= 4 + 12  # a look at each step, then the bisection of 3,600 images
+    assert len(asked) <= 4 + 12  # one for each step, then those of the bisection of 3,600 images

@@ -1,4 +1,4 @@
-"""What a budget has chosen stays: real folders and stores, and by hand what would fit now."""
+"""Tests that the size chosen for a budget is kept, in real folders and stores, with made-up sizes that would fit."""
 
 import shutil
 from collections.abc import Callable
@@ -25,13 +25,13 @@ FIRST = "budget 30m: 5 trials, 2 epochs, 50 images"
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The database of a tracking store, one for all, since making one takes seconds."""
+    """Returns the path of a tracking store's database, the same for all tests, since creating one takes seconds."""
     return tmp_path_factory.mktemp("store") / "mlflow.db"
 
 
 @pytest.fixture
 def config_of(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SweepConfig]:
-    monkeypatch.setattr(pipeline.config, "_ONNX_PACKAGES", ())  # the extra need not be installed
+    monkeypatch.setattr(pipeline.config, "_ONNX_PACKAGES", ())  # so that the `onnx` extra need not be installed
     data = DataConfig("digits", train_limit=50)
     always: dict[str, Any] = {"data": data, "storage": str(tmp_path), "tracking_uri": f"sqlite:///{store}"}
     return lambda **options: SweepConfig(**{**always, **options})
@@ -39,7 +39,10 @@ def config_of(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 
 @pytest.fixture
 def fit(config_of: Callable[..., SweepConfig], monkeypatch: pytest.MonkeyPatch) -> Fit:
-    """Gives the command again, with options; each time that it chooses anew, a trial more fits. Gives what it says."""
+    """Returns a function that runs the command with the given options and returns what it prints.
+
+    Each time that a size is chosen, it has one trial more, so that a new choice can be told from a kept one.
+    """
     trials = count(5)
     monkeypatch.setattr(
         budget_choice, "_choose", lambda *question: BudgetChoice(SweepSize(next(trials), 2, 50), 60.0, 20.0, 5.0)
@@ -67,7 +70,7 @@ def fit(config_of: Callable[..., SweepConfig], monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_what_decides_no_sweeps_time_leaves_its_size_as_it_was(fit: Fit, options: dict[str, Any]) -> None:
-    """Another size would have other images and epochs, and all of it would be trained again."""
+    """A sweep of another size would have other images and epochs, so everything would be trained again."""
     assert fit().startswith(f"{FIRST}, expected to take 1m; ")
     assert fit(**options).startswith(f"{FIRST}, as chosen before; ")
     assert fit().startswith(f"{FIRST}, as chosen before; ")
@@ -109,7 +112,7 @@ def test_what_decides_its_time_has_the_size_chosen_anew(fit: Fit, options: dict[
 
 
 def the_choice(storage: Path) -> Path:
-    """The one file in which a choice is kept."""
+    """Returns the only file in which a choice is kept."""
     (file,) = (storage / "budgets").iterdir()
     return file
 
@@ -131,7 +134,7 @@ def test_a_choice_survives_a_power_cut_and_is_written_once(
     monkeypatch.setattr("vit.files.storage._sync", lambda path: synced.append(path))
     fit()
     assert tmp_path / "budgets" in synced
-    assert [path.name for path in tmp_path.iterdir()] == ["budgets"]  # nothing was begun
-    before = the_choice(tmp_path).stat().st_ino  # each writing makes a new file
+    assert [path.name for path in tmp_path.iterdir()] == ["budgets"]  # no sweep left a folder
+    before = the_choice(tmp_path).stat().st_ino  # each write creates a new file
     fit()
     assert the_choice(tmp_path).stat().st_ino == before

@@ -1,4 +1,4 @@
-"""From a few measured configurations to any: against times made by hand from known rates."""
+"""Tests of any configuration's cost, modelled from a few measured ones, against times computed from known rates."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from vit.training.recipes import Recipe
 
 SPECS = draw_trials(SPACES["small"], DataShape(8, 1, 10, mirror_safe=False), count=24, epochs=45, seed=0)
 BLOCK, FLOP, NUMBER = 1e-3, 2e-11, 5e-10
-"""Seconds; a validation takes a third."""
+"""The seconds per block, per FLOP and per number written to memory; in validation they are a third of this."""
 
 
 def batch_seconds(model: ViTConfig, images: int) -> float:
@@ -39,14 +39,14 @@ MEASURED = calibration(*(measured(spec) for spec in specs_to_measure(SPECS)))
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: str(spec.index))
 def test_any_configuration_costs_what_its_work_does(spec: TrialSpec) -> None:
     assert MEASURED.step_seconds(spec.model, 96) == pytest.approx(batch_seconds(spec.model, 96))
-    # 512 images of 8 pixels at once, as `vit.training.evaluation` has it.
+    # `vit.training.evaluation` evaluates 512 images of 8 x 8 pixels at a time.
     validation = 2 * batch_seconds(spec.model, 512) + batch_seconds(spec.model, 76)
     assert MEASURED.validation_seconds(spec.model, 1100) == pytest.approx(validation / 3)
     assert MEASURED.validation_seconds(spec.model, 1024) == pytest.approx(2 * batch_seconds(spec.model, 512) / 3)
 
 
 def test_large_images_are_validated_fewer_at_once() -> None:
-    """128 of 64 pixels: as many blocks more are begun."""
+    """Images of 64 x 64 pixels are validated 128 at a time, so the blocks' operations are launched more often."""
     model = replace(SPECS[1].model, img_size=64)
     assert MEASURED.validation_seconds(model, 1024) == pytest.approx(8 * batch_seconds(model, 128) / 3)
 
@@ -69,7 +69,7 @@ def test_each_of_several_workers_takes_a_share_of_the_images(workers: int, share
 
 @pytest.mark.parametrize("slow", range(NUM_MEASURED))
 def test_one_slow_measurement_makes_nothing_free(slow: int) -> None:
-    """Another program may have held the core meanwhile; a line through the points would fall below zero."""
+    """Another program may have used the core meanwhile; an unconstrained fit would then give negative times."""
     chosen = specs_to_measure(SPECS)
     noisy = calibration(*(measured(spec, 2.0 if position == slow else 1.0) for position, spec in enumerate(chosen)))
     for spec in SPECS:

@@ -1,4 +1,4 @@
-"""When a search begins no more trials, and when it stops those that run, by hand-made times."""
+"""Tests of when a search starts no further trial, and when it stops those that run, with made-up times."""
 
 import pytest
 
@@ -25,7 +25,7 @@ class Clock:
 def record(
     index: int, accuracy: float, epoch_seconds: float, epochs: int = 2, outcome: Outcome = "asha"
 ) -> TrialRecord:
-    """A trial of ten epochs that ended after some."""
+    """Returns a trial of ten epochs that ended after some of them."""
     metrics = {"val/accuracy": accuracy, "val/loss": 1.0, "epoch_seconds": epoch_seconds}
     spec = TrialSpec(index, ViTConfig(), Recipe(epochs=10), seed=0)
     return TrialRecord(spec, outcome, tuple(EpochRecord(number + 1, metrics) for number in range(epochs)))
@@ -38,7 +38,7 @@ def run(deadline: Deadline, clock: Clock, trial: TrialRecord, seconds: float) ->
 
 
 def epoch_of(deadline: Deadline, clock: Clock, trial: TrialRecord, seconds: float) -> bool:
-    """Trains a trial's next epoch, as long as told; says whether it goes on, which is asked before the epoch counts."""
+    """Lets a trial's next epoch take `seconds`; returns whether it continues, asked before the epoch is noted."""
     clock.now += seconds
     goes_on = deadline.leaves_time_to_go_on(trial.index)
     deadline.epoch_done(trial.spec, trial.epochs[0])
@@ -46,7 +46,7 @@ def epoch_of(deadline: Deadline, clock: Clock, trial: TrialRecord, seconds: floa
 
 
 def latest_beginning(deadline: Deadline, clock: Clock) -> float:
-    """The last whole second at which a trial may begin."""
+    """Returns the last whole second at which a trial may start."""
     may, may_not = 0, 1001
     while may_not - may > 1:
         clock.now = (may + may_not) // 2
@@ -66,18 +66,20 @@ def test_a_dear_trial_among_the_first_does_not_keep_the_planned_ones_from_beginn
     run(deadline, clock, record(1, 0.1, epoch_seconds=30.0), seconds=10)
     assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 200
     run(deadline, clock, record(2, 0.2, epoch_seconds=1.0), seconds=10)
-    # Now as many as were planned have ended, and both are finalists: 10, 10, 10, 300, 300, 300 s, on two slots in turn.
+    # As many trials as were planned have now ended; trials 2 and 1 are the finalists. Their trainings take 10, 10, 10,
+    # 300, 300 and 300 s, and are dealt out to two slots in turn.
     assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - (10 + 300 + 300)
 
 
 def test_the_finalists_of_the_moment_decide_what_is_still_to_come() -> None:
     clock = Clock()
     deadline = Deadline(BUDGET, FINAL_TRAININGS, clock)
-    run(deadline, clock, record(0, 0.9, epoch_seconds=50.0), seconds=10)  # the published one is no finalist
+    run(deadline, clock, record(0, 0.9, epoch_seconds=50.0), seconds=10)  # the published configuration is no finalist
     run(deadline, clock, record(1, 0.5, epoch_seconds=4.0), seconds=10)
     run(deadline, clock, record(2, 0.1, epoch_seconds=30.0), seconds=10)
     run(deadline, clock, record(3, 0.7, epoch_seconds=2.0), seconds=10)
-    # 10 s of a further trial; trials 3 and 1 three times each, ten epochs of 2 s and 4 s, on two slots in turn.
+    # A further trial takes 10 s. Trials 3 and 1 are then trained three times each, with ten epochs of 2 s and 4 s; the
+    # trainings are dealt out to two slots in turn.
     assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - (20 + 40 + 40)
 
 
@@ -86,7 +88,7 @@ def test_the_time_left_is_that_of_the_search_alone_and_none_where_no_trial_fits_
     deadline = Deadline(BUDGET, FINAL_TRAININGS, clock)
     run(deadline, clock, record(1, 0.5, epoch_seconds=4.0), seconds=30)
     assert deadline.seconds_left() == 1000 - 30 - 40 - 200
-    clock.now = 1000 - 40 - 200 - 29  # a second less than that trial took
+    clock.now = 1000 - 40 - 200 - 29  # leaves a second less than that trial took
     assert deadline.seconds_left() == 0
 
 
@@ -98,7 +100,7 @@ def test_a_finalist_that_had_a_share_of_an_epochs_time_takes_what_was_planned() 
     run(deadline, clock, record(1, 0.5, epoch_seconds=4.0), seconds=10)
     run(deadline, clock, record(2, 0.4, epoch_seconds=1.0), seconds=10)
     run(deadline, clock, record(3, 0.7, epoch_seconds=2.0), seconds=10)
-    assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 200  # not 20 + 40 + 40
+    assert latest_beginning(deadline, clock) == 1000 - 10 - 40 - 200  # not 20 + 40 + 40, computed from the epochs
 
 
 @pytest.mark.parametrize("outcome", ["diverged", "failed"])
@@ -107,7 +109,7 @@ def test_what_cannot_be_a_finalist_takes_none_of_the_time(outcome: Outcome) -> N
     deadline = Deadline(UNPLANNED, FINAL_TRAININGS, clock)
     run(deadline, clock, record(1, 0.5, epoch_seconds=4.0), seconds=10)
     run(deadline, clock, record(2, 0.9, epoch_seconds=50.0, outcome=outcome), seconds=10)
-    # 10 s of a further trial; trial 1 alone three times, ten epochs of 4 s, on two places.
+    # A further trial takes 10 s. Then only trial 1 is trained, three times, with ten epochs of 4 s, in two slots.
     assert latest_beginning(deadline, clock) == 1000 - 10 - 2 * 40
 
 
@@ -116,29 +118,29 @@ def test_a_further_trial_is_taken_for_one_of_the_longer_ones() -> None:
     deadline = Deadline(UNPLANNED, FullLengthTrainings(1, 1, 1), clock)
     for index, seconds in enumerate((10, 20, 30, 40, 110), start=1):
         run(deadline, clock, record(index, 0.5, epoch_seconds=0.0), seconds)
-    assert latest_beginning(deadline, clock) == 1000 - 54  # numpy's quantile 0.8, between 40 and 110
+    assert latest_beginning(deadline, clock) == 1000 - 54  # numpy's 0.8 quantile, between 40 and 110
 
 
 def test_more_places_than_trainings_help_no_further() -> None:
     clock = Clock()
     deadline = Deadline(UNPLANNED, FullLengthTrainings(1, 2, 8), clock)
     deadline.trial_restored(record(1, 0.5, epoch_seconds=10.0))
-    # The trial took 20 s in an earlier command; two trainings of 100 s, side by side.
+    # The trial took 20 s in an earlier command; its two trainings of 100 s run at the same time.
     assert latest_beginning(deadline, clock) == 1000 - 20 - 100
 
 
 @pytest.mark.parametrize(
     ("seeds", "at_once", "seconds"),
     [
-        (2, 4, 300),  # each on a slot of its own
-        (2, 3, 300 + 60),  # 300 and 60; 300; 60
+        (2, 4, 300),  # each in a slot of its own
+        (2, 3, 300 + 60),  # by slot: 300 and 60; 300; 60
         (2, 2, 300 + 60),
         (2, 1, 300 + 300 + 60 + 60),
-        (3, 2, 300 + 300 + 60),  # 300, 300 and 60; 300, 60 and 60
+        (3, 2, 300 + 300 + 60),  # by slot: 300, 300 and 60; 300, 60 and 60
     ],
 )
 def test_the_finalists_take_as_long_as_the_fullest_slot(seeds: int, at_once: int, seconds: float) -> None:
-    """Slots are handed their trainings beforehand: one that has none left takes no other's."""
+    """Trainings are dealt out before they start: a slot that is done does not take over those of another."""
     clock = Clock()
     deadline = Deadline(UNPLANNED, FullLengthTrainings(2, seeds, at_once), clock)
     run(deadline, clock, record(1, 0.5, epoch_seconds=30.0), seconds=10)
@@ -152,7 +154,8 @@ def test_a_trial_goes_on_while_there_is_time_for_another_epoch_like_its_last() -
     trial = record(1, 0.5, epoch_seconds=1.0)
     clock.now = 460
     deadline.trial_started(trial.spec)
-    # Until 1000 - 40 - 200 the search has time: after 660 s for an epoch of 100 s, after 711 s for none of 51 s.
+    # The search has time until 1000 - 40 - 200 = 760 s: at 660 s, another epoch of 100 s still fits; at 711 s, another
+    # epoch of 51 s does not.
     assert epoch_of(deadline, clock, trial, 100)
     assert epoch_of(deadline, clock, trial, 100)
     assert clock.now == 660
@@ -166,7 +169,7 @@ def test_once_a_trial_has_to_stop_the_search_is_over_for_all() -> None:
     deadline.trial_started(slow.spec)
     clock.now = 400
     deadline.trial_started(fast.spec)
-    assert not epoch_of(deadline, clock, slow, 100)  # 500 s an epoch, and 260 s are left
+    assert not epoch_of(deadline, clock, slow, 100)  # its epoch took 500 s, and 260 s are left
     assert not epoch_of(deadline, clock, fast, 1)
     deadline.trial_ended(slow)
     deadline.trial_ended(fast)
@@ -181,11 +184,12 @@ def test_a_running_trial_counts_as_the_finalist_that_it_would_be() -> None:
     assert latest_beginning(deadline, clock) == 1000 - 10 - 20
     better = record(2, 0.6, epoch_seconds=30.0)
     deadline.trial_started(better.spec)
-    assert latest_beginning(deadline, clock) == 1000 - 10 - 20  # it has done no epoch yet
+    assert latest_beginning(deadline, clock) == 1000 - 10 - 20  # it has completed no epoch yet
     clock.now = 10
     assert epoch_of(deadline, clock, better, 30)
     assert latest_beginning(deadline, clock) == 1000 - 10 - 300
-    clock.now = 1000 - 300 - 30  # beside 300 s of its own, a further 30 s no longer fit in after 30 s more
+    # Its full-length training will take 300 s. After its next epoch, of 30 s, there is no time for another one.
+    clock.now = 1000 - 300 - 30
     assert not epoch_of(deadline, clock, better, 30)
 
 

@@ -1,4 +1,4 @@
-"""A sweep's stages added up by hand."""
+"""Tests of the estimated time of each of a sweep's stages, against sums worked out by hand."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def model_of(depth: int) -> ViTConfig:
     return ViTConfig(img_size=8, in_chans=1, embed_dim=32, num_heads=4, depth=depth)
 
 
-# A step takes 10 s a block, a batch of validation or test images 1 s, whatever their number.
+# Per block, a training step takes 10 s and a batch of validation or test images takes 1 s, whatever the batch's size.
 MEASURED = tuple(
     TimedModel(model_of(depth), StepTimes(10.0 * depth, batch_size, float(depth) / batch_size))
     for depth, batch_size in ((1, 10), (2, 40), (4, 10))
@@ -37,7 +37,7 @@ PLAN = SweepPlan(
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Overheads in round numbers, and none for saving, so that the sums are short."""
+    """Sets the overheads to round numbers, those of a trial and of saving to zero, so that the sums are short."""
     monkeypatch.setattr(estimate, "TRIAL_SECONDS", 0.0)
     monkeypatch.setattr(estimate, "EPOCH_SECONDS", 0.0)
     monkeypatch.setattr(estimate, "SAVED_BYTES_PER_SECOND", float("inf"))
@@ -45,13 +45,15 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_stages_by_hand(plain: None) -> None:
-    """Nothing is stopped, an epoch takes 22, 11, 44, 11 s, a start 2 s.
+    """ASHA stops nothing; an epoch takes 22, 11, 44 and 11 s in trials 0 to 3; starting a process takes 2 s.
 
-    The baseline holds a slot for 6 + 9 * 22 = 204 s. Meanwhile trial 0 runs on the other from 2 to 200, trial 1
-    from there to 299; trial 2 from 206 to 602, trial 3 from 299 to 398.
-    Finalists: 3 on 2 slots are workers that start once (6 s) for two trainings of 9 epochs, of 11 s each (the
-    median) or 44 s at worst.
-    Test images: 2 s for the published and 1 s or 4 s for a finalist, two at once.
+    Search: the baseline holds a slot for 6 + 9 * 22 = 204 s. Meanwhile, trial 0 runs in the other slot from 2 to 200 s,
+    and trial 1 from there to 299 s. Trial 2 runs from 206 to 602 s in the baseline's slot, and trial 3 from 299 to
+    398 s in the other.
+    Finalists: there are 3 for 2 slots. Workers start once (6 s) and then run up to two trainings of 9 epochs, each
+    epoch taking 11 s (the median) or 44 s at worst.
+    Test images: they take 2 s for the published configuration and 1 s, or 4 s at worst, for each finalist; two models
+    are evaluated at the same time.
     """
     result = sweep_estimate(CALIBRATION, PLAN)
     expected = {"search": 602, "confirm": 6 + 2 * 9 * 11, "evaluate": 2 * estimate.EVALUATE_STARTS + 5 / 2}
@@ -66,10 +68,10 @@ def test_the_stages_by_hand(plain: None) -> None:
 
 
 def test_trials_that_are_trained_as_one_take_less_of_the_search_alone(plain: None) -> None:
-    """Twice, four times and twice as fast.
+    """Fusing makes trials 1, 2 and 3 twice, four times and twice as fast.
 
-    Trial 0 on a slot from 2 to 200, trial 1 from there to 249.5, trial 3 to 299; trial 2 on the other, which the
-    baseline has held, from 206 to 305.
+    In one slot, trial 0 runs from 2 to 200 s, trial 1 from there to 249.5 s, and trial 3 from there to 299 s. In the
+    other, which the baseline has held, trial 2 runs from 206 to 305 s.
     """
     fused = replace(CALIBRATION, fusing_gains={1: 2.0, 2: 4.0, 3: 2.0})
     result, without = sweep_estimate(fused, PLAN), sweep_estimate(CALIBRATION, PLAN)
@@ -78,7 +80,7 @@ def test_trials_that_are_trained_as_one_take_less_of_the_search_alone(plain: Non
 
 
 def test_audited_trials_are_trained_to_their_full_length(plain: None) -> None:
-    """Three on two slots, an epoch taking 11 s (the median) or 44 s: a start and two trainings of 9 epochs."""
+    """Three trials run in two slots: one start and two trainings of 9 epochs, of 11 s each (the median) or 44 s."""
     without, audited = sweep_estimate(CALIBRATION, PLAN), sweep_estimate(CALIBRATION, replace(PLAN, audited=7))
     assert (audited.stages["audit"].expected, audited.stages["audit"].worst) == pytest.approx((2 + 198, 2 + 792))
     assert "audit" not in without.stages
@@ -93,14 +95,14 @@ def test_a_baseline_that_outlasts_the_search_decides(plain: None) -> None:
 
 
 def test_where_the_baseline_does_not_run_the_search_has_all_slots_at_once(plain: None) -> None:
-    """Trial 0 from 2 to 200 and trial 3 from there to 299; trial 1 from 2 to 101 and trial 2 from there to 497."""
+    """From 2 s on, trials 0 and 3 run in one slot to 200 and 299 s, trials 1 and 2 in the other to 101 and 497 s."""
     result = sweep_estimate(CALIBRATION, replace(PLAN, held=0, seeds=5))
     assert result.stages["search"].worst == pytest.approx(497)
     assert result.baseline.expected == pytest.approx(6 + 5 * 9 * 22)
 
 
 def test_trials_that_have_ended_before_take_none_of_the_search(plain: None) -> None:
-    """Trial 3 runs from 2 to 101, on the slot that the baseline does not have."""
+    """Trial 3 runs from 2 to 101 s, in the slot that the baseline does not hold."""
     ended = sweep_estimate(CALIBRATION, replace(PLAN, ended=frozenset({0, 1, 2})))
     assert ended.search.worst_seconds == ended.search.expected_seconds == pytest.approx(101)
     assert ended.stages["confirm"] == sweep_estimate(CALIBRATION, PLAN).stages["confirm"]
@@ -114,12 +116,14 @@ def test_on_one_place_the_search_waits_for_the_baseline(plain: None) -> None:
 @pytest.mark.parametrize(
     ("concurrent", "held", "seconds"),
     [
-        # Until 204 s the baseline holds two of the slots, which it has from 6 s on; the other two begin then.
-        # Trial 0 from 8 to 206, trial 1 from 8 to 107, trial 2 from there to 503; trial 3 from 206 to 305.
+        # The baseline's workers have started after 6 s and hold two of the slots until 204 s; the other two slots
+        # begin after these 6 s. Trial 0 runs from 8 to 206 s, trial 1 from 8 to 107 s, trial 2 from there to 503 s, and
+        # trial 3 from 206 to 305 s.
         (4, 2, 503),
-        # It holds all of them: trial 0 from 206 to 404, trial 1 from 206 to 305, trial 2 from there to 701.
+        # The baseline holds all slots: trial 0 runs from 206 to 404 s, trial 1 from 206 to 305 s, and trial 2 from
+        # there to 701 s.
         (2, 2, 701),
-        (2, 3, 701),  # more than there are: --max-concurrent
+        (2, 3, 701),  # more than there are slots, as with --max-concurrent
     ],
 )
 def test_where_trials_share_gpus_the_search_waits_for_the_baseline_to_have_its_own(
@@ -130,7 +134,7 @@ def test_where_trials_share_gpus_the_search_waits_for_the_baseline_to_have_its_o
 
 
 def test_whole_gpus_leave_room_for_fewer_finalists_than_trials(plain: None) -> None:
-    """One at a time, and so all three in turn; then the test images, for 2 s and three times 1 s."""
+    """The three finalists run one after another; the test images then take 2 s once and 1 s three times."""
     stages = sweep_estimate(CALIBRATION, replace(PLAN, final_concurrent=1, held=2)).stages
     assert stages["confirm"].expected == pytest.approx(6 + 3 * 9 * 11)
     assert stages["evaluate"].expected == pytest.approx(2 * estimate.EVALUATE_STARTS + 5)
@@ -170,7 +174,7 @@ def test_the_published_configuration_alone_has_no_finalists(plain: None) -> None
 
 @pytest.mark.parametrize(("workers", "epoch"), [(1, 11.0), (2, 5.5), (3, 4.4)])
 def test_several_workers_share_the_images_of_a_training(plain: None, workers: int, epoch: float) -> None:
-    """A step takes a second an image, a validation a tenth; of three workers, one has four of the ten images."""
+    """An image takes 1 s in training and 0.1 s in validation; one of three workers gets four of the ten images."""
     points = (TimedModel(model_of(1), StepTimes(float(size), size, 0.1)) for size in (10, 20))
     calibration = replace(CALIBRATION, measured=tuple(points))
     baseline = replace(PLAN, specs=SPECS[1:2], workers=workers)

@@ -1,4 +1,4 @@
-"""Bytes against files and states that are really written; rows against sums worked by hand."""
+"""Tests of estimated bytes against those of real states and weights, and of estimated rows against sums by hand."""
 
 import io
 from dataclasses import replace
@@ -36,7 +36,7 @@ def test_a_states_bytes_are_those_that_are_written(ema_decay: float) -> None:
     state, weights = io.BytesIO(), io.BytesIO()
     torch.save(fit.state_dict(), state)
     torch.save(fit.kept_model.state_dict(), weights)
-    # All images are of one class, and only such classes have a metric.
+    # All images are of one class, and only a class with images has a metric.
     assert len(epoch_metrics(epoch, tuple("abcdefghij"))) == METRICS_BESIDE_THE_CLASSES + 1
     assert state_bytes(spec) == pytest.approx(len(state.getbuffer()), rel=0.05)
     assert weights_bytes(spec) == pytest.approx(len(weights.getbuffer()), rel=0.05)
@@ -49,7 +49,7 @@ def test_the_disk_holds_weights_twice_and_the_states_of_what_runs() -> None:
 
 
 def test_the_states_of_all_that_are_trained_as_one_are_there_at_once() -> None:
-    """Two slots: one for trials 0 and 2, the other for the small one; with a trial that a smaller sweep lacks."""
+    """One of two slots trains trials 0 and 2, the other the small one. Trial 7 is missing, as in a smaller sweep."""
     large, small = (state_bytes(spec) for spec in PLAN.specs[:2])
     fused = replace(PLAN, fused=((0, 2, 7),))
     assert disk_bytes(fused) - disk_bytes(PLAN) == 2 * small
@@ -63,7 +63,8 @@ def test_there_are_no_more_finalists_than_trials_beside_the_published_one() -> N
 
 
 def test_rows_in_mlflow_by_hand() -> None:
-    # Each run: its parameters, 3 metrics of its best epoch, 14 more rows; each epoch: 7 metrics and 10 of the classes.
+    # Each run has its parameters, 3 metrics of its best epoch and 14 more rows. Each epoch has 7 metrics, and 10 of the
+    # classes.
     params = len(SPEC.params)
     runs = 3 + 3 * 2 + 3
     assert mlflow_rows(PLAN, trial_epochs=15, num_classes=10) == runs * (14 + 3 + params) + (15 + 9 * 9) * 17
@@ -71,13 +72,13 @@ def test_rows_in_mlflow_by_hand() -> None:
 
 def test_an_audited_trial_is_one_more_training() -> None:
     large, small = (weights_bytes(spec) for spec in PLAN.specs[:2])
-    both = replace(PLAN, audited=7)  # more than there are beside the published one
+    both = replace(PLAN, audited=7)  # more than there are besides the published one
     assert disk_bytes(both) - disk_bytes(PLAN) == 2 * (large + small)
     one_more = mlflow_rows(replace(PLAN, audited=1), 15, 10) - mlflow_rows(PLAN, 15, 10)
     assert one_more == 14 + 3 + len(SPEC.params) + 9 * 17
 
 
 def test_a_trial_writes_as_many_rows_as_were_counted() -> None:
-    """75, by `benchmarks.scale`: trials of 2 epochs and 10 classes, before recipes had seven parameters more."""
+    """`benchmarks.scale` counted 75 for a trial of 2 epochs and 10 classes; recipes have 7 more parameters now."""
     few, many = (replace(PLAN, specs=(SPEC,) * count) for count in (100, 200))
     assert mlflow_rows(many, 400, 10) - mlflow_rows(few, 200, 10) == 100 * (75 + 7)

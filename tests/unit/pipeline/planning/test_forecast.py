@@ -1,4 +1,4 @@
-"""What a plan is made from: a real session, its cluster given by hand."""
+"""Tests of what `--plan` reports, with a real session and a made-up cluster."""
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -41,7 +41,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SweepSession]:
 
 @pytest.fixture
 def session(opened: SweepSession, monkeypatch: pytest.MonkeyPatch) -> Iterator[SweepSession]:
-    """Two whole GPUs, where they are asked for."""
+    """A session whose cluster has room for two trainings where whole GPUs are requested."""
     monkeypatch.setattr(sweep_session, "allot", lambda *request: Allotment(1, 1.0, concurrent=2))
     yield opened
     opened.release_baseline_slots()
@@ -64,19 +64,19 @@ STAGES = ["prepare", "search", "baseline", "confirm", "evaluate", "register", "r
 
 
 def planned(*running: str) -> GraphPlan:
-    """All others have finished before."""
+    """Returns a plan in which these stages run, and all others have finished before."""
     found = Remembered("run", 0.0, Identity({}, {}, {}), None)
     return GraphPlan(Graph([]), {stage: ReuseDecision("", None if stage in running else found) for stage in STAGES})
 
 
 def calibration_of(session: SweepSession) -> Calibration:
-    """A step of the published configuration takes a second."""
+    """Returns a calibration by which a step of the published configuration takes a second."""
     return Calibration((TimedModel(session.specs[0].model, StepTimes(1.0, 50, 0.01)),), 2.0, "fp32")
 
 
 @pytest.fixture
 def forecast(session: SweepSession, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Forecast]:
-    """What the sweep would take, on two slots, where only some stages run."""
+    """Returns a function that forecasts what the sweep would take in two slots if only the given stages ran."""
     monkeypatch.setattr(forecasting, "connected", lambda address: nullcontext())
     monkeypatch.setattr(forecasting, "calibrate", calibration_of)
     session._allotment, session._precision = Allotment(1, 0.0, concurrent=2), "fp32"
@@ -91,7 +91,7 @@ def test_the_stages_that_run_have_their_times_and_the_search_that_of_the_baselin
 
 
 def test_a_baseline_without_a_search_has_a_time_of_its_own(forecast: Callable[..., Forecast]) -> None:
-    """`--seeds 3` after a sweep that has finished."""
+    """This happens with `--seeds 3` after a sweep that has finished."""
     running = ("baseline", "confirm", "evaluate", "register", "report")
     later, without = forecast(*running), forecast(*running[1:])
     assert list(later.spans) == ["start", *running]
@@ -101,7 +101,7 @@ def test_a_baseline_without_a_search_has_a_time_of_its_own(forecast: Callable[..
 
 
 def test_a_search_without_the_baseline_has_all_slots(forecast: Callable[..., Forecast]) -> None:
-    """`--trials 48` after a sweep of 32 that has finished."""
+    """This happens with `--trials 48` after a sweep of 32 that has finished."""
     assert forecast("search", "confirm").plan.held == 0
     assert forecast("search", "baseline").plan.held == 1
 
@@ -112,7 +112,7 @@ def lines(session: SweepSession, forecast: Forecast, *running: str) -> list[str]
 
 @pytest.fixture
 def left_behind(session: SweepSession) -> Iterator[None]:
-    """By a command that ended with two of five trials over, a third under way, and a training of the baseline."""
+    """An earlier command ended two of five trials and one training of the baseline; a third trial is unfinished."""
     for index, outcome in ((0, "finished"), (1, None), (3, "asha")):
         TrialLedger(session.specs[index].to_dict(), outcome=outcome).write(trial_folder(session.trials_folder, index))
     finalist = f"{session.folder}/{FINALISTS_FOLDER}/0"

@@ -1,4 +1,4 @@
-"""The simulated search: its rule against Ray's own, its timing against hand-made schedules."""
+"""Tests of the simulated search: its stopping rule against Ray's, its times against schedules worked out by hand."""
 
 import random
 from types import SimpleNamespace
@@ -32,7 +32,7 @@ def test_a_rung_decides_as_rays_bracket_does(seed: int, reduction_factor: int) -
 
 
 def test_trials_reach_the_rungs_as_under_rays_scheduler() -> None:
-    """Equal speeds and one slot: the trials come to a rung in their order, so Ray's brackets can be fed by hand."""
+    """With equal speeds and one slot, trials reach each rung in their order, so Ray's brackets can be fed by hand."""
     rungs, count, repetitions = Rungs(1, 3, 9), 32, 300
     estimate = simulate_search([1.0] * count, rungs, Slots((0.0,), 0.0))
     reached = {1: 0, 3: 0, 9: 0}
@@ -47,13 +47,14 @@ def test_trials_reach_the_rungs_as_under_rays_scheduler() -> None:
                     break
     expected = {epoch: trials / repetitions for epoch, trials in reached.items()}
     assert estimate.reaching[1] == count
-    # Other draws: four standard errors, a trial's chance being that of a coin at worst.
+    # The accuracies are drawn differently, so the means may differ by four standard errors. The variance of whether a
+    # trial reaches a rung is at most 1/4, that of a coin.
     assert estimate.reaching == pytest.approx(expected, abs=4 * (2 * count / 4 / repetitions) ** 0.5)
     assert estimate.expected_epochs == pytest.approx(32 + 2 * estimate.reaching[3] + 6 * estimate.reaching[9])
 
 
 def test_the_share_that_was_seen_of_rays_scheduler_on_32_trials_side_by_side() -> None:
-    """36% of the full grid's epochs for 3, 9 of 27, and 35% for 2, 6, 18 of 20."""
+    """It was 36% of all epochs with rungs 3 and 9 of 27 epochs, and 35% with rungs 2, 6 and 18 of 20 epochs."""
     side_by_side = Slots((0.0,) * 32, 0.0)
     for rungs, share in ((Rungs(3, 3, 27), 0.36), (Rungs(2, 3, 20), 0.35)):
         estimate = simulate_search([1.0] * 32, rungs, side_by_side)
@@ -74,17 +75,18 @@ def test_trial_0_runs_to_its_end_and_is_alone_where_it_is_alone() -> None:
 @pytest.mark.parametrize(
     ("epoch_seconds", "slots", "seconds"),
     [
-        # One slot: 4 epochs each, one trial after another, a second between them.
+        # One slot: trials of 4 epochs run one after another, and each takes a second besides.
         ([1.0, 2.0, 3.0], Slots((0.0,), 1.0), 3 + 4 + 8 + 12),
-        # Two slots: 0 on the first to 4; 1 on the second to 8; 2 on the first, from 4 to 16.
+        # Two slots: in the first, trial 0 runs until 4 and trial 2 until 16; in the second, trial 1 runs until 8.
         ([1.0, 2.0, 3.0], Slots((0.0, 0.0), 0.0), 16),
-        # More slots than trials.
+        # There are more slots than trials.
         ([1.0, 2.0, 3.0], Slots((0.0,) * 5, 0.5), 12.5),
-        # One slot is held until 10: 0 to 4 and 1 to 12 on the other, 2 on the first from 10 to 22.
+        # One slot is held until 10: trial 0 runs until 4 and trial 1 until 12 in the other, and trial 2 from 10 to 22
+        # in the first.
         ([1.0, 2.0, 3.0], Slots((10.0, 0.0), 0.0), 22),
-        # Trials 0 and 2 have ended before, and take neither epochs nor the second for a trial.
+        # Trials 0 and 2 have ended before, and take neither epochs nor the second that any other trial takes besides.
         ([0.0, 2.0, 0.0, 3.0], Slots((5.0,), 1.0), 5 + 1 + 8 + 1 + 12),
-        # It is held longer than the search takes.
+        # One slot is held for longer than the search takes.
         ([1.0, 1.0], Slots((100.0, 2.0), 0.0), 10),
     ],
 )
@@ -99,7 +101,7 @@ def test_asha_saves_time_and_nothing_stopped_is_the_worst() -> None:
     assert estimate.worst_seconds == 30 * 9 / 2
     assert estimate.worst_epochs == 270
     assert estimate.expected_epochs / 2 < estimate.expected_seconds < estimate.worst_seconds / 2
-    # The slots idle for no longer than the longest trial at the end.
+    # At the end, the slots are idle for no longer than the longest trial takes.
     assert estimate.expected_seconds < estimate.expected_epochs / 2 + 9
 
 

@@ -1,4 +1,4 @@
-"""Which slot trains what."""
+"""Tests of which slot runs which trainings."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is timed for a plan, and how often side by side; without Ray, and with times by hand."""
+"""Tests of what is timed for a plan, and in how many processes side by side, without Ray and with made-up times."""
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ IMAGES = 100
 
 @dataclass
 class Cluster:
-    """Runs tasks at once, in place of Ray; a step takes a second an image."""
+    """Stands in for Ray, and runs tasks immediately; a step takes one second per image."""
 
     asked: list[timing._Question] = field(default_factory=list)
 
@@ -41,7 +41,7 @@ class Cluster:
 @pytest.mark.parametrize(
     ("workers", "shares"),
     [
-        (1, {0: 64, 1: 32, 2: 100}),  # at most all images
+        (1, {0: 64, 1: 32, 2: 100}),  # a batch has at most all images
         (2, {0: 32, 1: 16, 2: 50}),
         (3, {0: 22, 1: 11, 2: 34}),
     ],
@@ -56,6 +56,6 @@ def test_a_process_times_the_share_of_a_batch_that_a_worker_takes(
         config=SweepConfig(workers_per_trial=workers, fuse="off"), dataset=SimpleNamespace(train=range(IMAGES)),
     )  # fmt: skip
     calibration = calibrate(session)
-    assert len(cluster.asked) == 2 * workers  # they will be at each other's cost, too
+    assert len(cluster.asked) == 2 * workers  # as many as will slow each other down in the sweep
     assert {spec.index: spec.recipe.batch_size for spec in cluster.asked[0].specs} == shares
     assert sorted(each.times.batch_size for each in calibration.measured) == sorted(shares.values())

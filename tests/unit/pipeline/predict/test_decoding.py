@@ -1,4 +1,4 @@
-"""Every image of the sources arrives in its place, those that cannot be read as errors."""
+"""Tests that every image of the sources arrives in order, and as an error if it cannot be read."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ SHAPE = (4, 4, 3)
 
 
 def _decoded(*inputs: Path) -> list[tuple[str, int, int, str]]:
-    """Of each image: its file's name, its row, the first pixel's red, and the error's first word."""
+    """Returns each image's file name, row, red value of the first pixel, and first four words of the error."""
     found: list[tuple[str, int, int, str]] = []
     for batch in decode_sources(to_table(find_images(map(str, inputs))), SHAPE):
         columns = (batch["path"], batch["row"], batch["pixels"][:, 0, 0, 0], batch["error"])
@@ -60,7 +60,7 @@ def test_rows_that_a_damaged_file_has_lost_are_counted_all_the_same(tmp_path: Pa
     shard = write_shard(tmp_path / "1.parquet", [encoded(colour(row % 256)) for row in range(300)], [0] * 300)
     sources = find_images([str(shard)])
     content = bytearray(shard.read_bytes())
-    content[100:-5000] = bytes(len(content) - 5100)  # the footer, at the end, stays
+    content[100:-5000] = bytes(len(content) - 5100)  # the footer, at the end of the file, stays
     shard.write_bytes(content)
     batches = list(decode_sources(to_table(sources), SHAPE))
     assert np.concatenate([batch["row"] for batch in batches]).tolist() == list(range(300))

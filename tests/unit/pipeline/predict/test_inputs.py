@@ -1,4 +1,4 @@
-"""Which images the user's words mean."""
+"""Tests which images the user's inputs stand for."""
 
 import os
 from pathlib import Path

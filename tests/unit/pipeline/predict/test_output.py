@@ -1,4 +1,4 @@
-"""The file of predictions is there whole, or not at all."""
+"""Tests that the file of predictions is written completely or not at all."""
 
 import csv
 import json

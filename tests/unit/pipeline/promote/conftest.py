@@ -1,4 +1,4 @@
-"""A store for all of a module's tests, and models that are right and wrong as wanted, exported once."""
+"""Provides a store for all tests of a module, and models that are right and wrong as wanted, exported once."""
 
 from pathlib import Path
 
@@ -9,19 +9,19 @@ from tests.unit.pipeline.promote.registered_models import Versions, new_model, s
 
 @pytest.fixture(scope="session")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of a model, see `save_named`."""
+    """The files of the model `good`; see `save_named`."""
     return save_named(tmp_path_factory.mktemp("models"), "good")
 
 
 @pytest.fixture(scope="session")
 def fair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of a model, see `save_named`."""
+    """The files of the model `fair`; see `save_named`."""
     return save_named(tmp_path_factory.mktemp("models"), "fair")
 
 
 @pytest.fixture(scope="session")
 def nearly_fair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of a model, see `save_named`."""
+    """The files of the model `nearly fair`; see `save_named`."""
     return save_named(tmp_path_factory.mktemp("models"), "nearly fair")
 
 

@@ -1,10 +1,10 @@
-"""Decisions for the ledger, without a gate."""
+"""Makes decisions for the ledger, without a gate."""
 
 from pipeline.promote.ledger import Decision, Event
 
 
 def decision(to: int, from_version: int | None = None, event: Event = "promoted", model: str = "vit-x") -> Decision:
-    """Of somebody, at some time; the number of the version makes it another's."""
+    """Returns a decision by a fixed user at a fixed time; decisions on other versions also have another nonce."""
     return Decision(
         event=event,
         model=model,

@@ -1,4 +1,4 @@
-"""A client in whose process the power fails."""
+"""An MLflow client that simulates a process killed between two of its writes."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,11 @@ WRITES = ("set_", "delete_", "create_", "log_")
 
 
 class KilledError(BaseException):
-    """Nothing catches it, as nothing catches `kill -9`."""
+    """Ends the simulated process: no `except Exception` catches it, just as nothing catches `kill -9`."""
 
 
 class KilledClient:
-    """Does as the client does, for some writes; then nothing any more."""
+    """Forwards each call to the client, but raises KilledError at each write after the first `writes`."""
 
     def __init__(self, client: MlflowClient, writes: int) -> None:
         self._client, self._left = client, writes

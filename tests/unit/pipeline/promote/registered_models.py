@@ -1,4 +1,4 @@
-"""Registered models of the digits that answer as a test wants: real pt2 files in a real store."""
+"""Registers models of the digits that give the answers a test wants, as real pt2 files in a real store."""
 
 import itertools
 import json
@@ -25,7 +25,7 @@ from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
 
 IMAGES = 359
-"""Test images of the digits."""
+"""The number of test images of the digits."""
 _numbers = itertools.count()
 
 
@@ -35,7 +35,7 @@ def digits() -> Dataset:
 
 
 class Answering(nn.Module):
-    """Finds the test image that it is shown, and says of it what it was told to say."""
+    """Recognises the test image that it is shown, and gives the answer that was chosen for it."""
 
     def __init__(self, images: NDArray[np.uint8], answers: NDArray[np.int64], confidence: float) -> None:
         super().__init__()
@@ -62,23 +62,26 @@ def save_model(folder: Path, wrong: Sequence[int], confidence: float) -> Path:
 
 
 _MODELS = {"good": ((), 0.99), "fair": (range(20), 0.94), "nearly fair": (range(1, 20), 0.94)}
-"""Which images each is wrong about, and how sure it is: about as sure as it may be."""
+"""The images that each model is wrong about, and its confidence, which is close to its accuracy: it is calibrated."""
 
 
 def save_named(folder: Path, name: str) -> Path:
-    """`good` is right about all, `fair` about all but 20, `nearly fair` about one of these 20 as well."""
+    """Exports the model `good`, `fair` or `nearly fair`.
+
+    `good` is right about all test images, `fair` about all but 20, and `nearly fair` about one of these 20 as well.
+    """
     return save_model(folder / name, *_MODELS[name])
 
 
 @dataclass(frozen=True)
 class Versions:
-    """A registered model of its own for each test."""
+    """A registered model, of which each test has its own."""
 
     client: MlflowClient
     name: str
 
     def add(self, files: Path, correct: int = IMAGES, tags: Mapping[str, str] | None = None) -> int:
-        """A new challenger with these files, and `correct` of the test images right by its tags."""
+        """Registers these files as the new challenger; its tags say that it has `correct` test images right."""
         (experiment,) = [found for found in self.client.search_experiments() if found.name == self.name]
         model_id = str(self.client.create_logged_model(experiment.experiment_id, "model").model_id)
         self.client.log_model_artifacts(model_id, str(files))
@@ -93,7 +96,7 @@ class Versions:
         return int(version.version)
 
     def make_champion(self, version: int) -> None:
-        """By hand, past gate and ledger."""
+        """Moves the alias `champion` by hand, without the gate and the ledger."""
         self.client.set_registered_model_alias(self.name, registry.CHAMPION, str(version))
         self.client.delete_registered_model_alias(self.name, registry.CHALLENGER)
 
@@ -111,7 +114,7 @@ class Versions:
 
 
 def new_model(uri: str) -> Versions:
-    """One more registered model of a tracking store, without versions; its artifacts are beside the store."""
+    """Creates a registered model without versions in a tracking store; a SQLite store has its artifacts beside it."""
     client, name = open_client(uri), f"vit-{next(_numbers)}"
     artifacts = Path(uri.removeprefix("sqlite:///")).parent / "artifacts" / name
     client.create_experiment(name, artifact_location=artifacts.as_uri() if uri.startswith("sqlite") else None)

@@ -1,4 +1,4 @@
-"""Scores by numbers, for the rules."""
+"""Makes scores from given numbers, for the tests of the rules."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ CLASSES = ("ant", "bee")
 def score_of(
     wrong: Sequence[int] = (), images: int = 400, confidence: float = 1.0, milliseconds: float = 1.0, **more: Any
 ) -> Score:
-    """Of a model that is wrong about these images, of which the first half are ants, and about no others."""
+    """Returns the score of a model that errs only on the images `wrong`; the first half of the images are ants."""
     labels = np.repeat([0, 1], images // 2)
     predicted = labels.copy()
     predicted[list(wrong)] = 1 - predicted[list(wrong)]

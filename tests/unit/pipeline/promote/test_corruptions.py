@@ -1,4 +1,4 @@
-"""Spoiled images: the same each time, worse with strength, of the form that they had."""
+"""Tests that corruptions are the same each time, grow with their strength, and keep the images' shape and type."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from pipeline.promote.corruptions import COUNT, corrupted
 
 
 def pictures(channels: int) -> NDArray[np.uint8]:
-    """Three of 32x32 with smooth shapes, as pictures have."""
+    """Returns three images (3, 32, 32, `channels`) with smooth shapes, as photographs have."""
     rows, columns = np.mgrid[0:32, 0:32]
     shapes = [128 + 100 * np.sin(rows / (3 + shift) + shift) * np.cos(columns / 4) for shift in range(3)]
     return np.repeat(np.stack(shapes)[..., None], channels, axis=-1).astype(np.uint8)

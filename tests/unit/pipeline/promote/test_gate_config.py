@@ -1,4 +1,4 @@
-"""The gate's limits refuse what makes no sense, by the flag's name."""
+"""Tests that limits of the gate that make no sense are refused, with the name of the flag."""
 
 import math
 

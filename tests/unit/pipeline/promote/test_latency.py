@@ -1,4 +1,4 @@
-"""Latencies: a model that takes longer is seen to, and the processes' threads are given back."""
+"""Tests that a slower model is measured as slower, and that the process gets its number of threads back."""
 
 import time
 
@@ -30,6 +30,6 @@ def test_the_slower_model_is_seen_to_be_slower() -> None:
     assert first.p50 >= 2
     assert 20 <= second.p50 <= second.p95
     assert np.median(second.rounds / first.rounds) > 2
-    assert set(quick.shapes) == {(32, 8, 8, 1)}  # of three images
+    assert set(quick.shapes) == {(32, 8, 8, 1)}  # the three images are repeated to fill a batch
     assert len(quick.shapes) == len(slow.shapes) >= 15
     assert (quick.threads, torch.get_num_threads()) == ({1}, threads)

@@ -1,4 +1,4 @@
-"""The chain of decisions, without a store: what an entry is, and which changes show."""
+"""Tests of the ledger's chain of decisions without a store: what an entry is, and which changes are detected."""
 
 import hashlib
 import json
@@ -55,7 +55,7 @@ def test_entries_beyond_the_mark_are_not_carried_out() -> None:
 
 
 def _rewritten(text: str, **changes: object) -> str:
-    """An entry that is changed and given the hash that goes with it, as somebody would who knows how."""
+    """Returns a changed entry with the hash that matches it, as somebody who knows the format would forge it."""
     content = {**json.loads(text), **changes}
     del content["hash"]
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The ledger in a real store: written once, by one of two, and whoever meddles with the database is found out."""
+"""Tests of the ledger in a real store: each entry is written once, by one command, and tampering is detected."""
 
 import getpass
 import json
@@ -32,7 +32,7 @@ def store(versions: Versions) -> LedgerStore:
 
 
 def fill(store: LedgerStore, name: str, length: int = 3) -> None:
-    """Entries that are marked as carried out."""
+    """Appends `length` entries, and marks each of them as carried out."""
     for number in range(1, length + 1):
         store.mark(store.append(decision(number, number - 1 or None, model=name), store.read_whole()))
 
@@ -50,7 +50,7 @@ def test_entries_are_parameters_of_a_finished_run_in_the_models_experiment(
     fill(store, versions.name)
     run = versions.client.get_run(run_of_ledger(versions))
     assert (run.info.status, run.data.tags["pipeline.kind"]) == ("FINISHED", "ledger")
-    assert run.data.tags["mlflow.user"] == getpass.getuser()  # who began it
+    assert run.data.tags["mlflow.user"] == getpass.getuser()  # the user who created the ledger
     home = versions.client.get_experiment_by_name(versions.name)
     assert home is not None
     assert run.info.experiment_id == home.experiment_id
@@ -135,7 +135,8 @@ def test_a_new_ledger_is_begun_as_the_message_says(versions: Versions, store: Le
     experiment = versions.client.get_experiment_by_name(store.experiment)
     assert experiment is not None
     versions.client.rename_experiment(experiment.experiment_id, f"{store.experiment}.old")
-    with pytest.raises(PipelineError, match="entry 000003 was removed"):  # nor does it just begin anew
+    # Without its experiment, the ledger does not simply start again as an empty one.
+    with pytest.raises(PipelineError, match="entry 000003 was removed"):
         store.read_whole()
     versions.client.delete_registered_model_tag(versions.name, MARK_TAG)
     fill(store, versions.name, 1)

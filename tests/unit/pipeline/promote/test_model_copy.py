@@ -1,4 +1,4 @@
-"""A version's files and their digest."""
+"""Tests of the copy of a version's files, and of their digest."""
 
 import hashlib
 from pathlib import Path
@@ -41,4 +41,4 @@ def test_a_copy_has_the_digest_of_what_was_registered(versions: Versions, fair: 
     copy = copy_model(versions.client, version, tmp_path)
     assert copy.digest == digest_of_files(fair)
     assert copy.size == sum(path.stat().st_size for path in fair.rglob("*") if path.is_file())
-    assert not (versions.files_of(1) / "registered_model_meta").exists()  # MLflow writes it into what it gives out
+    assert not (versions.files_of(1) / "registered_model_meta").exists()  # MLflow adds it to each copy

@@ -1,4 +1,4 @@
-"""Notifications, to a real HTTP server and to real commands."""
+"""Tests of notifications, which are sent to a real HTTP server and to real commands."""
 
 import json
 import shlex
@@ -16,12 +16,12 @@ from pipeline.promote.notification import check_target, notify
 from tests.integration.commands import free_port
 
 NO_HTTP = -1
-"""In the place of a status: an answer that is none."""
+"""Stands in the place of a status for an answer that is not HTTP."""
 DECISION = {"event": "promoted", "model": "vit-x", "version": 2, "why": "naïve"}
 
 
 class Hook(ThreadingHTTPServer):
-    """Answers with the statuses that it is given, 200 after that, and keeps what it was sent."""
+    """A server that answers with each of `statuses` in turn, then always with 200, and keeps what it receives."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -47,7 +47,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @pytest.fixture

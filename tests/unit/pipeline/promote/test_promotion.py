@@ -1,4 +1,4 @@
-"""Promotion, on real models in a real registry: who becomes champion, what is written down, what a kill leaves."""
+"""Tests of promotion with real models in a real registry: the champion, the records, and what a kill leaves."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ from tests.unit.pipeline.promote.registered_models import IMAGES, Versions, digi
 
 
 def run(versions: Versions, client: object = None, **options: object) -> Promotion:
-    # How fast a machine answers that does much else at once is another test's matter.
+    # The limit is loose, since a machine that is busy with other work may answer slowly; other tests cover latency.
     config = GateConfig(max_latency_ratio=100)
     used = cast(MlflowClient, client or versions.client)
     return promote(used, versions.name, config, lambda _: None, **options)  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ def test_the_first_challenger_becomes_champion_without_a_comparison(versions: Ve
 
 def test_a_proven_better_one_replaces_it_and_all_is_kept(versions: Versions, fair: Path, good: Path) -> None:
     versions.make_champion(versions.add(fair))
-    versions.add(good, correct=1)  # what its tags say is not what counts: it is scored anew
+    versions.add(good, correct=1)  # its tags do not count: the gate scores it again
     reads = count_test_set_reads(versions.client, digits().test_digest)
     done = run(versions)
     assert versions.aliases() == {"champion": 2, "previous": 1}
@@ -141,7 +141,7 @@ def test_robustness_is_measured_where_it_is_asked_for(versions: Versions, fair: 
     )
     (rule,) = [rule for rule in done.verdict.rules if rule.rule == "robustness"]
     assert rule.outcome == "pass"
-    # The champion finds a slightly darker digit again as the challenger does, and is as wrong about it as before.
+    # Both models still recognise a digit with a little noise, so the champion is wrong about the same ones as before.
     assert rule.numbers["by_kind"]["noise 1"] == [1.0, 339 / IMAGES]
 
 
@@ -234,7 +234,7 @@ def test_a_broken_ledger_decides_nothing(versions: Versions, fair: Path, good: P
 
 @pytest.fixture(scope="module")
 def judged(uri: str, fair: Path, good: Path) -> GateResult:
-    """What the gate says of `good`, version 2, against `fair`, version 1."""
+    """The result of the gate for the challenger `good`, version 2, and the champion `fair`, version 1."""
     versions = new_model(uri)
     versions.make_champion(versions.add(fair))
     versions.add(good)
@@ -245,7 +245,7 @@ def judged(uri: str, fair: Path, good: Path) -> GateResult:
 
 @pytest.fixture
 def ready(versions: Versions, fair: Path, good: Path, judged: GateResult, monkeypatch: pytest.MonkeyPatch) -> Versions:
-    """The same two; the gate's real verdict is there already, since here it is about what comes after."""
+    """The same two versions. The gate only returns its real result `judged`: these tests are about what follows."""
     versions.make_champion(versions.add(fair))
     versions.add(good)
     monkeypatch.setattr(promotion, "run_gate", lambda *_: judged)
@@ -253,7 +253,8 @@ def ready(versions: Versions, fair: Path, good: Path, judged: GateResult, monkey
 
 
 TO_THE_ENTRY, ALL = 5, 9
-"""Writes: the verdict beside the version, three that make the ledger, the entry; three of aliases, the mark."""
+"""Numbers of writes: the verdict beside the version, three that create the ledger, and the entry; in `ALL`, also three
+of aliases, and the mark."""
 
 
 @pytest.mark.parametrize("writes", range(ALL))
@@ -309,7 +310,7 @@ def test_a_champion_that_is_moved_by_hand_during_the_gate_stays(
 
 
 def test_a_promotion_during_the_gate_wins(ready: Versions, judged: GateResult, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its entry is written and its aliases are not: the other, which still sees the old champion, is told."""
+    """Its entry is written, its aliases are not: the other command, which still sees the old champion, fails."""
 
     def be_quicker(*_: object) -> GateResult:
         monkeypatch.setattr(promotion, "run_gate", lambda *_: judged)

@@ -1,4 +1,4 @@
-"""The way back, on real files: to whom, to whom not, and what a kill leaves."""
+"""Tests of roll-backs on real files: to which versions they are allowed, and what a kill leaves."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,7 @@ def back(versions: Versions, to: int | None = None, client: object = None) -> De
 
 
 def promoted(versions: Versions, files: Path, scratch: Path) -> None:
-    """One more champion, as a promotion leaves it; the gate's judgement is another test's matter."""
+    """Makes a new version with these files the champion, as a promotion does; other tests cover the gate."""
     number = versions.add(files)
     version = versions.client.get_model_version(versions.name, str(number))
     digest = copy_model(versions.client, version, scratch).digest
@@ -34,7 +34,7 @@ def promoted(versions: Versions, files: Path, scratch: Path) -> None:
 
 @pytest.fixture
 def three(versions: Versions, fair: Path, nearly_fair: Path, good: Path, tmp_path: Path) -> Versions:
-    """Three versions, each of which has been champion, the third last."""
+    """A registered model with three versions, each of which has been champion; the third one is champion now."""
     for files in (fair, nearly_fair, good):
         promoted(versions, files, tmp_path)
     assert versions.aliases() == {"champion": 3, "previous": 2}
@@ -119,7 +119,10 @@ def test_back_from_one_whose_files_are_gone(three: Versions) -> None:
 
 
 def test_a_champion_from_before_the_ledger_is_one_to_go_back_to(versions: Versions, fair: Path, good: Path) -> None:
-    """Its tag says so, or that the first promotion replaced it; its digest is not known, so its files must be there."""
+    """Its tag says that it was champion; the entry of a promotion that replaced it would say so, too.
+
+    The ledger has no digest of its files, so they only have to exist.
+    """
     versions.add(fair)
     old = (
         '{"event": "promote", "at": "2025-01-01", "version": 1, "replaced": null, "reason": "first", "measured": null}'
@@ -133,7 +136,7 @@ def test_a_champion_from_before_the_ledger_is_one_to_go_back_to(versions: Versio
 
 @pytest.mark.parametrize("writes", range(4))
 def test_a_kill_between_any_two_writes_is_ended_by_the_same_command(three: Versions, writes: int) -> None:
-    """The entry, two aliases, the mark. The command given again ends it, and does not undo it."""
+    """The writes are the entry, two aliases and the mark. The command given again completes it and does not undo it."""
     with pytest.raises(KilledError):
         back(three, client=KilledClient(three.client, writes))
     assert three.aliases()["champion"] == (2 if writes == 3 else 3)

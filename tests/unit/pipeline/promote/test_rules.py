@@ -1,4 +1,4 @@
-"""Each rule on numbers worked by hand: what passes, what fails, and on which side its limit lies."""
+"""Tests of each rule on numbers worked out by hand: what passes, what fails, and on which side its limit lies."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def test_a_first_champion_must_only_be_better_than_guessing() -> None:
     assert set(outcomes.values()) == {"not applicable"}
 
 
-# Wilson's interval of 220 of 400 begins at 50.1%, that of 219 at 49.9% (p = n / 400, z = 1.96, worked by hand).
+# Wilson's interval for 220 of 400 begins at 50.1%, that for 219 at 49.9% (p = n / 400, z = 1.96, worked out by hand).
 @pytest.mark.parametrize(("correct", "outcome"), [(220, "pass"), (219, "fail"), (100, "fail")])
 def test_better_than_guessing_means_above_the_commonest_class(correct: int, outcome: str) -> None:
     found = rules.judge_guessing(score_of(range(400 - correct)))
@@ -41,7 +41,7 @@ def test_only_a_challenger_that_is_proven_better_passes() -> None:
 
 @pytest.mark.parametrize(("lost", "outcome"), [(5, "pass"), (15, "pass"), (25, "fail")])
 def test_a_class_must_be_proven_worse_by_more_than_the_margin(lost: int, outcome: str) -> None:
-    """Of 200 ants: 15 lost are 7.5 points, ± 3.7: they may be less than 5. 25 are 12.5 points, ± 4.6."""
+    """15 lost of 200 ants are 7.5 ± 3.7 points, which may be less than the margin of 5; 25 are 12.5 ± 4.6 points."""
     found = rules.judge_classes(score_of(range(lost)), score_of(range(300, 350)), CLASSES, CONFIG)
     assert found.outcome == outcome
     by_class = {each["class"]: each for each in found.numbers["classes"]}
@@ -59,7 +59,7 @@ def test_a_class_without_test_images_is_left_out() -> None:
 
 @pytest.mark.parametrize(("confidence", "outcome"), [(0.98, "pass"), (0.97, "fail"), (1.0, "pass")])
 def test_calibration_may_be_worse_by_the_margin(confidence: float, outcome: str) -> None:
-    """All right, and 97% sure of it: an error of 0.03 against 0.01."""
+    """All answers are right: with a confidence of 97%, the calibration error is 0.03; the champion's is 0.01."""
     config = GateConfig(calibration_margin=0.0150)
     found = rules.judge_calibration(score_of(confidence=confidence), score_of(confidence=0.99), config)
     assert found.outcome == outcome
@@ -79,7 +79,7 @@ def test_a_latency_that_is_high_at_one_size_of_request_only_fails() -> None:
 
 
 def test_a_noisy_machine_refuses_nobody() -> None:
-    """The median of the ratios is 3, but their sixth and fifteenth of twenty, its interval, are 1 and 3."""
+    """The median of the twenty ratios is 3, but its interval, from the sixth to the fifteenth of them, is 1 to 3."""
     noisy = replace(score_of(), latencies={1: Latency(np.array([1.0] * 9 + [3.0] * 11))})
     found = rules.judge_latency(noisy, score_of(), CONFIG)
     assert found.numbers["batch_1"] == {"ratio": 3.0, "low": 1.0, "high": 3.0}
@@ -93,9 +93,9 @@ def test_size_is_bytes_and_parameters(size: int, parameters: int, outcome: str) 
     assert rules.judge_size(score_of(size=size, parameters=parameters), score_of(), CONFIG).outcome == outcome
 
 
-@pytest.mark.parametrize(("lost", "outcome"), [(8, "pass"), (40, "fail")])
+@pytest.mark.parametrize(("lost", "outcome"), [(14, "pass"), (40, "fail")])
 def test_robustness_counts_images_not_their_spoiled_forms(lost: int, outcome: str) -> None:
-    """40 of 400 images are lost in all their forms: 10 points, ± 2.9. If forms counted, so would 8 (2 points)."""
+    """40 of 400 images, lost in all their forms, are 10 ± 2.9 points; ± 0.8 if each form counted as an image."""
     names = [f"kind {number}" for number in range(COUNT)]
     right = np.ones(400, dtype=bool)
     worse = right.copy()

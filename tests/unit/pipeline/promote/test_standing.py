@@ -1,4 +1,4 @@
-"""Better, same, worse, not proven: cases worked by hand."""
+"""Tests when the second of two models is better, the same, worse or not proven, on cases worked out by hand."""
 
 import numpy as np
 import pytest
@@ -17,16 +17,16 @@ def compared(images: int, only_first: int, only_second: int) -> PairedComparison
 @pytest.mark.parametrize(
     ("images", "only_champion", "only_challenger", "expected"),
     [
-        (359, 0, 1, "not proven"),  # one image more: p = 1
+        (359, 0, 1, "not proven"),  # one more image is right: p = 1
         (359, 1, 0, "not proven"),
         (359, 0, 5, "not proven"),  # p = 2 / 2**5 = 0.0625
-        (359, 0, 6, "better"),  # p = 2 / 2**6 = 0.031; a draw without any of the six has a chance of 0.25%
+        (359, 0, 6, "better"),  # p = 2 / 2**6 = 0.031; 0.25% of the bootstrap draws have none of the six
         (359, 6, 0, "worse"),
-        (359, 0, 0, "same"),  # the very same answers
-        (359, 10, 10, "not proven"),  # 20 of 359 that only one gets right: ± 2.4 points
+        (359, 0, 0, "same"),  # exactly the same answers
+        (359, 10, 10, "not proven"),  # only one is right about 20 of 359: ± 2.4 points
         (10_000, 100, 100, "same"),  # 1.96 * sqrt(200) / 10,000: ± 0.28 points
         (10_000, 1000, 1000, "not proven"),  # ± 0.88 points
-        (10_000, 60, 100, "better"),  # by 0.4 points, within the margin, and proven all the same
+        (10_000, 60, 100, "better"),  # by 0.4 points: within the margin, but proven
         (10_000, 100, 60, "worse"),
     ],
 )

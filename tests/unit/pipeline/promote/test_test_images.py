@@ -1,4 +1,4 @@
-"""The images of a version: where they were, or where the user says they are now."""
+"""Tests that a version's test images are loaded from where they were, or from where the user says they are now."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from vit.data.dataset import DataConfig, load_dataset
 
 @pytest.fixture(scope="module")
 def flowers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of two classes, in a folder that a version names."""
+    """The folder of a data set with two classes, which the tags of a version can name."""
     folder, generator = tmp_path_factory.mktemp("images") / "flowers", np.random.default_rng(0)
     for part, count in (("train", 4), ("test", 2)):
         for name in ("rose", "tulip"):
@@ -53,7 +53,8 @@ def test_a_path_says_where_they_are_now(flowers: Path, tmp_path: Path, monkeypat
     version, digest = version_of("/was/here/flowers", img_size=8), digest_of(flowers, 8)
     assert load_test_images(version, str(moved), digest).source == str(moved)
     monkeypatch.chdir(moved.parent)
-    assert load_test_images(version, "flowers", digest).source == str(moved)  # a folder here is a path, too
+    # The name of a folder in the working directory is a path, too.
+    assert load_test_images(version, "flowers", digest).source == str(moved)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"version 3 cannot be loaded .*/was/here/flowers.*holds flowers/"):
         load_test_images(version, "flowers", digest)

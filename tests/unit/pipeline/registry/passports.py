@@ -1,4 +1,4 @@
-"""A passport to register versions with."""
+"""Provides a passport for tests that register versions."""
 
 from dataclasses import replace
 from typing import Any
@@ -33,7 +33,7 @@ PASSPORT = Passport(
 
 
 def passport(model_name: str, run_id: str, measured: TestFigures = MEASURED, **changes: Any) -> Passport:
-    """The passport of a version of this model, trained by this run."""
+    """Returns the passport of a version of this model that this run trained."""
     figures = replace(PASSPORT.figures, measured=measured)
     origin = replace(PASSPORT.origin, run_id=run_id)
     return replace(PASSPORT, model_name=model_name, origin=origin, figures=figures, **changes)

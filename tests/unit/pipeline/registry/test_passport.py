@@ -1,4 +1,4 @@
-"""What a version's passport and its description say."""
+"""Tests what a version's passport and its description contain, and how the code's state is recorded."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Where the best trials crowd at the edge of a range."""
+"""Tests the warnings about ranges at whose edges the best trials crowd."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ SWEEP = 32
 
 
 def result(index: int, has_epoch: bool = True, head_width: int = 16, **values: Any) -> TrialResult:
-    """A trial with these fields of model and recipe."""
+    """Returns a trial with these values in the fields of its model and its recipe."""
     model = {name: values.pop(name) for name in ("depth", "num_heads", "patch_size", "stem") if name in values}
     width = head_width * model.get("num_heads", 2)
     spec = TrialSpec(index, ViTConfig(**{"num_heads": 2, **model}, embed_dim=width), Recipe(**values), seed=0)
@@ -28,7 +28,7 @@ def result(index: int, has_epoch: bool = True, head_width: int = 16, **values: A
 
 
 def ranked(name: str, values: list[Any], of: int = SWEEP) -> list[TrialResult]:
-    """`of` trials, the best with these values, the others with the last of them."""
+    """Returns `of` trials, best first: the best have these values, one each, and all others have the last of them."""
     padded = values + [values[-1]] * (of - len(values))
     return [result(index, **{name: value}) for index, value in enumerate(padded, start=1)]
 
@@ -86,7 +86,8 @@ def test_a_numeric_choice_has_its_edges_at_its_lowest_and_highest_option() -> No
 
 @pytest.mark.parametrize(("of", "count"), [(32, 0), (49, 0), (50, 1)])
 def test_three_options_agree_by_chance_too_often_for_a_few_trials(of: int, count: int) -> None:
-    # (1/3)**3 = 3.7%, (1/3)**4 = 1.2%, (1/3)**5 = 0.4%
+    # The chance that all of the best 3, 4 or 5 trials drew this option is (1/3)**3 = 3.7%, (1/3)**4 = 1.2% or
+    # (1/3)**5 = 0.4%.
     assert len(warnings("batch_size", tune.choice([32, 64, 128]), [128], of)) == count
 
 
@@ -96,7 +97,8 @@ def test_an_option_named_twice_is_drawn_twice_as_often() -> None:
 
 
 def test_the_lowest_of_log_integers_is_drawn_more_often_than_the_highest() -> None:
-    # Of 2..16, 2 is drawn with log(3/2) / log(17/2) = 0.19, and of 2..9 with log(3/2) / log(5) = 0.25: 1.6% for three.
+    # From 2..16, 2 is drawn with a chance of log(3/2) / log(17/2) = 0.19, so three times with 0.7%. From 2..9, it is
+    # drawn with a chance of log(3/2) / log(5) = 0.25, so three times with 1.6%.
     assert len(warnings("depth", tune.lograndint(2, 17), [2] * 3)) == 1
     assert warnings("depth", tune.lograndint(2, 10), [2] * 3) == []
     assert len(warnings("depth", tune.lograndint(2, 10), [9] * 3)) == 1
@@ -186,5 +188,6 @@ def test_draws_without_effect_rarely_warn() -> None:
     for _ in range(300):
         draws = [{name: domain.sample(random_state=random) for name, domain in domains.items()} for _ in range(3)]
         lines += len(edge_warnings(domains, [result(index, **draw) for index, draw in enumerate(draws, start=1)]))
-    # Expected: 0.2% + 1.6% + 0 + 1.6%, so 10 in 300 sweeps; more than 21 has a chance below 1 in 1,000.
+    # A sweep is expected to have 0.2% + 1.6% + 0 + 1.6% warnings, so 300 sweeps have 10; the chance of more than 21 is
+    # below 1 in 1,000.
     assert 1 <= lines <= 21

@@ -1,4 +1,4 @@
-"""The sweep's description in MLflow, as Markdown."""
+"""Tests the sweep's description in MLflow, which is Markdown."""
 
 from markdown_it import MarkdownIt
 

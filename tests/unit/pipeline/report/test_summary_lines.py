@@ -1,4 +1,4 @@
-"""What the last lines of a sweep say of the registry, which others may have changed since the model was registered."""
+"""Tests a sweep's last line, about the registry, which others may have changed since the model was registered."""
 
 from typing import Any
 

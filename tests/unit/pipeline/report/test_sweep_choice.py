@@ -1,4 +1,4 @@
-"""Which sweep is meant, in a real store."""
+"""Tests how the sweep that a user means is found in a real tracking store."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ NAMES = ["sweep-digits-1", "sweep-digits-2", "unfinished"]
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
-    """Two sweeps that have a result, a newer one that has none, and a trial."""
+    """Yields the client of a store with two sweeps that have a result, a newer one that has none, and a trial."""
     tracker = Tracker(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db", "vit-digits")
     for at, name in enumerate(NAMES, start=1000):
         tags = {"pipeline.kind": "sweep", "pipeline.command": "python -m pipeline.sweep --trials 4"}

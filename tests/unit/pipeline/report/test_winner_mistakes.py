@@ -1,4 +1,4 @@
-"""The winner's worst mistakes, of a real model's weights."""
+"""Tests how the winner's worst mistakes are collected, with the weights of a real model."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_they_are_kept_with_images_answers_and_attention(tmp_path: Path, pool: P
     predicted[19] = labels[19]
     predictions = Predictions(labels, predicted, confidence, 1 - confidence)
     found = winner_mistakes(weights, ImageArrays(images, labels), predictions)
-    surest = list(range(18, 6, -1))  # the last is right
+    surest = list(range(18, 6, -1))  # the last image is classified correctly
     np.testing.assert_array_equal(found.images, images[surest])
     assert found.confidence.tolist() == confidence[surest].tolist()
     assert (found.predicted == 1 - found.labels).all()

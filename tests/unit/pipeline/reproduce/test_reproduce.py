@@ -1,4 +1,4 @@
-"""What differs from a passport, and whether a repeated training came out the same."""
+"""Tests what is found to differ from a passport, and whether a repeated training counts as the same."""
 
 from dataclasses import replace
 
@@ -52,7 +52,7 @@ def test_a_machine_that_nobody_recorded_may_differ() -> None:
     assert line.startswith("machine: not recorded, now 1 worker with 2 threads")
 
 
-# Of 100 validation images 90 were right: Wilson's interval is 82.56% to 94.48%.
+# Of 100 validation images, 90 were classified correctly: Wilson's interval is 82.56% to 94.48%.
 FIGURES = replace(PASSPORT.figures, val_interval=accuracy_interval(90, 100))
 THEN = replace(PASSPORT, figures=replace(FIGURES, measured=replace(FIGURES.measured, val_accuracy=0.9)))
 
@@ -62,7 +62,7 @@ THEN = replace(PASSPORT, figures=replace(FIGURES, measured=replace(FIGURES.measu
     [
         (THEN, "5f", 0.9, True, ("bit for bit", True)),
         (THEN, "5f", 0.9, False, ("bit for bit", True)),
-        (THEN, "60", 0.9, True, ("within the interval", False)),  # a CPU repeats every bit, or something is wrong
+        (THEN, "60", 0.9, True, ("within the interval", False)),  # a CPU repeats every bit, unless something is wrong
         (replace(THEN, machines=(GPU,)), "60", 0.9, True, ("within the interval", True)),  # a GPU does not
         (THEN, "60", 0.83, False, ("within the interval", True)),
         (THEN, "60", 0.82, False, ("otherwise", False)),

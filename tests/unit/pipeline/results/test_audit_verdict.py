@@ -1,4 +1,4 @@
-"""What an audit of ASHA finds, on searches whose ends are known."""
+"""Tests the verdict of an audit of ASHA, on searches whose accuracies at full length are known."""
 
 from dataclasses import replace
 
@@ -21,11 +21,11 @@ from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 
 RUNGS = Rungs(grace_epochs=2, reduction_factor=3, max_epochs=18)
-"""At epochs 2 and 6."""
+"""The rungs are at epochs 2 and 6."""
 
 
 def result(index: int, outcome: Outcome, best: float, *at_rungs: float) -> TrialResult:
-    """A trial with these accuracies at epochs 2, 6, ..., the last of them its end where ASHA stopped it."""
+    """Returns a trial with these accuracies at epochs 2 and 6; one with outcome `asha` was stopped at the last one."""
     spec = TrialSpec(index, ViTConfig(), Recipe(), seed=0)
     decisions = tuple(
         Decision(epoch, accuracy, None, 1, 1, outcome != "asha" or position < len(at_rungs))
@@ -44,17 +44,18 @@ FINISHED = [
     result(2, "finished", 0.75, 0.45, 0.55),
 ]
 STOPPED = [
-    result(3, "asha", 0.58, 0.44, 0.58),  # at epoch 6
-    result(4, "asha", 0.30, 0.30),  # at epoch 2
+    result(3, "asha", 0.58, 0.44, 0.58),  # stopped at epoch 6
+    result(4, "asha", 0.30, 0.30),  # stopped at epoch 2
     result(5, "asha", 0.20, 0.20),
 ]
 
 
 def test_the_verdict_by_hand() -> None:
     verdict = audit_verdict(RUNGS, [*FINISHED, *STOPPED], {4: 0.60, 3: 0.70})
-    # Epoch 2: 0.50 0.40 0.45 0.44 0.30 against 0.90 0.80 0.75 0.70 0.60: ranks 5 2 4 3 1 against 5 4 3 2 1,
-    # 1 - 6 (0 + 4 + 1 + 1 + 0) / (5 * 24) = 0.7. Epoch 6: 0.70 0.60 0.55 0.58 against 0.90 0.80 0.75 0.70: ranks
-    # 4 3 1 2 against 4 3 2 1, 1 - 6 (0 + 0 + 1 + 1) / (4 * 15) = 0.8.
+    # At epoch 2, the accuracies 0.50 0.40 0.45 0.44 0.30 are compared with 0.90 0.80 0.75 0.70 0.60 at full length. The
+    # ranks are 5 2 4 3 1 and 5 4 3 2 1, so the correlation is 1 - 6 (0 + 4 + 1 + 1 + 0) / (5 * 24) = 0.7. At epoch 6,
+    # 0.70 0.60 0.55 0.58 are compared with 0.90 0.80 0.75 0.70. The ranks are 4 3 1 2 and 4 3 2 1, so the correlation
+    # is 1 - 6 (0 + 0 + 1 + 1) / (4 * 15) = 0.8.
     assert [(rung.epoch, rung.trials) for rung in verdict.rungs] == [(2, 5), (6, 4)]
     assert [rung.correlation for rung in verdict.rungs] == pytest.approx([0.7, 0.8])
     assert verdict.audited == (AuditedTrial(3, 6, 0.58, 0.70), AuditedTrial(4, 2, 0.30, 0.60))
@@ -69,7 +70,7 @@ def test_correlations_are_spearmans_with_ties_too() -> None:
             result(index, "finished", float(end), float(accuracy))
             for index, (accuracy, end) in enumerate(zip(there, later, strict=True))
         ]
-        expected = pd.Series(there).corr(pd.Series(later), method="spearman")  # scipy's
+        expected = pd.Series(there).corr(pd.Series(later), method="spearman")  # computed by scipy
         assert audit_verdict(RUNGS, trials, {}).rungs[0].correlation == pytest.approx(expected)
 
 
@@ -86,7 +87,7 @@ def test_trials_that_neither_finished_nor_were_audited_do_not_count() -> None:
 
 
 def test_a_rungs_verdict_is_over_those_that_reached_it() -> None:
-    early = result(6, "finished", 0.7)  # without a decision: reached no rung
+    early = result(6, "finished", 0.7)  # it has no decision: it reached no rung
     verdict = audit_verdict(RUNGS, [*FINISHED, early, *STOPPED], {4: 0.6, 5: 0.5})
     assert [rung.trials for rung in verdict.rungs] == [5, 3]
 
@@ -101,7 +102,7 @@ def test_two_trials_give_no_correlation_and_nor_do_equal_ones() -> None:
 
 def test_a_trial_is_lost_where_it_beats_the_searchs_best() -> None:
     trials = [*FINISHED, *STOPPED]
-    assert audit_verdict(RUNGS, trials, {3: 0.90, 4: 0.91, 5: 0.95}).lost == (5, 4)  # a draw is no loss
+    assert audit_verdict(RUNGS, trials, {3: 0.90, 4: 0.91, 5: 0.95}).lost == (5, 4)  # a tie is no loss
 
 
 def test_the_winner_may_have_been_stopped_itself() -> None:
@@ -111,7 +112,7 @@ def test_the_winner_may_have_been_stopped_itself() -> None:
 
 
 def agreeing(*orders: tuple[float, ...]) -> list[TrialResult]:
-    """Finished trials that end in falling order, with these accuracies at the rungs."""
+    """Returns finished trials with falling accuracies at full length; each of `orders` has those at one rung."""
     return [
         result(index, "finished", 0.9 - 0.1 * index, *at) for index, at in enumerate(zip(*orders, strict=True), start=1)
     ]
@@ -131,7 +132,7 @@ def test_stopping_is_safe_from_where_every_rung_foretells_the_end(
 
 
 def test_a_correlation_of_08_is_enough() -> None:
-    # Ranks 4 3 1 2 against 4 3 2 1: 0.8; 3 4 1 2 against them: 0.6.
+    # The ranks 4 3 1 2 have a correlation of 0.8 with 4 3 2 1, and the ranks 3 4 1 2 have one of 0.6.
     assert audit_verdict(RUNGS, agreeing(SORTED, (0.8, 0.7, 0.5, 0.6)), {}).grace_epochs == 2
     assert audit_verdict(RUNGS, agreeing(SORTED, (0.7, 0.8, 0.5, 0.6)), {}).grace_epochs is None
 
@@ -151,7 +152,7 @@ def test_stopping_is_not_safe_at_or_below_the_rung_where_a_winner_was_stopped(
 
 
 def test_an_unknown_correlation_shows_nothing_safe() -> None:
-    """Only two trials stood on the last rung."""
+    """Only two trials reached the last rung, too few for a correlation."""
     low = [replace(trial, decisions=trial.decisions[:1]) for trial in agreeing(SORTED, SORTED)[2:]]
     verdict = audit_verdict(RUNGS, agreeing(SORTED, SORTED)[:2] + low, {})
     assert verdict.rungs[0].correlation == pytest.approx(1)

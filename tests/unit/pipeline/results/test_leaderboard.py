@@ -1,4 +1,4 @@
-"""From hand-made records to a leaderboard."""
+"""Tests the leaderboard and the results of trials whose records are made by hand."""
 
 from dataclasses import replace
 from itertools import permutations
@@ -111,6 +111,6 @@ def test_the_seconds_of_a_trial_are_those_of_its_epochs() -> None:
 
 
 def test_parameters_are_counted_by_hand() -> None:
-    # Patches 4x4x3 -> 32, class token, 65 positions, a block of 2 norms, qkv, proj and MLP, a norm, the head.
+    # Patches of 4x4x3 to a width of 32, class token, 65 positions, a block of 2 norms, qkv, proj and MLP, a norm, head.
     block = 2 * 64 + (32 * 96 + 96) + (32 * 32 + 32) + (32 * 128 + 128) + (128 * 32 + 32)
     assert trial(0, ()).num_parameters == (48 * 32 + 32) + 32 + 65 * 32 + block + 64 + (32 * 10 + 10)

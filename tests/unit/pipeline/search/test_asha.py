@@ -1,4 +1,4 @@
-"""ASHA's decisions by hand and against Ray's own; trial 0 is never stopped early; decisions outlive the driver."""
+"""Tests of ASHA's decisions: by hand, against Ray's (except on trial 0), and after a new driver has taken over."""
 
 import errno
 import random
@@ -13,6 +13,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from pipeline.search.driver import SearchDriver, SearchLimits
 from pipeline.search.tune_adapters import AshaScheduler
+from pipeline.trials.folder import TrialLedger
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.rungs import Decision, Rungs
 from tune_spaces.trial_spec import TrialSpec
@@ -25,7 +26,7 @@ LADDER = Rungs(1, 3, 9)
 
 @dataclass
 class FakeTrial:
-    """As much of Tune's trial as a scheduler looks at."""
+    """The part of Tune's trial that a scheduler reads."""
 
     index: int
     trial_id: str = field(init=False)
@@ -36,7 +37,7 @@ class FakeTrial:
 
 
 class Search:
-    """The real scheduler, fed by hand, over a real ledger; another one over the same folder takes over."""
+    """The real scheduler and ledger, with made-up reports; a second one over the same folder resumes the search."""
 
     def __init__(self, trials: int, folder: str | None = None) -> None:
         self.interrupted, self.has_time = False, True
@@ -55,7 +56,7 @@ class Search:
         return self.scheduler.on_trial_result(None, self.trials[index], result)
 
     def report_end(self, index: int, epoch: int, outcome: str) -> None:
-        """Tune asks no scheduler about a report that ends a trial; its callbacks hear of it."""
+        """Reports the end of a trial as Tune does: only to its callbacks, without asking the scheduler."""
         ended = {"outcome": outcome, "error": "why"}
         self.driver.note_report(index, {"epoch": epoch, "val/accuracy": 0.0, "ended": ended, "done": True})
 
@@ -64,7 +65,7 @@ class Search:
 
     @property
     def entered(self) -> list[list[float]]:
-        """The accuracies on each rung, the lowest first."""
+        """The sorted accuracies on each rung, the lowest rung first."""
         return [self.driver._asha._rungs[epoch]._sorted for epoch in LADDER.epochs]
 
     @property
@@ -74,7 +75,7 @@ class Search:
 
 def test_a_trial_below_the_cut_off_stops_and_one_above_goes_on() -> None:
     search = Search(4)
-    assert search.report(1, 1, 0.5) == CONTINUE  # the first on a rung always goes on
+    assert search.report(1, 1, 0.5) == CONTINUE  # the first trial on a rung always continues
     assert search.report(2, 1, 0.4) == STOP
     assert search.report(3, 1, 0.6) == CONTINUE
     assert (search.reason(1), search.reason(2), search.reason(3)) == (None, "asha", None)
@@ -95,7 +96,7 @@ def test_trial_0_is_never_stopped_before_its_end() -> None:
         assert search.report(0, epoch, 0.0) == CONTINUE
     assert search.report(0, 9, 0.0, done=True) == STOP
     assert search.reason(0) is None  # it finished
-    assert search.report(2, 1, 0.0) == STOP  # an ordinary trial with the same result does not go on
+    assert search.report(2, 1, 0.0) == STOP  # any other trial with the same result is stopped
 
 
 def test_trial_0_counts_on_the_rungs() -> None:
@@ -106,7 +107,7 @@ def test_trial_0_counts_on_the_rungs() -> None:
 
 
 def test_a_weak_trial_0_counts_on_the_rungs_as_well() -> None:
-    # Results 0.6 and 0.9: the cut-off stands two thirds of the way, at 0.8. With 0.1 below them it falls to 0.7.
+    # The cut-off lies two thirds of the way from 0.6 to 0.9, at 0.8; a further result of 0.1 lowers it to 0.7.
     with_it, without = Search(4), Search(4)
     for search in (with_it, without):
         search.report(1, 1, 0.6)
@@ -129,7 +130,7 @@ def test_without_time_every_trial_but_the_published_one_stops_at_its_next_epoch(
     search = Search(4)
     assert search.report(1, 1, 0.5) == CONTINUE
     search.has_time = False
-    assert search.report(1, 2, 0.5, pauses=False) == CONTINUE  # it has been trained further already
+    assert search.report(1, 2, 0.5, pauses=False) == CONTINUE  # its process has already trained it further
     assert search.report(1, 3, 0.5) == STOP
     assert search.report(2, 1, 0.4) == STOP
     assert search.report(3, 9, 0.9, done=True) == STOP
@@ -147,14 +148,14 @@ def test_a_trial_that_ends_by_itself_is_not_called_interrupted() -> None:
 # --- decisions outlive the driver ---
 
 Reported = tuple[int, int, float]
-"""Trial, epoch, accuracy."""
+"""The index of a trial, an epoch, and the accuracy that was reported for it."""
 TRIALS, AT_ONCE = 24, 4
 
 
 def run(chance: random.Random, report: Callable[[int, int, float], bool], reached: dict[int, int]) -> list[Reported]:
-    """Runs trials, a few at once, each to its end or until `report` says no; gives what was reported, in order.
+    """Runs trials, `AT_ONCE` at the same time, each until `report` returns False; returns all reports in order.
 
-    `reached` holds the epochs that trials have done, and is kept up to date.
+    `reached` holds the number of epochs that each trial has completed, and is kept up to date.
     """
     reported: list[Reported] = []
     running: list[int] = []
@@ -196,7 +197,7 @@ def test_all_but_trial_0_are_decided_as_rays_scheduler_does_it(seed: int) -> Non
 
     reported = run(random.Random(seed), report, {})
     assert len(spared) == LADDER.max_epochs
-    assert TRIALS < len(reported) < TRIALS * LADDER.max_epochs  # some went on, some did not
+    assert TRIALS < len(reported) < TRIALS * LADDER.max_epochs  # some trials continued, and some did not
 
 
 def rays_scheduler() -> Any:
@@ -230,7 +231,7 @@ def test_a_driver_that_takes_over_decides_as_one_that_lived_on(seed: int) -> Non
 
 
 def report_again_to(search: Search, reported: list[Reported], answers: list[bool], chance: random.Random) -> None:
-    """What trials do whose process was taken over: each from its first epoch, some with other figures than before."""
+    """Reports the rungs again as resumed trials do, some with other accuracies, and checks that no answer changes."""
     before = list(zip(reported, answers, strict=False))
     for index in chance.sample(range(TRIALS), TRIALS):
         for (_, epoch, accuracy), answer in (entry for entry in before if entry[0][0] == index):
@@ -245,7 +246,7 @@ def test_a_decision_is_on_disk_before_it_takes_effect() -> None:
         (written,) = Search(3, search.folder).ledger.decisions(index)
         assert (written.epoch, written.accuracy, written.go_on) == (1, accuracy, go_on)
     search.report(1, 2, 0.9)
-    assert len(Search(3, search.folder).ledger.decisions(1)) == 1  # no rung, no decision
+    assert len(Search(3, search.folder).ledger.decisions(1)) == 1  # epoch 2 is not a rung
 
 
 def test_a_decision_tells_cut_off_and_rank_by_hand() -> None:
@@ -256,13 +257,14 @@ def test_a_decision_tells_cut_off_and_rank_by_hand() -> None:
     assert {index: (each.epoch, each.accuracy, each.rank, each.of, each.go_on) for index, each in reported.items()} == {
         1: (1, 0.5, 1, 1, True), 2: (1, 0.4, 2, 2, False), 3: (1, 0.6, 1, 3, True), 0: (1, 0.1, 4, 4, True),
     }  # fmt: skip
-    # Two thirds of the way up those before: 0.5 alone; from 0.4 to 0.5; a third of the way from 0.5 to 0.6.
+    # The cut-off lies two thirds of the way up the results before: at 0.5, the only one; two thirds of the way from
+    # 0.4 to 0.5; and, of three results, a third of the way from 0.5 to 0.6.
     assert reported[1].cutoff is None
     assert [reported[index].cutoff for index in (2, 3, 0)] == pytest.approx([0.5, 0.4 + 0.2 / 3, 0.5 + 0.1 / 3])
 
 
 def by_hand(reported: list[Reported]) -> dict[int, tuple[Decision, ...]]:
-    """The decisions of each trial, from the accuracies reported at a rung before it."""
+    """Returns each trial's decisions, worked out from the accuracies that were reported at the rung before its own."""
     before: dict[int, list[float]] = {epoch: [] for epoch in LADDER.epochs}
     decided: dict[int, tuple[Decision, ...]] = {index: () for index in range(TRIALS)}
     for index, epoch, accuracy in reported:
@@ -297,7 +299,7 @@ def test_a_trial_that_broke_off_does_not_stand_on_the_rung(outcome: str) -> None
     search = Search(3)
     search.report_end(1, 1, outcome)
     assert search.entered[0] == []
-    assert search.report(1, 1, 0.6) == CONTINUE  # another process took it up
+    assert search.report(1, 1, 0.6) == CONTINUE  # another process resumed it
 
 
 def test_a_trial_that_diverged_stands_on_the_rung_as_the_worst() -> None:
@@ -305,16 +307,16 @@ def test_a_trial_that_diverged_stands_on_the_rung_as_the_worst() -> None:
     assert search.report(1, 1, 0.6) == CONTINUE
     search.report_end(2, 1, "diverged")
     assert search.entered[0] == [0.0, 0.6]
-    assert search.reason(2) == "diverged"  # it ended by itself
+    assert search.reason(2) == "diverged"  # ASHA did not stop it
 
 
 @pytest.mark.parametrize(("epoch", "rungs"), [(1, [1]), (2, [3]), (3, [3]), (4, []), (9, [])])
 def test_a_trial_that_diverged_stands_on_the_next_rung_that_it_would_have_come_to(epoch: int, rungs: list[int]) -> None:
-    """Whether others have stood there or not, and also if it is trial 0: it goes nowhere."""
+    """This holds whether or not others have reached the rung, and also for trial 0: no diverged trial continues."""
     search = Search(3)
     for index in (0, 2):
         search.report_end(index, epoch, "diverged")
-        search.report_end(index, epoch, "diverged")  # heard again after a restart
+        search.report_end(index, epoch, "diverged")  # reported again after a restart
         decided = [(each.epoch, each.accuracy, each.go_on) for each in search.decided[index]]
         assert decided == [(rung, 0.0, False) for rung in rungs]
     assert [each.of for each in search.decided[2]] == [2 for _ in rungs]
@@ -324,16 +326,17 @@ def test_a_trial_that_diverged_stands_on_the_next_rung_that_it_would_have_come_t
 def test_a_full_disk_ends_the_search_in_good_order(monkeypatch: pytest.MonkeyPatch) -> None:
     search = Search(3)
 
-    def full(*decision: Any) -> None:
+    def full(*ledger: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Ledger, "decided", full)
+    monkeypatch.setattr(TrialLedger, "write", full)
     assert search.report(1, 1, 0.6) == STOP
     assert search.report(2, 2, 0.6) == STOP
     assert (search.reason(1), search.reason(2)) == ("interrupted", "interrupted")
     assert search.driver.disk_full == "no space left: make room, and run the same command again"
     monkeypatch.undo()
-    assert search.decided == {0: (), 1: (), 2: ()}  # nothing was decided that is not written
+    # A decision that was not written does not count for the next driver.
+    assert Search(3, search.folder).decided == {0: (), 1: (), 2: ()}
 
 
 def test_another_trouble_with_the_folder_is_no_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:

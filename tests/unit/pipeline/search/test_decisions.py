@@ -1,4 +1,4 @@
-"""Why a trial stopped, read from a real SQLite store as the trials' own writer left it."""
+"""Tests of the explanation why a trial ended, read from a real SQLite store that `TrialRuns` has written."""
 
 import csv
 import itertools

@@ -1,4 +1,4 @@
-"""What the search makes of Tune's news: the trials' ledgers, their records, and what observers hear."""
+"""Tests of what the search driver writes to ledgers and records, and tells its observers, on Tune's events."""
 
 import errno
 from pathlib import Path
@@ -36,7 +36,7 @@ class NotingObserver(Observer):
 
 
 class Search:
-    """As `run_search` puts it together, without Ray."""
+    """A search put together as `run_search` does it, but without Ray."""
 
     def __init__(self, folder: Path) -> None:
         self.observer, self._folder, self.interrupted = NotingObserver(), str(folder), False
@@ -53,7 +53,7 @@ class Search:
 
 
 def test_an_end_that_cannot_be_written_down_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next driver would take the trial up again: its state must stay, and its run must not say that it is over."""
+    """The next driver resumes the trial, so its state must be kept, and its run must not say that it has ended."""
 
     def full(*anything: object) -> NoReturn:
         raise OSError(errno.ENOSPC, "No space left on device", "/data/trial.json")
@@ -100,7 +100,7 @@ def test_who_wants_to_stop_waits_for_what_runs_and_for_nothing_else(tmp_path: Pa
     assert not stopper.stop_all()
     search.interrupted = True
     assert not stopper.stop_all()
-    search.tell("recover")  # its process died: now it waits for another
+    search.tell("recover")  # its process died, and it now waits for another one
     assert stopper.stop_all()
     search.driver.end_the_rest()
     assert search.observer.news == ["started", "interrupted"]

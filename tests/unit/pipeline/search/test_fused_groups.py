@@ -1,4 +1,4 @@
-"""Which trials may be trained as one, and in how many parts."""
+"""Tests of which trials may be trained as one (fused), and in how many parts."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def test_trials_of_one_shape_and_batch_size_go_together() -> None:
         (7, 1, None, [7]),
         (7, 2, None, [4, 3]),
         (7, 1, 3, [3, 2, 2]),
-        (7, 8, None, [3, 2, 2]),  # no part of one
+        (7, 8, None, [3, 2, 2]),  # no part has only one trial
         (32, 4, 16, [8, 8, 8, 8]),
         (2, 4, None, [2]),
     ],

@@ -1,4 +1,4 @@
-"""Which parts of a search are taken up, and again; in place of Ray's actors an object does at once what it is asked."""
+"""Tests of which parts of a search are started, retried and split; an object replaces Ray's actors."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -24,20 +24,20 @@ from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 
 SPECS = [TrialSpec(index, ViTConfig(), Recipe(epochs=1), seed=index) for index in range(6)]
-"""All of one shape."""
+"""Trials of one shape and batch size, so that all of them can be fused."""
 RUNGS = Rungs(1, 3, 1)
 ENTRY = {"epoch": 1, "at": 0, "metrics": {"val/accuracy": 0.5, "val/loss": 1.0}}
 
 
 @dataclass
 class Machine:
-    """On which the trials' processes run, one at a time, and how many trials one of these can hold."""
+    """The machine on which the trials' processes run, one at a time; each can hold at most `holds` trials."""
 
     begun: list[list[int]] = field(default_factory=list)
-    """The trials that a process was given, each time."""
+    """The indices of the trials that each process was given, in the order in which the processes were started."""
     holds: int = 6
     says_so: bool = True
-    """Where a process is given more, that memory is missing; else it dies."""
+    """Whether a process that is given more trials reports that it is out of memory; if not, it dies."""
 
     def begin(self, specs: Sequence[TrialSpec]) -> Reply:
         self.begun.append([spec.index for spec in specs])
@@ -58,7 +58,7 @@ class _Method:
         self._method = method
 
     def remote(self, *arguments: Any) -> Callable[[], Reply]:
-        """A reference, which `ray.get` calls here."""
+        """Returns a function in place of Ray's reference; the `ray.get` of these tests calls it."""
         return lambda: self._method(*arguments)
 
 
@@ -78,7 +78,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def run(specs: list[TrialSpec], has_time: bool = True, max_failures: int = 2) -> SearchDriver:
-    """Fuses what can be; gives the driver as it is then."""
+    """Runs a search that fuses all trials that can be fused; returns its driver afterwards."""
     folder = f"memory://{uuid4()}/trials"
     search = Search(
         specs, SharedData(None), TrainingContext(folder, "fp32", compile=False), RUNGS, Allotment(1, 0, 1), "", "",
@@ -107,7 +107,7 @@ def test_without_time_what_the_memory_parted_from_the_published_configuration_wa
 
 
 def test_trials_whose_process_dies_again_and_again_are_parted_until_it_holds_them(machine: Machine) -> None:
-    """Ray's memory monitor kills a process as it kills any other: nobody says that memory was missing."""
+    """Ray's memory monitor kills a process without saying that memory was the reason."""
     machine.holds, machine.says_so = 2, False
     assert outcomes(run(SPECS[:4], max_failures=1)) == dict.fromkeys(range(4), "finished")
     assert machine.begun == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 2], [1, 3]]

@@ -1,4 +1,4 @@
-"""Trials chosen by what those before them came to: reproducible one at a time, and drawn to what is good."""
+"""Tests of trials chosen from earlier results: reproducible if run one at a time, and better than random ones."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,12 +32,15 @@ EPOCHS = 1
 
 
 def accuracy_of(spec: TrialSpec) -> float:
-    """The deeper the better, up to depth 8."""
+    """Returns a made-up accuracy: the deeper the model, the better, up to depth 8."""
     return spec.model.depth / 10
 
 
 def run(folder: Path, trials: int, seed: int = 0, until: int | None = None) -> list[TrialSpec]:
-    """A search of one trial at a time that goes on in a folder; it is cut off once `until` trials have begun."""
+    """Runs a search in a folder, or resumes it, one trial at a time; returns its trials.
+
+    Breaks off, and returns nothing, once `until` trials have started.
+    """
     suggest = TpeSuggestions(SPACE, SHAPE, EPOCHS, seed)
     planned = draw_trials(SPACE, SHAPE, trials, EPOCHS, seed)
     ledger = Ledger(str(folder), planned, fixed=False)

@@ -1,4 +1,4 @@
-"""Trials are handed out in their order, as far as there are slots and time."""
+"""Tests that trials are handed out in order, as long as there are slots and time."""
 
 from uuid import uuid4
 
@@ -16,7 +16,7 @@ SPECS = [TrialSpec(index, ViTConfig(), Recipe(), seed=index) for index in range(
 
 
 class Search:
-    """A search whose limits a test moves."""
+    """A search whose limits a test can change."""
 
     def __init__(self) -> None:
         self.slots, self.leaves_time, self.interrupted = 4, True, False
@@ -26,7 +26,7 @@ class Search:
         self._searcher = InOrderSearcher(driver)
 
     def ask(self, trial_id: str) -> int | str | None:
-        """The trial handed out, or what was said instead."""
+        """Returns the index of the trial that is handed out, or the searcher's answer if none is."""
         answer = self._searcher.suggest(trial_id)
         return answer["trial"]["index"] if isinstance(answer, dict) else answer
 
@@ -43,7 +43,7 @@ def test_a_slot_that_something_else_holds_is_given_when_it_is_free() -> None:
     search = Search()
     search.slots = 1
     assert [search.ask("a"), search.ask("b"), search.ask("b")] == [0, None, None]
-    search.slots = 2  # what trained beside the search is over
+    search.slots = 2  # the training beside the search has ended
     assert [search.ask("b"), search.ask("c")] == [1, None]
     search.end("a")
     assert [search.ask("c"), search.ask("d")] == [2, None]
@@ -63,7 +63,7 @@ def test_an_interrupted_search_begins_no_more() -> None:
 
 
 def test_the_published_configuration_begins_whatever_time_is_left() -> None:
-    """An earlier command may have ended all others, and what comes after the search rests on it."""
+    """The stages after the search need it, and an earlier command may already have ended all the other trials."""
     search = Search()
     search.leaves_time = False
     assert [search.ask("a"), search.ask("b")] == [0, Searcher.FINISHED]

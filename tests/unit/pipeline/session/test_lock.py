@@ -1,4 +1,4 @@
-"""One process at a time over a folder, with real processes."""
+"""Tests that only one process at a time uses a folder, with real processes."""
 
 import errno
 import fcntl
@@ -43,7 +43,7 @@ def held_by_another(folder: Path | str, *more: str) -> Iterator["subprocess.Pope
 def test_a_second_process_is_refused_and_told_who_holds_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "sweeps"
     with held_by_another(folder) as process:
-        for _ in range(2):  # being refused does not disturb the record
+        for _ in range(2):  # a refusal does not change the record in the lock
             with pytest.raises(UsageError) as refused, locked(str(folder)):
                 pytest.fail("locked twice")
             message = str(refused.value)
@@ -101,7 +101,7 @@ def test_who_holds_a_folder_can_be_asked_without_taking_it(tmp_path: Path) -> No
     with held_by_another(folder) as process:
         for _ in range(2):
             assert lock_holder(folder) == f"process {process.pid} on {socket.gethostname()}: -c {folder}"
-    assert lock_holder(folder) is None  # though the record of the one before still stands
+    assert lock_holder(folder) is None  # although the record of the last holder is still there
     assert lock_path(folder).read_text().startswith(f"process {process.pid} ")
     with locked(folder):
         pass

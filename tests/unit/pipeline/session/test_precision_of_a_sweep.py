@@ -1,4 +1,4 @@
-"""In which precision a sweep goes on: in its folder's own, whatever others have found; real stores, real folders."""
+"""Tests that a sweep continues in its folder's own precision, whatever others measured; stores and folders are real."""
 
 import tempfile
 import threading
@@ -28,7 +28,7 @@ Open = Callable[..., AbstractContextManager[SweepSession]]
 
 @pytest.fixture
 def command(tmp_path: Path) -> Open:
-    """Opens the same command on one of several machines, with one of several tracking stores."""
+    """Returns a function that opens the same command on a given machine, with a given tracking store."""
 
     def opened(
         machine: str, store: str = "store", precision: PrecisionChoice = "auto"
@@ -43,7 +43,7 @@ def command(tmp_path: Path) -> Open:
 
 
 def finish_prepare(session: SweepSession, precision: Precision, at: int) -> None:
-    """As a command does that has measured this precision, at milliseconds since 1970; without Ray."""
+    """Records, without Ray, that `prepare` has measured this precision and ended at `at`, in ms since 1970."""
     session.memory.remember("precision", precision)
     session.memory.remember("finished", False)
     graph = sweep_graph(session)
@@ -59,8 +59,8 @@ def finish_prepare(session: SweepSession, precision: Precision, at: int) -> None
 
 
 def go_on(session: SweepSession) -> tuple[ReuseDecision, Precision]:
-    """What becomes of `prepare`, and in which precision the session trains."""
-    session._allotment = Allotment(1, 0, concurrent=1)  # what a cluster of this one process would give
+    """Returns whether `prepare` runs again, with the reason, and the precision in which the session trains."""
+    session._allotment = Allotment(1, 0, concurrent=1)  # what a cluster of a single core would give
     verdict = _plan(session).decisions["prepare"]
     precision = session.precision
     session.memory.remember("finished", False)

@@ -1,4 +1,4 @@
-"""Which folder a session goes on in, and how it ends when something fails in the middle of it, whatever that is."""
+"""Tests of which folder a session continues in, and how it ends when anything fails in the middle of it."""
 
 import json
 from contextlib import AbstractContextManager, nullcontext
@@ -27,7 +27,7 @@ from vit.files.storage import Folder
 
 
 class Runs:
-    """In the tracker's place."""
+    """Stands in for the tracker; `ends` holds the status and the tags with which the runs were ended."""
 
     def __init__(self) -> None:
         self.ends: list[tuple[str, dict[str, str]]] = []
@@ -36,7 +36,7 @@ class Runs:
         self.ends.append((status, tags))
 
     def close(self, timeout: float | None = None) -> None:
-        """Nothing to wait for."""
+        """Does nothing, since there is nothing to wait for."""
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize("error", [MlflowException("the server is away"), HTTPError("the server is away")])
 def test_what_mlflow_says_of_its_server_becomes_one_line(tmp_path: Path, error: Exception) -> None:
-    """Whether the server fails while a command plans, or later."""
+    """This holds whether the server fails while a command plans or later."""
     with pytest.raises(PipelineError) as failed, open_bare(tmp_path):
         raise error
     assert str(failed.value) == f"sqlite:///{tmp_path}/mlflow.db fails: the server is away"
@@ -96,12 +96,12 @@ def test_only_what_came_to_its_end_is_remembered_as_finished(session: Any) -> No
     assert not session.memory.remembered("finished")
 
 
-# Which folder
+# Which folder is used
 
 
 @pytest.fixture(params=["path", "memory"])
 def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """What the folders' names begin with."""
+    """Returns the path or URI of the first folder, with which the names of the later ones begin."""
     return f"{tmp_path}/sweep-x-1" if request.param == "path" else f"memory://{uuid4()}/sweep-x-1"
 
 
@@ -157,13 +157,13 @@ def test_an_unforced_command_takes_the_newest(base: str) -> None:
 def test_what_a_stage_and_those_after_it_do_not_train_goes_on_where_it_was(
     base: str, stage: str, kept: set[str]
 ) -> None:
-    """Else `--trials 48` after a `--from report` would train the 32 of before again."""
+    """Otherwise, `--trials 48` after a `--from report` would train the earlier 32 trials again."""
     begin(base, None, finished=True)
     assert SessionMemory(base, None).trained_in == {}
     forced = f"--from {stage}"
     second = folder_to_use(base, forced)
     assert SessionMemory(second, forced).trained_in == dict.fromkeys(kept, base)
-    assert SessionMemory(second, None).trained_in == dict.fromkeys(kept, base)  # a later command over it
+    assert SessionMemory(second, None).trained_in == dict.fromkeys(kept, base)  # a later command over this folder
     SessionMemory(second, forced).remember("finished", True)
     third = SessionMemory(folder_to_use(base, "--from report"), "--from report")
     assert third.trained_in == {name: base if name in kept else second for name in ("trials", "audit", "finalists")}
@@ -172,13 +172,13 @@ def test_what_a_stage_and_those_after_it_do_not_train_goes_on_where_it_was(
 
 @pytest.mark.parametrize("name", ["sweep-x-1a2b3c4d", "sweep-x-12345678"])
 def test_the_first_folder_of_its_name_goes_on_with_no_others(base: str, name: str) -> None:
-    """As on another machine, where all stages before have finished elsewhere."""
+    """A command may be the first on its machine if all stages before have finished on another one."""
     folder = f"{base.rpartition('/')[0]}/{name}"
     assert SessionMemory(folder, "--from evaluate").trained_in == {}
 
 
 class Bare(Session[SweepConfig]):
-    """A session of nothing."""
+    """A session that runs nothing."""
 
     kind: ClassVar[str] = "bare"
     command: ClassVar[str] = "pipeline.bare"
@@ -188,10 +188,10 @@ class Bare(Session[SweepConfig]):
         return {"trials": config.trials}
 
     def start_run(self) -> None:
-        """Nothing to begin."""
+        """Does nothing."""
 
     def end_run(self) -> None:
-        """Nothing to end."""
+        """Does nothing."""
 
 
 def open_bare(folder: Path, kind: type[Bare] = Bare, **options: Any) -> AbstractContextManager[Bare]:
@@ -223,7 +223,7 @@ def test_commands_over_one_storage_find_their_folders(tmp_path: Path) -> None:
 
 
 def test_an_experiment_that_was_deleted_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
-    """Else MLflow refuses every run, when all has been trained."""
+    """Otherwise, everything would be trained before MLflow refuses every run."""
     with open_bare(tmp_path) as session:
         client, experiment = session.tracker.client, session.tracker.experiment
     known = client.get_experiment_by_name(experiment)
@@ -248,7 +248,7 @@ def test_where_trainings_go_on_no_other_command_runs(tmp_path: Path) -> None:
 
 
 def test_a_command_that_begins_nothing_leaves_no_folder(tmp_path: Path) -> None:
-    """As one whose stages have all finished on another machine, or `pipeline.reproduce --dry-run`."""
+    """Such a command is one whose stages have all finished on another machine, or `pipeline.reproduce --dry-run`."""
     with open_bare(tmp_path) as session:
         assert Path(session.folder, SESSION_FILE).exists()
     assert list((tmp_path / "sweeps").iterdir()) == []
@@ -285,7 +285,7 @@ def test_a_command_that_is_refused_leaves_the_folder_to_go_on_in(tmp_path: Path)
 
 @pytest.mark.parametrize("kept", ["trials", "finalists", "audit"])
 def test_where_something_was_trained_nothing_is_removed_though_the_memory_is_lost(base: str, kept: str) -> None:
-    """As where a broken `session.json` was removed, which is the advice, and then `--plan` asks."""
+    """The user may remove a broken `session.json`, as the error message advises, and then run `--plan`."""
     folder = Folder(base)
     folder.write(f"{kept}/00000/trial.json", b"trained for hours")
     SessionMemory(base, forced=None).remove_if_unused()

@@ -1,4 +1,4 @@
-"""What stands in a sweep's run, in a real store: as the newest command over its folder was given, without passwords."""
+"""Tests that a sweep's run describes the newest command over its folder, and holds no password, in a real store."""
 
 import sys
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def started(folder: Path, allotment: Allotment, **options: Any) -> tuple[Run, str]:
-    """The sweep's run after a command has begun, and the experiment's name."""
+    """Begins and ends a command; returns the sweep's run, and the name of its experiment."""
     with opened(folder, allotment, **options) as session:
         with running_command(session):
             session.tracker.close(timeout=DEADLINE)

@@ -1,4 +1,4 @@
-"""What a sweep's session settles: which slots a search has beside the baseline, and what names its search."""
+"""Tests of what a sweep's session decides: a search's slots beside the baseline, its precision, its identity."""
 
 import math
 import threading
@@ -67,7 +67,7 @@ def test_the_baseline_takes_a_trials_slot_and_the_search_waits_for_nothing(sessi
 def test_where_trials_share_gpus_the_baseline_has_a_whole_one_before_they_begin(
     session: SweepSession, gpus: float, concurrent: int, free: int
 ) -> None:
-    """Halves on every GPU, which reused processes never give back, would leave it none until the search has ended."""
+    """Reused processes keep their fractions of GPUs, so no whole GPU would be left until the search has ended."""
     session._allotment = Allotment(1, gpus, concurrent)
     session.hold_slots_for_baseline()
     assert session.free_slots == free
@@ -103,7 +103,7 @@ def test_who_wants_to_stop_does_not_wait(session: SweepSession) -> None:
 
 @pytest.mark.parametrize("ended", ["over", "interrupted"])
 def test_where_trials_share_gpus_the_finalists_wait_for_the_audit(session: SweepSession, ended: str) -> None:
-    """Its fractions would leave them no whole ones, and nor would they leave one to the evaluation."""
+    """The audit's fractions of GPUs would leave no whole GPUs for the finalists, and none for the evaluation."""
     session._allotment = Allotment(1, 0.5, concurrent=4)
     session.audit_ended.clear()
     waiting = waits(session.wait_for_audit)
@@ -125,7 +125,7 @@ def test_where_none_are_shared_the_finalists_train_beside_the_audit(session: Swe
 
 
 def probed(session: SweepSession, monkeypatch: pytest.MonkeyPatch, allotment: Allotment) -> tuple[ViTConfig, int]:
-    """For which model and how many images of a worker's step the session has the precision measured."""
+    """Returns the model, and the images per worker and step, with which the session has the precision measured."""
     asked = []
 
     def probe(model: ViTConfig, batch_size: int, *where: object) -> Precision:
@@ -167,10 +167,10 @@ def test_the_images_go_into_the_object_store_once(session: SweepSession) -> None
         assert session.share(splits) is shared
         read = shared.get()
         assert (read.train.images == data.train.images).all()
-        assert not read.train.images.flags.writeable  # the store's own memory, and no copy
+        assert not read.train.images.flags.writeable  # they are in the store's own memory, and not a copy
 
 
-# What names a search
+# What identifies a search
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ Settings = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def settings(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings of a search over these domains beside the number of blocks."""
+    """Returns a function that gives the settings of a search over the given domains and the number of blocks."""
 
     def settings_of(domains: Domains, **options: Any) -> dict[str, Any]:
         space = Space("x", 3, lambda shape: {"depth": tune.randint(1, 3), **domains})

@@ -1,4 +1,4 @@
-"""What a training command trains: a recipe by name, with settings in the place of its own."""
+"""Tests of what a training command trains: a recipe by name, some of whose settings the user may replace."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A sweep's session without Ray, over a store of its own."""
+"""Provides a sweep's session without Ray, with a tracking store of its own."""
 
 from collections.abc import Iterator
 from pathlib import Path

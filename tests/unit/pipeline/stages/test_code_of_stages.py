@@ -1,4 +1,4 @@
-"""What code each stage of a sweep stands on: a change of any module that it runs makes it run again."""
+"""Tests of the code that each stage of a sweep depends on: a change of any module that it runs makes it run again."""
 
 import ast
 import shutil
@@ -78,7 +78,7 @@ RUN_BY: dict[str, tuple[str, ...]] = {
         "vit/model/work.py",
     ),
 }  # fmt: skip
-"""What each stage runs and what may change what it gives out, by hand."""
+"""The files that each stage runs and that may change its output, listed by hand."""
 CHANGES_NO_RESULT = (
     "pipeline/terminal/progress.py", "pipeline/cluster/watchdog.py", "pipeline/cluster/ray_tables.py",
     "pipeline/tracking/tracker.py", "pipeline/tracking/server.py", "pipeline/tracking/trial_runs.py",
@@ -87,7 +87,7 @@ CHANGES_NO_RESULT = (
 )  # fmt: skip
 
 APART = {
-    # Above the stages: it says which of them run, with which configuration, which is in their fingerprints.
+    # Above the stages: decides which of them run, with which configuration, which is in their fingerprints.
     "pipeline.sweep", "pipeline.sweep_actions", "pipeline.graph", "pipeline.config", "pipeline.errors",
     # Decides which stages there are; what they read of the configuration is in their fingerprints.
     "pipeline.stages",
@@ -95,26 +95,26 @@ APART = {
     "pipeline.train", "pipeline.train_actions", "pipeline.session.train_session", "vit.training.overrides",
     "pipeline.promote", "pipeline.reproduce", "pipeline.predict", "pipeline.compare", "pipeline.copy_store",
     "pipeline.doctor", "pipeline.diagnosis", "pipeline.ui", "pipeline.report.__main__", "pipeline.report.sweep_choice",
-    # Holds what the stages share. What it decides of them is among their settings, or measured by `SHARED_CODE`.
+    # Holds what the stages share. What it decides for them is among their settings, or measured by `SHARED_CODE`.
     "pipeline.session",
-    # How much runs at once and where, which changes the speed only; what is shown of it meanwhile.
+    # Decides how much runs at the same time and where, which changes only the speed; or shows the progress.
     "pipeline.cluster", "pipeline.terminal", "pipeline.report.printing", "pipeline.figures.graph_text",
     "pipeline.figures.boxes",
-    # Fits the number of trials to a time, and that number is among the settings.
+    # Fits the number of trials to a budget; that number is among the settings.
     "pipeline.planning",
-    # Records of what was trained: nothing is decided by them, and a training need not be repeated for another figure.
+    # Records what was trained: nothing is decided by it, and a training need not be repeated for another figure.
     "pipeline.tracking",
-    # For the gate.
+    # Used by the promotion gate only.
     "pipeline.statistics.calibration", "pipeline.statistics.medians",
-    # Fields only, as the test below holds.
+    # Has only fields, as a test below ensures.
     "pipeline.results.stage_outputs",
-    # The images that it gives have a digest.
+    # Read the images, which have a digest of their own.
     "vit.data.dataset", "vit.data.decode", "vit.data.image_files", "vit.data.parquet", "vit.data.sources",
     "vit.data.stratify",
-    # The trials that are drawn are among the settings.
+    # Define the spaces; the trials that are drawn from them are among the settings.
     "tune_spaces.catalogue", "tune_spaces.natural", "tune_spaces.recipe", "tune_spaces.small", "tune_spaces.user_space",
 }  # fmt: skip
-"""Modules, and packages, that are in no stage's digest, or in some only as far as their modules are; and why."""
+"""Modules that are in no stage's digest, and packages of which at most some modules are in one, with the reasons."""
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def dataset() -> Dataset:
 
 @pytest.fixture
 def change(copy_of_the_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Changes a file of the copy, for the length of a test."""
+    """Yields a function that changes a file of the copy; the changes are undone after the test."""
     before: dict[Path, str] = {}
 
     def append(name: str) -> None:
@@ -148,7 +148,7 @@ def change(copy_of_the_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def _read_where_changed(module: str) -> tuple[str, tuple[str, ...]]:
-    """As another process would read it; what is as it was in an earlier test is not parsed again."""
+    """Reads a module as a new process would, but does not parse again what an earlier test has read unchanged."""
     path = code_digest._file(module)
     return _read_once(module, *(each.read_bytes() for each in sorted(path.parent.glob(f"{path.stem}.*"))))
 
@@ -160,7 +160,7 @@ def _read_once(module: str, *contents: bytes) -> tuple[str, tuple[str, ...]]:
 
 @pytest.fixture
 def folder_now(tmp_path: Path, dataset: Dataset) -> Callable[[], str]:
-    """Names the folder in which a sweep would go on."""
+    """Returns a function that gives the folder in which a sweep would continue."""
     config = SweepConfig(data=DataConfig("digits"), storage=str(tmp_path))
     return lambda: folder_of(SweepSession, config, dataset)
 
@@ -179,7 +179,7 @@ def test_a_change_of_what_a_stage_runs_is_seen(change: Callable[[str], None], st
 
 
 def test_what_the_stages_give_out_are_fields_and_no_code() -> None:
-    """No stage's digest has it, so that a new stage's output makes no other stage run again."""
+    """The module is in no stage's digest, so that the output of a new stage does not make other stages run again."""
     text = (ROOT / "pipeline" / "results" / "stage_outputs.py").read_text()
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.Lambda)]
     assert [ast.unparse(node) for node in functions] == []
@@ -251,7 +251,7 @@ def test_the_stages_of_a_sweep_stand_on_their_own_code(tmp_path: Path) -> None:
 
 
 def test_the_published_configuration_trains_again_where_images_may_be_mirrored(tmp_path: Path) -> None:
-    """Then its recipe mirrors them; the images are the same, and so is their digest."""
+    """Its recipe then mirrors them, although the images and their digest are the same."""
     config = SweepConfig(
         data=DataConfig("digits"), storage=f"{tmp_path}/sweeps", tracking_uri=f"sqlite:///{tmp_path}/mlflow.db"
     )

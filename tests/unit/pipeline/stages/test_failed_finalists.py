@@ -1,4 +1,4 @@
-"""Finalists whose training failed are trained again by the same command; those that diverged would only do so again."""
+"""Tests that the same command retrains finalists that failed, but not those that diverged, which would do so again."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,7 @@ from pipeline.trials.records import Outcome, TrialRecord
 
 
 def confirmed_as(session: SweepSession, outcome: Outcome) -> ConfirmedModel:
-    """Trial 1 after its only training ended so."""
+    """Returns trial 1 after its only training ended with this outcome."""
     training: Any = SimpleNamespace(name="trial-01-seed-0")
     return _model(
         Configuration(session.specs[1], 0.5),

@@ -1,4 +1,4 @@
-"""Which weights stand for a training to its full length: those with which it ended, whatever became of its folder."""
+"""Tests that a full-length training keeps the weights with which it ended, even if its folder is damaged."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 
 class Command:
-    """Trains the published configuration with one seed, for an epoch; given again, it takes up what is there."""
+    """Trains the published configuration with one seed for one epoch; given again, it resumes what is there."""
 
     def __init__(self, folder: Path) -> None:
         self.config = SweepConfig(
@@ -46,7 +46,7 @@ class Command:
         return _only_run(models)
 
     def weights(self, run: FullLengthRun) -> bytes:
-        """What `evaluate` and `register` get."""
+        """Returns the weights that `evaluate` and `register` get."""
         with open_session(SweepSession, self.config, Console()) as session:
             try:
                 return session.find_weights(0, run).read(WEIGHTS_FILE)
@@ -54,7 +54,7 @@ class Command:
                 session.tracker.close()
 
     def artifact(self, run: FullLengthRun) -> Path:
-        """Where MLflow keeps the weights."""
+        """Returns the path at which MLflow keeps the weights."""
         with open_session(SweepSession, self.config, Console()) as session:
             uri = session.tracker.client.get_run(run.run_id).info.artifact_uri
             session.tracker.close()
@@ -75,7 +75,7 @@ def test_weights_that_are_cut_or_lost_after_the_training_are_taken_from_mlflow(t
     assert command.weights(trained) == whole
 
     file.write_bytes(whole[:-100])
-    assert command.train() == trained  # and so with the digest of the whole
+    assert command.train() == trained  # including the digest of the undamaged weights
     assert command.weights(trained) == whole
 
     file.unlink()

@@ -1,4 +1,4 @@
-"""What of a search may be deleted before it counts as lost: a real SQLite store."""
+"""Tests of which runs of a search may be deleted before it counts as lost, in a real SQLite store."""
 
 import pytest
 
@@ -10,12 +10,12 @@ from pipeline.trials.records import BestEpoch, Outcome, TrialResult
 from vit.files.storage import CONFIG_FILE, WEIGHTS_FILE
 
 OUTCOMES: tuple[Outcome, ...] = ("finished", "asha", "asha", "diverged")
-"""Best first: the published configuration, the only finalist, and two more."""
+"""Of the trials, the best first: the published configuration, the only finalist, and two more."""
 
 
 @pytest.fixture
 def searched(session: SweepSession) -> Searched:
-    """Each trial with a run and its weights."""
+    """Returns the result of a search whose trials each have a run with their weights."""
     client = session.tracker.client
     experiment = client.get_experiment_by_name(session.tracker.experiment)
     experiment_id = experiment.experiment_id if experiment else client.create_experiment(session.tracker.experiment)
@@ -32,7 +32,7 @@ def searched(session: SweepSession) -> Searched:
 def test_only_the_finalists_have_to_be_there(
     session: SweepSession, searched: Searched, deleted: tuple[int, ...], is_lost: bool
 ) -> None:
-    """Whoever tidies up the runs of the others does not have all of the trials gone through again."""
+    """Deleting the runs of the other trials must not make the whole search run again."""
     for index in deleted:
         session.tracker.client.delete_run(searched.ranked[index].run_id)
     expected = f"run {searched.ranked[1].run_id[:8]}" if is_lost else None

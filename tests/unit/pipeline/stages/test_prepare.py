@@ -1,4 +1,4 @@
-"""What `prepare` tells of the images: whether they may be mirrored, and which stand in more than one split."""
+"""Tests of what `prepare` says about the images: whether they may be mirrored, and which are in several splits."""
 
 from dataclasses import replace
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What the stages that run trials hand over to the search, of the GPUs above all."""
+"""Tests that trials train on a GPU, and test images are evaluated on one, only if GPUs are allotted."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tests.unit.pipeline.training.test_training import DATA, SPECS, open_trainin
 def test_trials_train_where_they_were_given_room(
     session: SweepSession, monkeypatch: pytest.MonkeyPatch, gpus: float, device: str
 ) -> None:
-    """Not where the machine has a GPU: `--gpus-per-trial 0` leaves that to others."""
+    """They do not use a GPU only because there is one: `--gpus-per-trial 0` leaves it to others."""
     handed: list[Search] = []
 
     def note(search: Search, *others: object) -> list[TrialRecord]:

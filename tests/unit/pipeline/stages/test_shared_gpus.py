@@ -1,4 +1,4 @@
-"""Stages that others wait for, where trials share GPUs: whatever becomes of the one, the others go on."""
+"""Tests of stages that others wait for where trials share GPUs: the others continue even if such a stage fails."""
 
 from collections.abc import Sequence
 from typing import NoReturn
@@ -19,7 +19,7 @@ PREPARED = Prepared(Normalisation((0.5,), (0.25,)), "fp32", duplicates=0, valida
 
 
 class FullStoreError(Exception):
-    """Ray's object store takes nothing more."""
+    """Stands in for the error of a full object store of Ray."""
 
 
 def refuse(*anything: object, **more: object) -> NoReturn:
@@ -40,7 +40,7 @@ def test_a_baseline_that_cannot_begin_keeps_the_search_from_nothing(
 def test_the_search_begins_once_the_baseline_has_its_workers(
     session: SweepSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not by an epoch, which may be an earlier command's, and takes long where it is not."""
+    """An epoch is no sign of that: it may be an earlier command's, and takes long otherwise."""
     session._allotment = Allotment(1, 0.5, concurrent=4)
     session.hold_slots_for_baseline()
     seen: list[bool] = []

@@ -1,4 +1,4 @@
-"""The bootstrap of a mean, against scipy's, which draws the images themselves."""
+"""Tests the bootstrap of a mean against scipy's, which draws the images themselves."""
 
 import numpy as np
 from scipy.stats import bootstrap

@@ -1,4 +1,4 @@
-"""The calibration error against hand-worked numbers and scikit-learn's reliability curve."""
+"""Tests the calibration error against a result worked out by hand and against scikit-learn's reliability curve."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from pipeline.statistics.calibration import BINS, expected_calibration_error
 
 
 def test_by_hand() -> None:
-    # Two in the bin up to 14/15, of which one is right; one at 1.0, right; one at 0.5, wrong.
+    # Two images are in the bin up to 14/15, and one of them is right; the one at 1.0 is right, the one at 0.5 is wrong.
     confidence, correct = np.array([0.9, 0.92, 1.0, 0.5]), np.array([True, False, True, False])
     assert expected_calibration_error(confidence, correct) == pytest.approx((abs(1 - 1.82) + 0 + 0.5) / 4)
 

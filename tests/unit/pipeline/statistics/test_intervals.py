@@ -1,4 +1,4 @@
-"""Wilson's interval against statsmodels, and what it promises."""
+"""Tests Wilson's interval against statsmodels, and how often it contains the true accuracy."""
 
 import numpy as np
 import pytest

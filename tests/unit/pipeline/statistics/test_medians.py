@@ -1,4 +1,4 @@
-"""The interval of a median, against scipy's test of quantiles."""
+"""Tests the interval of a median against scipy's quantile test."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_it_is_scipys(size: int) -> None:
 
 
 def test_of_forty_it_goes_from_the_fourteenth_to_the_twenty_seventh() -> None:
-    """As tables of the sign test have it."""
+    """These are the ranks that tables of the sign test give."""
     found = median_interval(np.arange(40.0, 0.0, -1.0))
     assert (found.low, found.high) == (14.0, 27.0)
 

@@ -1,4 +1,4 @@
-"""Two models on the same images, against statsmodels and scipy."""
+"""Tests the comparison of two models on the same images against statsmodels and scipy."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_mcnemar_and_the_bootstrap_are_those_of_the_libraries(cells: tuple[int, 
         gains, random = second.astype(float) - first, np.random.default_rng(1)
         result = bootstrap((gains,), np.mean, n_resamples=20_000, method="percentile", rng=random)
         theirs = result.confidence_interval
-        # Both draw at random: the ends agree to an image or two.
+        # Both draw at random, so their ends agree only to an image or two.
         assert (found.interval.low, found.interval.high) == pytest.approx(tuple(theirs), abs=2.5 / sum(cells))
 
 
@@ -44,7 +44,7 @@ def test_models_that_never_disagree_do_not_differ() -> None:
 
 
 def test_equal_models_are_told_apart_as_rarely_as_the_test_says() -> None:
-    """Two models that are right about 90% of the images each, independently: a lead at 5% is luck in 5% or fewer."""
+    """If two models are each right on 90% of the images, independently, at most 5% of the p-values are below 5%."""
     random = np.random.default_rng(0)
     pairs = [(random.random(400) < 0.9, random.random(400) < 0.9) for _ in range(1500)]
     assert np.mean([compare_paired(*pair).p_value < 0.05 for pair in pairs]) < 0.065

@@ -1,4 +1,4 @@
-"""Lengths of time as they are typed and shown."""
+"""Tests how lengths of time are read as they are typed, and how they are shown."""
 
 import pytest
 

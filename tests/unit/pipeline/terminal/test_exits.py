@@ -1,4 +1,4 @@
-"""How a command ends, as a caller sees it: the exit status and one line on stderr."""
+"""Tests how a command ends, as its caller sees it: with an exit status and, after an error, one line on stderr."""
 
 import errno
 import subprocess
@@ -63,7 +63,7 @@ PARSER = (
         (("--trials", "many"), ("--trials", "'many'", "int")),
         (("--trials",), ("--trials", "expected one argument")),
         (("--trails", "3"), ("unrecognized", "--trails 3")),
-        (("--trial", "3"), ("unrecognized", "--trial 3")),  # an abbreviation may mean another flag tomorrow
+        (("--trial", "3"), ("unrecognized", "--trial 3")),  # an abbreviation may mean another flag in a later version
     ],
 )
 def test_bad_usage_is_one_line(arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:
@@ -89,7 +89,7 @@ def test_a_device_that_is_really_full() -> None:
 
 
 class WrappedByRayError(Exception):
-    """Ray keeps what a worker raised in `cause`."""
+    """Imitates Ray's error, which keeps the exception that a worker raised in `cause`."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__("the worker failed")

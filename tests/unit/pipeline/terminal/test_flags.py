@@ -1,4 +1,4 @@
-"""The flags that the training commands share."""
+"""Tests the flags that the training commands share."""
 
 import pytest
 

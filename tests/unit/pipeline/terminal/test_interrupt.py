@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, sent to a real process that says what it does and waits to be told to go on."""
+"""Tests Ctrl-C and SIGTERM on a real process, which prints what it does and continues only when the test says so."""
 
 import signal
 import subprocess
@@ -83,7 +83,7 @@ def test_the_second_signal_ends_the_work_at_once(number: signal.Signals) -> None
         running.go_on()
         assert running.hear() == "requested"
         running.process.send_signal(number)
-        assert running.hear() == "raised"  # while it was waiting to be told
+        assert running.hear() == "raised"  # while the process was waiting for the next line
 
 
 @SIGNALS

@@ -1,4 +1,4 @@
-"""What is shown while trials run: plain lines on a pipe, a live view on a terminal."""
+"""Tests what is shown while trials run: plain lines on a pipe, a live view on a terminal."""
 
 import io
 import re
@@ -60,7 +60,7 @@ def test_a_pipe_gets_a_line_every_few_seconds_and_not_every_epoch(monkeypatch: p
     lines = file.getvalue().splitlines()
     assert ["0:12 elapsed" in lines[0], "0:24 elapsed" in lines[1], "0:28 elapsed" in lines[2]] == [True] * 3
     assert len(lines) == 3
-    # 9 epochs expected of the one trial; half of it is taken as left: 4.5 epochs of 4 seconds.
+    # The one trial is expected to take 9 epochs, and half of a running trial counts as left: 4.5 epochs of 4 seconds.
     assert "about 0:18 left" in lines[0]
 
 
@@ -85,8 +85,8 @@ def test_within_a_budget_it_lasts_no_longer_than_that_leaves(monkeypatch: pytest
     clock, budget = 1090.0, 60.0
     assert progress._status().startswith("1 of up to 32 trials ended (1 finished) | 1 running")
     assert progress._status().endswith("1:30 elapsed, about 1:00 left")
-    budget = 10_000.0  # for all of them
-    expected = RUNGS.expected_epochs(32) / 32 * 10  # seconds of a trial
+    budget = 10_000.0  # enough for all trials
+    expected = RUNGS.expected_epochs(32) / 32 * 10  # the expected seconds of a trial
     assert progress._status().endswith(f"about {clock_text(expected * 30.5)} left")
     budget = 0.0  # no further trial begins
     assert progress._status().endswith(f"about {clock_text(expected / 2)} left")

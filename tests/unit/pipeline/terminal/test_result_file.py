@@ -1,4 +1,4 @@
-"""A result file that could not be written is refused while nothing has been computed."""
+"""Tests that a result file that cannot be written is refused before anything is computed."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ def test_a_result_that_could_not_be_written_hours_later_is_refused_at_once(
     (tmp_path / "kept.json").write_text("{}")
     for file in (None, "new.json", "kept.json", "results/new.json", "/dev/stdout"):
         refuse_unwritable_file("--json", file)
-    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "kept.json")  # whoever tests may be root
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "kept.json")  # the tests may run as root
     for file, rule in {
         "none/new.json": "but its folder does not exist",
         "results": "but must be a file: that is a folder",

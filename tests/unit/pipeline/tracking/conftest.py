@@ -1,4 +1,4 @@
-"""A tracker over a real SQLite store."""
+"""Provides a tracker that writes to a real SQLite store."""
 
 from collections.abc import Iterator
 from pathlib import Path

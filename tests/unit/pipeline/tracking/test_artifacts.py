@@ -1,4 +1,4 @@
-"""Artifact jobs run beside the search: in a process of their own that yields to the trials and survives Ctrl-C."""
+"""Tests of artifact jobs, which run in a separate process that yields to the trials and survives Ctrl-C."""
 
 import importlib
 import json
@@ -23,7 +23,7 @@ from vit.files.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
 
 ROOT = Path(__file__).parents[4]
 PNG = b"\x89PNG"
-# The side process imports them by name, which it cannot from a test module.
+# The job process imports the jobs by name, which it cannot do from a test module.
 JOBS = """
 import errno, json, os
 def look(folder, *arguments):
@@ -171,7 +171,7 @@ def test_ctrl_c_leaves_the_side_process_alive(jobs: ModuleType, tmp_path: Path) 
 
 @pytest.fixture
 def ended(tmp_path: Path) -> Folder:
-    """What a trial of one epoch left."""
+    """The folder of a trial that has ended after one epoch."""
     folder = Folder(str(tmp_path / "00003"))
     folder.write(WEIGHTS_FILE, b"weights")
     folder.write(CONFIG_FILE, b"config")
@@ -200,7 +200,7 @@ def test_a_trials_artifacts(maker: ArtifactMaker, ended: Folder) -> None:
 
 @pytest.mark.parametrize("name", [WEIGHTS_FILE, CONFIG_FILE, CONFUSION_FILE])
 def test_a_trial_that_has_lost_a_file_is_an_error_that_says_what_to_do(ended: Folder, name: str) -> None:
-    """Told by the process that draws, each time the command is given, until somebody does it."""
+    """The job process reports it each time the command is given, until the user has removed the folder."""
     maker = ArtifactMaker()
     ended.remove(name)
     try:
@@ -225,7 +225,7 @@ def test_the_test_images_artifacts(tmp_path: Path) -> None:
 
 
 def test_a_job_whose_process_is_killed_is_done_by_another(jobs: ModuleType, tmp_path: Path) -> None:
-    """The memory killer likes a process that draws: the sweep goes on all the same."""
+    """When memory runs out, the system is likely to kill the process that draws; the sweep continues all the same."""
     maker, made = ArtifactMaker(), []
     marker = tmp_path / "killed once"
     maker.submit(

@@ -1,4 +1,4 @@
-"""Answers that come page by page: all of it, once, in its order."""
+"""Tests that an answer in several pages is read completely, once, and in order."""
 
 import pytest
 from mlflow.store.entities import PagedList

@@ -1,4 +1,4 @@
-"""Whoever takes over goes on with the runs of its owner, and writes nothing twice."""
+"""Tests that a process that takes over continues the runs of its owner, and writes nothing twice."""
 
 import itertools
 import logging
@@ -15,12 +15,10 @@ from pipeline.tracking.tracker import Tracker
 from tests.deadline import DEADLINE
 from tests.unit.pipeline.tracking.tracked import experiment_numbers, runs_of
 
-# --- whoever takes over ---
-
 
 @pytest.fixture
 def owner(database: Path) -> Iterator[Callable[[str], Tracker]]:
-    """Opens a tracker of an owner, always of the same experiment."""
+    """Returns a function that opens a tracker of an owner, always in the same experiment."""
     experiment, opened = f"experiment-{next(experiment_numbers)}", []
 
     def open_tracker(name: str) -> Tracker:
@@ -36,7 +34,7 @@ DATA = DatasetReference("digits", "sha256:" + "0" * 64, "scikit-learn")
 
 
 def begin(tracker: Tracker, **params: int) -> None:
-    """What both the first process and the one that takes over tell of a sweep with a trial."""
+    """Starts a sweep with one trial, as both the first process and the one that takes over do."""
     tracker.start_run("sweep", "sweep", None, {"pipeline.kind": "sweep"})
     tracker.start_run("trial/1", "trial-01", "sweep", {"pipeline.kind": "trial"}, params, DATA)
 
@@ -51,7 +49,7 @@ def history_of(tracker: Tracker, key: str, metric: str) -> list[tuple[int, int, 
     [
         ("KILLED", {"pipeline.stopped": "interrupted"}),
         ("FAILED", {"pipeline.error": "OSError: gone"}),
-        (None, {}),  # killed without a word
+        (None, {}),  # killed before it could end its runs
     ],
 )
 def test_who_takes_over_goes_on_with_the_owners_runs(
@@ -104,7 +102,7 @@ def test_what_is_written_again_counts_once(owner: Callable[[str], Tracker]) -> N
 
 
 def test_a_curve_has_one_point_a_step_though_epochs_were_trained_again(owner: Callable[[str], Tracker]) -> None:
-    """As from a checkpoint that could not be read: other times, and perhaps other figures."""
+    """As after a checkpoint that could not be read: the repeated epochs have other times, and perhaps other metrics."""
 
     def tell(tracker: Tracker, epochs: range, later: int) -> None:
         begin(tracker, depth=3)
@@ -167,7 +165,7 @@ def test_other_owners_runs_are_left_alone(owner: Callable[[str], Tracker]) -> No
 
 
 def by_id(tracker: Tracker) -> dict[str, Any]:
-    """All that is known of each run of the tracker's experiment."""
+    """Returns all that is known of each run of the tracker's experiment, by id."""
     return {run.info.run_id: run.to_dictionary() for run in runs_of(tracker).values()}
 
 

@@ -1,4 +1,4 @@
-"""Tracking URIs that cannot be used are refused in seconds, each with its reason."""
+"""Tests that tracking URIs that cannot be used are refused within seconds, each with its reason."""
 
 import errno
 import fcntl
@@ -53,7 +53,7 @@ def test_a_database_may_be_new_or_empty(folder: Path) -> None:
     refuse_unreachable(f"sqlite:///{folder}/new.db")
     refuse_unreachable(f"sqlite:///{folder}/empty.db")
     refuse_unreachable(f"sqlite:///{folder}/new.db?timeout=5")
-    assert sorted(folder.iterdir()) == before  # asking makes nothing
+    assert sorted(folder.iterdir()) == before  # the check creates nothing
 
 
 def test_a_port_where_nothing_listens_is_refused_at_once() -> None:

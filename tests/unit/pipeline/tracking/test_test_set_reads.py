@@ -1,4 +1,4 @@
-"""How often a test set was read, counted on a real SQLite store."""
+"""Tests that the reads of a test set are counted, on a real SQLite store."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from pipeline.tracking.test_set_reads import TEST_SET_READ_TAG, count_test_set_r
 
 
 class SmallPages(MlflowClient):
-    """Gets its runs two at a time."""
+    """A client that fetches runs in pages of two."""
 
     def search_runs(self, *arguments: Any, **options: Any) -> Any:
         return super().search_runs(*arguments, **{**options, "max_results": 2})
@@ -22,7 +22,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
 
 
 def open_test(client: MlflowClient, experiment: str, digest: str, count: int = 1) -> list[str]:
-    """Runs in an experiment, made where it is missing, that have read these images; gives their ids."""
+    """Creates runs that have read these images, and their experiment if it is missing; returns the runs' ids."""
     found = client.get_experiment_by_name(experiment)
     experiment_id = found.experiment_id if found else client.create_experiment(experiment)
     tags = {TEST_SET_READ_TAG: digest}

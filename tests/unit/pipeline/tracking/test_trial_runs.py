@@ -1,4 +1,4 @@
-"""A trial's run in MLflow, as one process writes it, or as another does that takes over; on a real SQLite store."""
+"""Tests of a trial's MLflow run, written by one process or by another that takes over, on a real SQLite store."""
 
 import importlib
 import itertools
@@ -47,7 +47,7 @@ _numbers = itertools.count()
 
 
 class Artifacts(ArtifactMaker):
-    """Makes one file in place of the figures, and the weights, at once; or dies before."""
+    """Immediately makes one file in place of the figures, and the weights; makes nothing if `dies` is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Artifacts(ArtifactMaker):
 
 
 class Driver:
-    """What of one process writes the runs."""
+    """The parts of a driver process that write the runs."""
 
     def __init__(self, uri: str, experiment: str, trials_folder: str) -> None:
         self.tracker, self.artifacts = Tracker(uri, experiment, "owner"), Artifacts()
@@ -75,7 +75,7 @@ class Driver:
         self.runs = TrialRuns(self.tracker, self.artifacts, trials_folder, DATA, ("a", "b"))
 
     def tell(self, record: TrialRecord) -> None:
-        """The whole story of a trial."""
+        """Reports a trial from its start to its end."""
         self.runs.trial_started(record.spec)
         for epoch in record.epochs:
             self.runs.epoch_done(record.spec, epoch)
@@ -89,7 +89,7 @@ class Driver:
         return MlflowClient(self.tracker.uri).get_run(self.tracker.run_id(trial_key(index)))
 
     def recorded(self, index: int = SPEC.index) -> dict[str, Any]:
-        """All that a reader finds in the trial's run, but for its id and its end."""
+        """Returns all that a reader finds in the run, except its name, its id, and when it started and ended."""
         run, client = self.run(index), MlflowClient(self.tracker.uri)
         tags = {name: value for name, value in run.data.tags.items() if name.startswith("pipeline.")}
         files = [file.path for file in client.list_artifacts(run.info.run_id)]
@@ -107,7 +107,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def start(database: str, tmp_path: Path) -> Iterator[Callable[[], Driver]]:
-    """Starts a process over the same folder, which takes over from the one before."""
+    """Returns a function that starts a driver on the same folder, which takes over from the one before."""
     experiment = f"experiment-{next(_numbers)}"
     started: list[Driver] = []
 
@@ -159,7 +159,7 @@ def test_a_trial_becomes_a_run(
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Folder:
-    """The trial's folder, with all that its training leaves; its confusion matrix cannot be drawn over two classes."""
+    """The trial's folder, with all that its training leaves; its confusion matrix cannot be drawn for two classes."""
     folder = trial_folder(str(tmp_path), SPEC.index)
     for name in (WEIGHTS_FILE, CONFIG_FILE):
         folder.write(name, b"weights")
@@ -219,7 +219,7 @@ def test_what_a_trial_could_go_on_from_goes_when_it_is_over(
 def test_what_the_next_command_tries_again_keeps_its_state(
     start: Callable[[], Driver], tmp_path: Path, kind: str
 ) -> None:
-    """What failed at full length is; what failed in a search, of which an audit is one, is over."""
+    """A training that failed at full length is retried; one that failed in a search, or in an audit, is over."""
     driver = start()
     of = (driver.tracker, driver.artifacts, str(tmp_path), DATA, ("a", "b"))
     kinds = {"train": TrainRuns(*of, "train-x", {}), "finalist": FinalistRuns(*of, seed=0), "audit": AuditRuns(*of)}
@@ -241,7 +241,7 @@ def test_a_run_that_is_whole_is_not_recorded_again(start: Callable[[], Driver], 
     before = first.run().to_dictionary()
     second = start()
     second.runs.trial_restored(trial)
-    assert second.run().to_dictionary() == before  # its end too
+    assert second.run().to_dictionary() == before  # its end time, too
     assert second.artifacts.made == []
 
 
@@ -314,7 +314,7 @@ def test_finalists_and_audited_trials_have_runs_of_their_own(start: Callable[[],
 
 
 def nothing(driver: Driver, trial: TrialRecord) -> None:
-    """The process died before it recorded the trial."""
+    """Records nothing: the process died before it recorded the trial."""
 
 
 def a_start(driver: Driver, trial: TrialRecord) -> None:

@@ -1,4 +1,4 @@
-"""Where a training's weights are found, and which run has lost them: real folders, a real SQLite store."""
+"""Tests where a training's weights are found, and which run has lost them, with real folders and a real store."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ NAMES = (WEIGHTS_FILE, CONFIG_FILE)
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
-    """Of a store with the experiment `vit-x`."""
+    """A client of a SQLite store with the experiment `vit-x`."""
     folder = tmp_path_factory.mktemp("weights")
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     client.create_experiment("vit-x", artifact_location=(folder / "artifacts").as_uri())
@@ -25,7 +25,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
 
 
 def start_run(client: MlflowClient, *names: str) -> str:
-    """A run with these files as the artifacts of a training; gives its id."""
+    """Creates a run that has these files as the artifacts of a training, and returns its id."""
     experiment = client.get_experiment_by_name("vit-x")
     assert experiment is not None
     run_id = str(client.create_run(experiment.experiment_id).info.run_id)
@@ -49,7 +49,7 @@ def contents(folder: Folder) -> list[bytes]:
 
 
 def digest_of(folder: Path, where: str, *, config: str = "") -> str:
-    """Of the files that `fill` writes (`where` is `folder`) or `start_run` (`run`)."""
+    """Returns the digest of the files that `fill` (`where` is `folder`) or `start_run` (`run`) writes."""
     scratch = Folder(str(folder / f"digest-{where}"))
     for name in NAMES:
         text = config if config and name == CONFIG_FILE else f"{name} of the {where}"
@@ -69,7 +69,7 @@ def test_weights_in_their_folder_are_taken_from_there(client: MlflowClient, tmp_
 def test_weights_whose_folder_is_not_whole_or_anothers_are_fetched_from_the_run(
     client: MlflowClient, tmp_path: Path, left: tuple[str, ...]
 ) -> None:
-    """The same command on another machine has a folder of the same path, with weights of its own."""
+    """On another machine, the same command has a folder at the same path with other weights."""
     fill(trial_folder(str(tmp_path / "trials"), 7), *left)
     run_id, fetched = start_run(client, *NAMES), Folder(str(tmp_path / "fetched"))
     found = find_weights(client, run_id, str(tmp_path / "trials"), 7, digest_of(tmp_path, "run"), fetched)
@@ -116,7 +116,7 @@ def test_a_run_that_never_had_weights_is_named(client: MlflowClient) -> None:
 def test_a_deleted_run_is_named(client: MlflowClient) -> None:
     whole, deleted = start_run(client, *NAMES), start_run(client, *NAMES)
     client.delete_run(deleted)
-    assert artifact(client, deleted, WEIGHTS_FILE).exists()  # until somebody clears the bin
+    assert artifact(client, deleted, WEIGHTS_FILE).exists()  # MLflow keeps the files until `mlflow gc`
     assert first_lost_weights(client, [whole, deleted]) == f"run {deleted[:8]}"
     client.restore_run(deleted)
     assert first_lost_weights(client, [whole, deleted]) is None
@@ -130,7 +130,7 @@ def test_a_run_that_never_was_is_named(client: MlflowClient) -> None:
 def test_what_a_server_in_trouble_says_is_no_loss(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    """Else all would be trained anew, because a server was away for a minute."""
+    """Otherwise everything would be trained again because a server was unreachable for a minute."""
 
     def in_trouble(*arguments: object) -> None:
         raise MlflowException("try later", error_code=TEMPORARILY_UNAVAILABLE)

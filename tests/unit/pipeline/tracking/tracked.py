@@ -1,4 +1,4 @@
-"""Runs as they stand in the store."""
+"""Reads a tracker's runs from its store."""
 
 import itertools
 
@@ -11,7 +11,7 @@ experiment_numbers = itertools.count()
 
 
 def runs_of(tracker: Tracker) -> dict[str, Run]:
-    """All runs of the tracker's experiment by name, as another client reads them."""
+    """Returns all runs of the tracker's experiment by name, as another client reads them."""
     client = MlflowClient(tracker.uri)
     experiment = client.get_experiment_by_name(tracker.experiment)
     assert experiment is not None

@@ -1,4 +1,4 @@
-"""When workers take another training; what they do with it is tested where Ray Train runs them."""
+"""Tests how a driver follows workers and whether it reuses them; other tests run the workers with Ray Train."""
 
 import itertools
 import threading
@@ -44,7 +44,7 @@ def test_workers_that_came_up_again_have_used_up_failures_of_the_next_training(
 
 
 def test_an_epoch_written_between_two_looks_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last one above all: without it, a training that has finished would count as interrupted."""
+    """This matters most for the last epoch: without it, a finished training would count as interrupted."""
     ended = threading.Event()
     monkeypatch.setattr(TorchTrainer, "fit", lambda trainer: ended.wait())
     assignment = Assignment(
@@ -72,7 +72,7 @@ def test_an_epoch_written_between_two_looks_is_reported(tmp_path: Path, monkeypa
 
 @pytest.fixture
 def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DistributedTraining]:
-    """Of two epochs, by workers that are on their way until the end of the test."""
+    """A training of two epochs, whose workers are being started until the test ends."""
     ended = threading.Event()
     monkeypatch.setattr(TorchTrainer, "fit", lambda trainer: ended.wait())
     spec = TrialSpec(0, ViTConfig(), Recipe(epochs=2), seed=0)
@@ -80,7 +80,7 @@ def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distri
     workers = WorkerGroup(SharedData(None), config)
     (tmp_path / "workers").mkdir()
     assignment = Assignment(spec, TrainingContext(f"{tmp_path}/trials", "fp32", compile=False))
-    write_epochs(assignment.folder, 1)  # by an earlier command's workers
+    write_epochs(assignment.folder, 1)  # written by an earlier command's workers
     yield DistributedTraining(assignment, workers)
     ended.set()
     workers.stop()
@@ -94,7 +94,7 @@ def write_epochs(folder: Folder, count: int) -> None:
 
 
 class Clock:
-    """In place of the module `time`: nobody waits."""
+    """Stands in for the module `time`: a sleep only moves the clock forward."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -120,7 +120,7 @@ class Noting(Observer):
 def test_workers_are_told_of_when_they_have_come_up_and_not_before(
     training: DistributedTraining, tmp_path: Path
 ) -> None:
-    """An epoch of an earlier command's says nothing of them."""
+    """An epoch that an earlier command trained does not show that this command's workers have started."""
     observer = Noting()
     followed = _followed(training, [observer], lambda: False)
     assert next(followed).number == 1
@@ -143,7 +143,7 @@ def noting_when(ask: Callable[[Folder, str], Any], looks: list[float], clock: Cl
 def test_the_longer_an_epoch_takes_the_less_often_its_folder_is_read(
     training: DistributedTraining, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An object store counts each look, at each of a thousand trainings."""
+    """For an object store each look is a request, and there may be a thousand trainings."""
     clock = Clock()
     monkeypatch.setattr(distributed_training, "time", clock)
     training.permit(2)

@@ -1,4 +1,4 @@
-"""What the driver makes of a training that fails; in place of Ray Train's workers a thread of this process trains."""
+"""Tests what the driver does with a training that fails; a thread here stands in for Ray Train's workers."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -34,7 +34,7 @@ class Worker:
         self.dies: Callable[[int], None] = lambda epoch: None
         """Called with the number of each epoch that has ended."""
         self.trained: list[int] = []
-        """The numbers of the epochs."""
+        """The numbers of the epochs that it has trained."""
         monkeypatch.setattr(TorchTrainer, "fit", lambda trainer: self._train(trainer.train_loop_config["group_folder"]))
 
     def _train(self, group_folder: str) -> None:
@@ -70,7 +70,7 @@ def train(folder: Path, *observers: Observer) -> TrialRecord:
 
 
 def train_recorded(folder: Path) -> TrialRecord:
-    """As `pipeline.train` does."""
+    """Trains and records the training's run, as `pipeline.train` does."""
     tracker = Tracker(f"sqlite:///{folder}/mlflow.db", "vit-x", "owner")
     with closing(Artifacts()) as artifacts, closing(tracker):
         data = DatasetReference("x", "sha256:0", "nowhere")

@@ -1,4 +1,4 @@
-"""What is recorded of reading the test images, in a real store."""
+"""Tests of what an evaluation on the test images records in a real store."""
 
 from contextlib import closing
 from pathlib import Path
@@ -25,7 +25,7 @@ DATASET = Dataset("x", IMAGES, IMAGES, IMAGES, ("cat", "dog"), "", "", True, "")
 
 
 def evaluate(uri: str, run_id: str, *predicted: int, tta_correct: int | None = None) -> None:
-    """One command that reads the test images, with a tracker of its own."""
+    """Records an evaluation on the test images, as one command with its own tracker does."""
     confusion = torch.zeros(2, 2, dtype=torch.int64)
     for label, guess in zip(IMAGES.labels.tolist(), predicted, strict=True):
         confusion[label, guess] += 1
@@ -59,14 +59,14 @@ def test_a_later_evaluation_corrects_an_earlier_one(tmp_path: Path) -> None:
 
 
 def test_the_mirror_images_count_beside_the_plain_ones(tmp_path: Path) -> None:
-    """As `predict` says of both views, by hand."""
+    """The expected count is computed here from the logits of both views, which `predict` combines."""
     torch.manual_seed(0)
     config = ViTConfig(img_size=8, in_chans=1, num_classes=2, embed_dim=8, depth=1, num_heads=2)
     model, folder, plain = VisionTransformer(config), Folder(str(tmp_path)), Normalisation((0.5,), (0.25,))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
     images = np.random.default_rng(0).integers(0, 256, (200, 8, 8, 1), dtype=np.uint8)
-    with torch.no_grad():  # half of the images are taken for cats, half for dogs
+    with torch.no_grad():  # makes the model predict cats for half of the images, dogs for the other half
         logits = model.eval()(plain(torch.from_numpy(images)))
         model.head.bias[0] -= (logits[:, 0] - logits[:, 1]).median()
     save_card(folder, ModelCard(config, plain, ("cat", "dog")))

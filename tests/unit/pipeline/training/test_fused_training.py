@@ -1,4 +1,4 @@
-"""Fused trainings that are saved now and then: whatever happens, each folder holds what one by itself would leave."""
+"""Tests that fused trainings, saved at intervals, leave in each folder what a training alone would leave."""
 
 import itertools
 from collections.abc import Sequence
@@ -38,12 +38,12 @@ def open_fused(base: Path, saved: Sequence[int] = (), specs: Sequence[TrialSpec]
 
 
 def numbers(entries: list[tuple[int, Entry]]) -> list[tuple[int, int]]:
-    """Of each epoch that did not diverge: the training's index and the epoch's number."""
+    """Returns the training's index and the epoch's number for each epoch that did not diverge."""
     return [(index, entry["epoch"]) for index, entry in entries if not isinstance(entry, NonFiniteLossError)]
 
 
 def live(base: Path) -> list[tuple[int, int]]:
-    """A process that trains from where the folders stand to the end, and looks at them on its way."""
+    """Resumes the trainings and runs them to the end, as one process does; returns the `numbers` of the epochs."""
     training, told = open_fused(base), []
     assert_weights_are_the_best(base)
     while any(len(training.history(spec.index).epochs) < RECIPE.epochs for spec in SPECS):
@@ -63,7 +63,7 @@ def assert_weights_are_the_best(base: Path) -> None:
 
 
 def assert_same_results(base: Path, other: Path) -> None:
-    """The best epochs, the losses, the confusion matrices and the weights, to rounding."""
+    """Compares the best epochs and the confusion matrices exactly, the losses and the weights up to rounding."""
     for spec in SPECS:
         left, right = trial_folder(str(base), spec.index), trial_folder(str(other), spec.index)
         ours, theirs = TrialHistory.read(left), TrialHistory.read(right)
@@ -95,14 +95,14 @@ def test_an_epoch_after_which_something_is_decided_is_saved_at_once(tmp_path: Pa
 
 
 def test_long_epochs_are_saved_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused_training, "SECONDS_BETWEEN_SAVES", 0.0)  # each is longer than this
+    monkeypatch.setattr(fused_training, "SECONDS_BETWEEN_SAVES", 0.0)  # each epoch takes longer than this
     training = open_fused(tmp_path)
     assert [numbers(training.run_epochs()) for _ in range(3)] == [[(3, epoch), (5, epoch)] for epoch in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_dead_at_any_write(tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused_training, "SAVED_AT_ONCE", 1)  # so that a death ends all there is
+    monkeypatch.setattr(fused_training, "SAVED_AT_ONCE", 1)  # so that no other thread writes at the moment of a death
     with monkeypatch.context() as patched:
         counted = count_writes(patched)
         live(tmp_path / "undisturbed")

@@ -1,4 +1,4 @@
-"""A training whose process dies between any two of its writes ends as one that was never disturbed."""
+"""Tests that a training whose process dies between any two writes ends like one that was never disturbed."""
 
 import errno
 import itertools
@@ -43,12 +43,12 @@ SPECS = {
     "better": TrialSpec(3, MODEL, RECIPE, seed=1),
     "not better": TrialSpec(3, MODEL, replace(RECIPE, learning_rate=1e-12), seed=1),
 }
-"""By whether the second epoch is better than the first."""
+"""Trainings, by whether the second epoch is better than the first."""
 FILES = {CONFIG_FILE, CONFUSION_FILE, HISTORY_FILE, STATE_FILE, PREVIOUS_STATE_FILE, WEIGHTS_FILE}
 
 
 def images(count: int, seed: int) -> ImageArrays:
-    """Noise; the images of one class are a little brighter."""
+    """Returns images of noise (count, 8, 8, 1) in two classes, of which the second is a little brighter."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, count)
     pixels = rng.integers(0, 226, (count, 8, 8, 1)) + 30 * labels[:, None, None, None]
@@ -64,7 +64,7 @@ def open_training(base: Path, spec: TrialSpec, workers: Workers = Workers()) -> 
 
 
 class Group(Workers):
-    """Workers one after another in this process: each gets what the first one says."""
+    """Stands for workers that run one after another in this process; each gets the value that the first one has."""
 
     said: ClassVar[list[Any]] = []
 
@@ -75,7 +75,7 @@ class Group(Workers):
 
 
 def test_workers_go_on_from_the_state_that_the_first_one_reads(tmp_path: Path) -> None:
-    """On a network's file system another node may see the folder as it was a while ago."""
+    """On a network file system, another node may see the folder as it was a while ago."""
     training = open_training(tmp_path, SPECS["better"])
     training.run_epoch()
     training.run_epoch()
@@ -88,7 +88,7 @@ def test_workers_go_on_from_the_state_that_the_first_one_reads(tmp_path: Path) -
 
 
 def live(base: Path, spec: TrialSpec) -> TrialHistory:
-    """A process that trains from where the folder stands to the end, and looks at the folder on its way."""
+    """Resumes the training and runs it to its end, as one process does, checking the weights; returns its history."""
     training = open_training(base, spec)
     assert_weights_are_the_best(base)
     while not training.is_done:
@@ -131,7 +131,7 @@ class Ended:
         assert history == {name: value for name, value in self.history.items() if name != "refused"}
         assert folder.read(WEIGHTS_FILE) == self.weights
         assert folder.read(CONFUSION_FILE) == self.confusion
-        assert {path.name for path in (base / "00003").iterdir()} == FILES  # and nothing half-written
+        assert {path.name for path in (base / "00003").iterdir()} == FILES  # and no half-written file
 
 
 @pytest.fixture(scope="module", params=SPECS)
@@ -147,13 +147,13 @@ def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 
 class Killed(BaseException):
-    """The process is gone: no `except Exception` sees it."""
+    """Ends the simulated process: no `except Exception` catches it."""
 
 
 def count_writes(
     patched: pytest.MonkeyPatch, before: int | None = None, after: int | None = None
 ) -> "itertools.count[int]":
-    """Counts the folders' writes; dies before or after one of them."""
+    """Counts the writes of all folders from 1; raises Killed before, or after, the write of the given number."""
     counter, write = itertools.count(1), Folder.write
 
     def watched(folder: Folder, name: str, content: bytes | memoryview, durable: bool = False) -> None:
@@ -169,7 +169,7 @@ def count_writes(
 
 
 def die(base: Path, spec: TrialSpec, **when: int) -> bool:
-    """A process that dies at a write; False where it came to its end before."""
+    """Trains until the process dies at a write; returns False if the training ended before that."""
     with pytest.MonkeyPatch.context() as patched:
         count_writes(patched, **when)
         try:
@@ -232,7 +232,7 @@ def test_a_broken_state_never_takes_the_place_of_a_good_one(
         patch.setattr(Folder, "write", dies_at_the_state)
         with pytest.raises(Killed):
             again.run_epoch()
-    assert len(open_training(tmp_path, undisturbed.spec).history.epochs) == 1  # not from the beginning
+    assert len(open_training(tmp_path, undisturbed.spec).history.epochs) == 1  # it does not start from the beginning
 
 
 def test_a_full_disk_leaves_what_stood_there(
@@ -255,7 +255,7 @@ def test_a_full_disk_leaves_what_stood_there(
 
 @pytest.fixture
 def power_cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """Leaves of a folder what the disk has: the files that nobody had synced are empty."""
+    """Returns a function that leaves of a folder only what the disk has: what was not synced becomes empty."""
     synced: set[int] = set()
     fsync = os.fsync
 
@@ -276,7 +276,7 @@ def power_cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 def test_a_power_cut_takes_nothing_of_a_trial_that_has_ended(
     undisturbed: Ended, tmp_path: Path, power_cut: Callable[[Path], None]
 ) -> None:
-    """Its states are gone, and with them all that could write the rest again."""
+    """Its states are removed, and only from these could the other files be written again."""
     ledger = Ledger(str(tmp_path), [undisturbed.spec])
     ledger.started(undisturbed.spec)
     told = live(tmp_path, undisturbed.spec)
@@ -324,7 +324,7 @@ def test_what_is_kept_is_ready_to_use(tmp_path: Path) -> None:
 
 
 class Second(Workers):
-    """The second of two workers, without the first."""
+    """Acts as the second of two workers, without a first one."""
 
     def first(self, value: Any, device: torch.device) -> Any:
         return Found(None, [])  # the first worker found no state
@@ -394,7 +394,7 @@ def test_class_names_become_metric_names_that_are_plain_and_differ() -> None:
 
 
 def test_no_class_can_take_another_metrics_name() -> None:
-    """MLflow resolves `..` in a name: such a class overwrote the accuracy of all."""
+    """MLflow resolves `..` in a name, so such a class would overwrite the accuracy over all classes."""
     counts = Counts(1.0, torch.tensor([[1, 0], [1, 0]]))
     metrics = counts_metrics("val", counts, ("../accuracy", "../loss"))
     assert metrics["val/accuracy"] == 0.5

@@ -1,4 +1,4 @@
-"""A worker's training as it is instructed: what it finds in the folder, and what a later driver finds there."""
+"""Tests of a worker's instructed training: what it finds in the folder, and what a later driver finds there."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +20,14 @@ SPEC = SPECS["better"]
 
 
 def instructed(base: Path, spec: TrialSpec = SPEC) -> _InstructedTraining:
-    """As a worker takes it up that has just come up."""
+    """Returns the training that a worker begins when it has just started."""
     instruction = Instruction(spec, TrainingContext(str(base), "fp32", compile=False), spec.recipe.epochs)
     cpu = torch.device("cpu")
     return _InstructedTraining(instruction, LoadedData.of(DATA, cpu), cpu, Workers())
 
 
 def train(training: _InstructedTraining, until: int) -> None:
-    """Does what each look at the instruction would have it do."""
+    """Trains to the end of epoch `until`, as a worker does when its instruction says so."""
     while training.goes_on(until):
         training.run_epoch(until)
 
@@ -50,7 +50,7 @@ def test_a_training_that_diverged_in_its_first_epoch_is_known_by_the_next_driver
 def test_a_history_that_is_behind_the_state_has_no_epoch_trained_too_much(
     tmp_path: Path, until: int, lost: bytes | None
 ) -> None:
-    """As a power cut may leave it, or a process that died between the two."""
+    """A power cut may leave the files like this, or a process that died between the two writes."""
     first = instructed(tmp_path)
     folder = first.folder
     train(first, until - 1)
@@ -62,7 +62,7 @@ def test_a_history_that_is_behind_the_state_has_no_epoch_trained_too_much(
 
 
 def test_what_has_ended_needs_no_state(tmp_path: Path) -> None:
-    """Its best weights are all that is kept of it."""
+    """Only the best weights of a training that has ended are kept."""
     train(instructed(tmp_path), SPEC.recipe.epochs)
     ended = instructed(tmp_path)
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""The history of a trial and the driver's word on it, kept in its folder."""
+"""Tests the files in a trial's folder: its history, the driver's record of it, and its confusion matrix."""
 
 from pathlib import Path
 from uuid import uuid4
@@ -58,7 +58,7 @@ def test_folders_of_trials_sort_by_index(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"unknown": 1}'])
 def test_a_broken_record_of_the_driver_is_an_error_in_a_line(tmp_path: Path, content: bytes) -> None:
-    """As a power cut may leave it."""
+    """A power cut may leave the file like this."""
     folder = trial_folder(str(tmp_path), 3)
     folder.write(LEDGER_FILE, content)
     with pytest.raises(PipelineError, match=f"^{folder.uri}/{LEDGER_FILE} is broken .*remove its folder"):
@@ -80,7 +80,7 @@ def test_a_confusion_matrix_comes_back(where: str, tmp_path: Path) -> None:
 
 
 def test_what_is_written_each_epoch_does_not_grow_with_the_square_of_the_classes(tmp_path: Path) -> None:
-    """1,000 classes made 3 MB of it, twice an epoch."""
+    """With the confusion matrix in it, the file took 3 MB for 1,000 classes, and it was written twice an epoch."""
     history = TrialHistory()
     history.add(1, 0, {"val/accuracy": 0.5, **{f"val/class_accuracy/{number}": 0.5 for number in range(1000)}})
     history.write(trial_folder(str(tmp_path), 3))

@@ -1,4 +1,4 @@
-"""What a driver wrote down of its trials, as the next driver reads it."""
+"""Tests that a driver reads back what an earlier driver stored about its trials."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from vit.training.recipes import Recipe
 
 @pytest.fixture(params=["path", "memory"])
 def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The folder of the trials."""
+    """The folder of the trials, once as a path and once as a URI."""
     return f"{tmp_path}/trials" if request.param == "path" else f"memory://{uuid4()}/trials"
 
 
@@ -41,7 +41,7 @@ def epochs(count: int) -> list[EpochRecord]:
 
 
 def train(base: str, index: int, count: int) -> None:
-    """What the trial's process writes."""
+    """Writes the history that the trial's process would have written after `count` epochs."""
     history = TrialHistory()
     for epoch in epochs(count):
         history.add(epoch.number, epoch.at or 0, epoch.metrics)
@@ -49,7 +49,7 @@ def train(base: str, index: int, count: int) -> None:
 
 
 def record(spec: TrialSpec, outcome: Outcome, count: int, error: str | None = None) -> TrialRecord:
-    """The same as the driver heard it."""
+    """Returns the driver's record of a trial with the same `count` epochs."""
     return TrialRecord(spec, outcome, tuple(epochs(count)), error)
 
 
@@ -106,7 +106,7 @@ def test_decisions_survive(base: str) -> None:
         ledger.decided(1, decided[-1])
         assert ledger.decisions(1) == Ledger(base, trials).decisions(1) == decided
     again = Ledger(base, trials)
-    again.started(trials[1])  # it goes on
+    again.started(trials[1])  # the trial is resumed
     again.end(record(trials[1], "asha", 0))
     last = Ledger(base, trials)
     assert (last.decisions(0), last.decisions(1)) == ((), (FIRST, SECOND))

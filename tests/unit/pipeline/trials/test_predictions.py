@@ -1,4 +1,4 @@
-"""The file of what a model said of each image."""
+"""Tests the file of a model's predictions."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_the_file_gives_back_what_was_written(tmp_path: Path) -> None:
     assert read is not None
     assert read.labels.tolist() == labels.tolist()
     assert read.predicted.tolist() == probabilities.argmax(axis=1).tolist()
-    # As float32 gave them, bit for bit.
+    # The float32 values are read back bit for bit.
     assert read.confidence.astype(np.float32).tolist() == probabilities.max(axis=1).tolist()
     assert read.label_probability.astype(np.float32).tolist() == [
         float(row[label]) for row, label in zip(probabilities, labels, strict=True)

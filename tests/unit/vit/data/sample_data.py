@@ -1,4 +1,4 @@
-"""Small data sets of images, written to the disk as users have them."""
+"""Writes small data sets of images to the disk, in the layouts that users have."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from PIL import Image
 
 
 def colour(shade: int, side: int = 4) -> NDArray[np.uint8]:
-    """A square of one colour, other in each channel."""
+    """A square image of one colour, whose channels differ."""
     return np.broadcast_to(np.array([shade, 255 - shade, 7], np.uint8), (side, side, 3)).copy()
 
 
@@ -30,7 +30,7 @@ def encoded(pixels: NDArray[Any], kind: str = "png") -> bytes:
 
 
 def pet_folder(root: Path) -> Path:
-    """Two classes, three training images and one test image of each."""
+    """Writes two classes, each with three training images and one test image, and returns the folder."""
     for shade, name in ((10, "cat"), (200, "dog")):
         for index in range(3):
             save(root / "train" / name / f"{index}.png", colour(shade + index))

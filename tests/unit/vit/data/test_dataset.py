@@ -1,4 +1,4 @@
-"""A data set as a whole: the cut into train, validation and test, limits, digests."""
+"""Whole data sets: the cut into train, validation and test, limits, digests and duplicates."""
 
 import io
 import os
@@ -17,13 +17,13 @@ from PIL import Image
 from tests.unit.vit.data.sample_data import colour, encoded, write_shard
 from vit.data import dataset
 from vit.data.arrays import DataError, ImageArrays
-from vit.data.dataset import DataConfig, Dataset, load_dataset
+from vit.data.dataset import DataConfig, Dataset, limited_validation, load_dataset
 from vit.data.duplicates import Duplicates, duplicates_across_splits
 from vit.data.stratify import pick, stratified_counts
 
 
 def write_folder(root: Path, train: dict[str, int], test: dict[str, int]) -> Path:
-    """Class folders of 4x4 PNGs, no two alike, `train[c]` and `test[c]` of each class."""
+    """Writes `train[c]` and `test[c]` 4x4 PNGs of each class c, no two alike, into class folders; returns `root`."""
     shades = iter(range(1_000_000))
     for part, counts in (("train", train), ("test", test)):
         for name, count in counts.items():
@@ -118,7 +118,7 @@ def test_a_fifth_for_validation_is_at_most_1000_images(tmp_path: Path) -> None:
         table = pa.table({"image": [image] * count, "label": [index % 2 for index in range(count)]})
         pq.write_table(table, tmp_path / f"{part}.parquet")
     data = load_dataset(DataConfig(str(tmp_path)))
-    # A tenth is 600 and a fifth 1,200.
+    # Of 6,000 images a tenth is 600 and a fifth is 1,200.
     assert class_counts(data.validation) == [500, 500]
     assert class_counts(data.train) == [2500, 2500]
 
@@ -165,6 +165,7 @@ def test_train_limit_does_not_grow_validation() -> None:
     data = load_dataset(DataConfig("digits", train_limit=1151))
     assert data.digest == load_dataset(DataConfig("digits", train_limit=1151)).digest
     assert (len(data.train), len(data.validation)) == (1151, 287)
+    assert limited_validation(100, train_limit=1151, num_classes=10) == 100
 
 
 @pytest.mark.parametrize(
@@ -235,25 +236,25 @@ def arrays(*shades: int) -> ImageArrays:
 
 
 def test_duplicates_across_splits() -> None:
-    # 1 stands in train, 4 in validation, twice in test; 9 only in test.
+    # Of the test images, 1 is also in train, and 4, which is there twice, also in validation; 9 is only in test.
     data = Dataset("d", arrays(1, 2), arrays(4), arrays(1, 9, 4, 4), ("a", "b"), "", "", True, "")
     assert duplicates_across_splits(data).test == 3
 
 
 def test_duplicates_of_train_in_validation() -> None:
-    # 2 stands in train, twice in validation; 7 twice in validation only; 8 in validation and test.
+    # 2 is in train and twice in validation; 7 is twice in validation only; 8 is in validation and test.
     data = Dataset("d", arrays(1, 2), arrays(2, 7, 2, 7, 8), arrays(8, 9), ("a", "b"), "", "", True, "")
     assert duplicates_across_splits(data) == Duplicates(test=1, validation=2)
 
 
 @pytest.mark.parametrize("limit", [None, 400])
 def test_loading_holds_the_images_twice_at_most(tmp_path: Path, limit: int | None) -> None:
-    """Once as the source gave them, once as they are given on: cut and limited in one go."""
+    """Once as the source returned them, and once as they are passed on: they are cut and limited in one step."""
     cells: list[bytes | None] = [encoded(colour(shade, side=96)) for shade in range(200)]
     write_shard(tmp_path / "train.parquet", cells * 3, [0, 1] * 300)
     write_shard(tmp_path / "test.parquet", cells[:2], [0, 1])
     config = DataConfig(str(tmp_path), train_limit=limit)
-    load_dataset(config)  # what is imported and kept by the first
+    load_dataset(config)  # so that what the first call imports and caches is not counted
     tracemalloc.start()
     try:
         data = load_dataset(config)

@@ -1,4 +1,4 @@
-"""Measuring the normalisation: what it takes. What it gives, the training's own tests compare."""
+"""The memory that measuring the normalisation takes; the tests of augmentation check its results."""
 
 import tracemalloc
 

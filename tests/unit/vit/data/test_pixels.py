@@ -1,4 +1,4 @@
-"""A model is given the pixels that it would have been trained on."""
+"""Decoding an image for a model gives the pixels that the model would have been trained on."""
 
 import io
 from pathlib import Path
@@ -16,7 +16,7 @@ COLOUR = ("RGB", "RGBA", "P", "LA", "CMYK")
 
 
 def _encoded(mode: str) -> bytes:
-    """A picture of 13 x 9 pixels in a Pillow mode."""
+    """An encoded image of 13 x 9 pixels in a Pillow mode."""
     rng = np.random.default_rng(0)
     if mode == "I;16":
         image = Image.fromarray(rng.integers(0, 2**16, (9, 13), dtype=np.uint16))
@@ -28,7 +28,7 @@ def _encoded(mode: str) -> bytes:
 
 
 def _trained_on(*contents: bytes) -> np.ndarray:
-    """How a data set of these images is read for training."""
+    """The pixels of these images as a data set for training has them."""
     images = [EncodedImage(str(index), content) for index, content in enumerate(contents)]
     (part,) = decode_parts("here", [EncodedPart(np.zeros(len(images), np.int64), images)], SIDE)
     return part.images

@@ -1,4 +1,4 @@
-"""What the names that `--dataset` takes lead to; the digits, which are always at hand."""
+"""The data sets that the values of `--dataset` mean, among them the digits, which are always available."""
 
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def test_digits() -> None:
     assert (splits.name, splits.class_names, splits.mirror_safe) == ("digits", tuple("0123456789"), False)
     assert splits.train.images.shape == (1438, 8, 8, 1)
     assert (splits.train.images.min(), splits.train.images.max()) == (0, 255)
-    # All that scikit-learn has, each once.
+    # All digits that scikit-learn has, each once.
     pixels, target = load_digits(return_X_y=True)
     expected = sorted(zip(target.tolist(), np.rint(pixels * 255 / 16).tolist(), strict=True))
     images = [*splits.train.images.reshape(-1, 64).tolist(), *splits.test.images.reshape(-1, 64).tolist()]

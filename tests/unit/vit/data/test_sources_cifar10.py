@@ -1,4 +1,4 @@
-"""CIFAR-10: a tiny archive of the original form, served on this machine; local copies; what `auto` makes of both."""
+"""CIFAR-10 from a tiny archive of the original form, served on this machine, or from a copy; what `auto` then picks."""
 
 import hashlib
 import io
@@ -29,7 +29,7 @@ CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog",
 
 
 def real_cifar10() -> Path | None:
-    """The user's folder of data sets if it holds CIFAR-10."""
+    """The user's folder of data sets if it holds CIFAR-10, else None."""
     data_dir = os.environ.get("VIT_DATA_DIR")
     return Path(data_dir) if data_dir and (Path(data_dir) / "cifar10").is_dir() else None
 
@@ -48,7 +48,7 @@ def cifar_batch(images: NDArray[np.uint8]) -> bytes:
 
 @pytest.fixture
 def tiny_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An archive of 20 training and 10 test images, whose checksums torchvision takes for those of CIFAR-10."""
+    """An archive of 20 training and 10 test images; torchvision is made to expect its checksums, not CIFAR-10's."""
     members = {
         "data_batch_1": cifar_batch(cifar_images(20, seed=1)),
         "test_batch": cifar_batch(cifar_images(10, seed=2)),
@@ -86,7 +86,7 @@ def server(tiny_archive: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Thre
 
 @pytest.fixture
 def dead_server(tiny_archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The address that torchvision downloads from is one where nothing listens."""
+    """Makes torchvision download from an address where nothing listens."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]

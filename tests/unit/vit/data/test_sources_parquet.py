@@ -1,4 +1,4 @@
-"""Parquet in the layout of the Hugging Face hub: what is read, and what is refused."""
+"""Parquet files in the layout of the Hugging Face Hub: what is read, and what is refused."""
 
 from pathlib import Path
 
@@ -30,18 +30,18 @@ def test_parquet_in_shards(tmp_path: Path) -> None:
 
 
 def test_each_file_is_read_by_its_own_names(tmp_path: Path) -> None:
-    """Cats are dark and dogs bright in both files, whose classes stand in another order."""
+    """Cats are dark and dogs are bright in every file, but two of the files list the classes in different orders."""
     dark, bright = encoded(colour(10)), encoded(colour(200))
     write_shard(tmp_path / "train.parquet", [dark, bright], [0, 1], ("cat", "dog"))
     write_shard(tmp_path / "test-0.parquet", [dark, bright], [1, 0], ("dog", "cat"))
-    write_shard(tmp_path / "test-1.parquet", [bright], [1])  # without names: as the first file has them
+    write_shard(tmp_path / "test-1.parquet", [bright], [1])  # has no names, so those of the first file apply
     splits = read_splits(str(tmp_path), None)
     assert splits.class_names == ("cat", "dog")
     assert splits.test.labels.tolist() == [0, 1, 1]
 
 
 def test_names_that_only_the_test_files_have_are_refused(tmp_path: Path) -> None:
-    """Train's 0 is dark and 1 is bright; by test's order dark would be a dog."""
+    """In the training file 0 is dark and 1 is bright; by the order of the test file's names, dark would be a dog."""
     dark, bright = encoded(colour(10)), encoded(colour(200))
     write_shard(tmp_path / "train.parquet", [dark, bright], [0, 1])
     write_shard(tmp_path / "test.parquet", [dark, bright], [1, 0], ("dog", "cat"))
@@ -105,14 +105,14 @@ def test_parquet_of_more_rows_than_one_batch(tmp_path: Path) -> None:
 
 
 def corrupt(path: Path) -> None:
-    """Overwrites the first column's pages and leaves the footer whole."""
+    """Overwrites the first column's pages and leaves the footer intact."""
     content = bytearray(path.read_bytes())
     content[4:60] = b"\xff" * 56
     path.write_bytes(content)
 
 
 def break_parquet(folder: Path, what: str) -> None:
-    """Spoils a good folder of Parquet in one way."""
+    """Breaks a valid folder of Parquet files in one way."""
     train, test = folder / "train.parquet", folder / "test.parquet"
     good = encoded(colour(1))
     match what:

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved is loaded, what is broken is named, and no file's code ever runs."""
+"""Checkpoints load as they were saved, a broken one is refused by its path, and code in a file never runs."""
 
 import errno
 import io
@@ -33,7 +33,7 @@ STATE = {"epochs_done": 3, "model": {"weight": torch.arange(4.0)}, "averaged": N
 
 
 class TouchesAFile:
-    """Pickled, it creates a file when it is loaded."""
+    """An object whose pickle creates a file when it is loaded."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,7 +54,7 @@ def saved(tmp_path: Path) -> Folder:
 
 
 def read_state(folder: Folder) -> tuple[dict[str, Any] | None, list[str]]:
-    """The state, and what was said of those that were refused."""
+    """The state that was loaded, and the errors of the states that were refused."""
     refused: list[CheckpointError] = []
     state = load_state(folder, refused.append)
     return state, [str(error) for error in refused]
@@ -100,7 +100,7 @@ def test_weights_tell_their_epoch(saved: Folder) -> None:
 
 
 def cut(folder: Folder, name: str, keep: float = 0.5) -> None:
-    """Leaves this part of the file: a share, a number of bytes, or all but the last."""
+    """Cuts a file down to a share of it (a float) or to a number of bytes; -1 cuts off only the last byte."""
     content = folder.read(name)
     folder.write(name, content[: int(len(content) * keep) if isinstance(keep, float) else keep])
 
@@ -160,7 +160,7 @@ def test_a_folder_that_does_not_answer_is_not_taken_for_a_broken_state(
 
 def test_states_are_removed_and_the_rest_stays(saved: Folder, tmp_path: Path) -> None:
     save_state(saved, STATE)
-    for _ in range(2):  # none is no error
+    for _ in range(2):  # the second time there is none, which is no error
         remove_state(saved)
         assert read_state(saved) == (None, [])
         assert {path.name for path in (tmp_path / "run").iterdir()} == {CONFIG_FILE, WEIGHTS_FILE}
@@ -205,4 +205,4 @@ def test_code_in_a_file_is_refused_and_does_not_run(saved: Folder, tmp_path: Pat
     assert not trace.exists()
     buffer.seek(0)
     torch.load(buffer, weights_only=False) if form == "torch" else pickle.loads(content)
-    assert trace.exists()  # the bait itself works
+    assert trace.exists()  # loaded without protection, the code does run

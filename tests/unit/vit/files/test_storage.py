@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, in local folders and behind URIs."""
+"""Files are written whole or not at all, in folders given by path or by URI."""
 
 import os
 import resource
@@ -21,7 +21,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Writes beyond `size` bytes fail, as on a full disk."""
+    """Makes writes beyond `size` bytes of a file fail, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -113,4 +113,4 @@ def test_what_is_to_outlast_a_power_cut_is_synced_before_it_gets_its_name(
     Folder(str(tmp_path)).write("history", b"may be lost")
     assert synced == []
     Folder(str(tmp_path)).write("state", b"may not", durable=True)
-    assert synced == [(False, False), (True, True)]  # the file under a name of its own, then the folder with its name
+    assert synced == [(False, False), (True, True)]  # the file under a temporary name, then the folder with its name

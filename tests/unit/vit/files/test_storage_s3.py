@@ -1,4 +1,4 @@
-"""Folders in an S3 bucket, by a real client against a server on this machine."""
+"""Folders in an S3 bucket, used through a real client and a server on this machine."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ def write_in_another_process(folder: Folder, name: str, content: str) -> None:
 
 
 def list_as_any_library_may(folder: Folder) -> None:
-    """The whole process shares one client, which remembers the answer."""
+    """Lists the folder. The whole process shares one client, which caches the listing."""
     fsspec.core.url_to_fs(folder.uri)[0].ls(folder.uri)
 
 
@@ -122,7 +122,7 @@ def test_what_another_process_writes_can_be_renamed(folder: Folder) -> None:
 
 
 def test_a_reader_never_sees_parts_of_two_contents(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = fsspec.core.url_to_fs(folder.uri)[0]  # fsspec gives everyone in the process the same
+    client = fsspec.core.url_to_fs(folder.uri)[0]  # fsspec returns the same client everywhere in a process
     monkeypatch.setattr(client, "default_block_size", 1000)  # above this, s3fs fetches in parts
     contents = [bytes([value]) * 50_000 for value in (1, 2)]
     folder.write("a.bin", contents[0])

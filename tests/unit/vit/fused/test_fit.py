@@ -1,4 +1,4 @@
-"""Fused and compiled trainings against the plain loop: each must come out as if it had been trained alone."""
+"""Fused and compiled trainings compared with the plain loop: each must turn out as if it had been trained alone."""
 
 import shutil
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.c
 
 
 def different(base: Recipe) -> list[Recipe]:
-    """Recipes that differ in all that fused trainings may differ in."""
+    """Recipes that differ in everything in which fused trainings may differ."""
     return [
         base,
         replace(base, learning_rate=3e-3, weight_decay=0.3, label_smoothing=0.0, clip_grad=0.0, ema_decay=0.0),
@@ -66,7 +66,7 @@ def assert_alike(left: Epoch, right: Epoch, tolerance: float = 1e-5) -> None:
     for ours, theirs in ((left.train, right.train), (left.validation, right.validation)):
         assert ours.loss == pytest.approx(theirs.loss, rel=tolerance)
         assert ours.total == theirs.total
-        assert (ours.confusion - theirs.confusion).abs().sum() <= 2  # an image on the border between two classes
+        assert (ours.confusion - theirs.confusion).abs().sum() <= 2  # an image between two classes may differ
 
 
 def weights(state: dict[str, Any]) -> dict[str, Tensor]:
@@ -211,7 +211,7 @@ def test_trainings_that_start_alike_look_at_the_images_once(monkeypatch: pytest.
 
 @pytest.mark.parametrize(("img_size", "at_once"), [(8, 256), (64, 128), (128, 32)])
 def test_large_images_are_validated_a_few_at_once(img_size: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two models together look at 512 small images, and at no more of large ones than a training of one may."""
+    """Each of two models validates 256 small images at a time, but no more large ones than a single training."""
     batches: list[int] = []
 
     def forward(model: Any, layout: Any, weights: Tensor, images: Tensor, precision: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""Attention rollout, against torch's own attention, the model itself and numbers worked by hand."""
+"""Attention rollout compared with torch's own attention, the model itself and numbers worked out by hand."""
 
 from dataclasses import replace
 
@@ -29,9 +29,9 @@ def test_the_weights_are_those_of_torchs_attention_and_of_the_models() -> None:
 
 
 def test_a_rollout_of_two_blocks_by_hand() -> None:
-    """With half of the identity the two are [[.75, .25], [0, 1]] and [[.5, .5], [.5, .5]].
+    """The means of each block's matrix and the identity are [[.75, .25], [0, 1]] and [[.5, .5], [.5, .5]].
 
-    The second times the first is [[.375, .625], [.375, .625]].
+    The second of them times the first is [[.375, .625], [.375, .625]].
     """
     first = torch.tensor([[[0.5, 0.5], [0.0, 1.0]]])
     second = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
@@ -48,15 +48,15 @@ def test_uniform_attention_draws_on_all_patches_alike(pool: Pool) -> None:
 
 
 def test_attention_to_one_patch_is_found_where_that_patch_is() -> None:
-    """Queries that point to the key of the patch on the right below, which alone is bright, in every block."""
+    """Every query points to the key of the bottom right patch, which is the only bright one."""
     model = VisionTransformer(replace(SMALL, depth=1, num_heads=1)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
         (block,) = blocks_of(model)
         block.norm1.weight.fill_(1.0)
-        model.patch_embed.proj.weight[0] = 1.0  # a bright patch's first number
-        block.attn.qkv.bias[0] = 50.0  # every query
+        model.patch_embed.proj.weight[0] = 1.0  # the first number of a bright patch's token
+        block.attn.qkv.bias[0] = 50.0  # the first number of every query
         block.attn.qkv.weight[12, 0] = 1.0  # a key's first number is the token's
     image = torch.zeros(1, 1, 8, 8)
     image[:, :, 4:, 4:] = 1.0

@@ -1,4 +1,4 @@
-"""The model against timm's VisionTransformer and torch's own attention."""
+"""The model compared with timm's VisionTransformer and torch's own attention."""
 
 import re
 from dataclasses import replace
@@ -18,7 +18,7 @@ TINY = ViTConfig(img_size=8, patch_size=4, num_classes=3, embed_dim=12, depth=2,
 
 
 def with_random_weights(config: ViTConfig) -> VisionTransformer:
-    """No bias zero and no scale one, so that a part left out or in the wrong place shows in the logits."""
+    """A model without biases of 0 or scales of 1, so that a part left out or in the wrong place shows in the logits."""
     torch.manual_seed(0)
     model = VisionTransformer(config)
     with torch.no_grad():
@@ -150,7 +150,7 @@ def test_conv_stem_lets_a_patch_see_its_neighbours() -> None:
 
 
 def as_identity_norm(module: torch.nn.Module) -> None:
-    # The norm mixes the whole image; without it only the convolutions' reach is left.
+    # The norm mixes the whole image; without it, a patch depends only on the pixels that the convolutions reach.
     if isinstance(module, torch.nn.GroupNorm):
         module.forward = lambda input: input  # type: ignore[method-assign]
 

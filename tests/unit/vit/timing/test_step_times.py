@@ -1,4 +1,4 @@
-"""The hand-counted arithmetic against torch's counter; timed steps are those of the real training."""
+"""The formulas for the work of a forward pass compared with torch's counts, and the timing of real training steps."""
 
 from dataclasses import replace
 from typing import Any
@@ -45,7 +45,7 @@ def test_the_arithmetic_is_what_torch_counts(config: ViTConfig) -> None:
 
 
 class Written(TorchDispatchMode):
-    """Counts the numbers that are written, in as many steps as torch takes."""
+    """Counts the numbers that torch's operations write, each time that one is written."""
 
     total = 0
 
@@ -67,13 +67,13 @@ def test_the_written_numbers_are_about_what_torch_writes(config: ViTConfig) -> N
 
 @pytest.fixture
 def epochs_run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Fit, Epoch]]:
-    """The epochs that real trainings run, with their trainings; timing stops at the fewest."""
+    """The epochs that real trainings run, each with its training; timing stops after the fewest rounds."""
     monkeypatch.setattr(vit.timing.step_times, "ENOUGH_SECONDS", 0.0)
     run: list[tuple[Fit, Epoch]] = []
     real = Fit.run_epoch
 
     def run_epoch(fit: Fit) -> Epoch:
-        # The first takes longest, as a warm-up does.
+        # The first epoch takes the longest, as a warm-up does.
         epoch = replace(real(fit), train_seconds=9.0 - len(run), seconds=9.0 - len(run) + 0.32)
         run.append((fit, epoch))
         return epoch
@@ -115,9 +115,18 @@ def test_a_step_size_that_would_spoil_the_weights_does_no_harm(epochs_run: list[
     assert len(epochs_run) == 1 + FEWEST_ROUNDS
 
 
-def test_a_small_model_is_timed_more_often() -> None:
+def test_a_small_model_is_timed_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, rounds = vit.timing.step_times._rounds, []
+
+    def counted(fit: Fit) -> list[Epoch]:
+        rounds.extend(real(fit))
+        return rounds
+
+    monkeypatch.setattr(vit.timing.step_times, "_rounds", counted)
     times = measure_step(SMALL, Recipe(batch_size=BATCH), Runtime(), train_images=1000)
-    assert 0 < times.step_seconds < vit.timing.step_times.ENOUGH_SECONDS
+    assert len(rounds) > FEWEST_ROUNDS
+    assert min(epoch.train_seconds for epoch in rounds) <= times.step_seconds
+    assert times.step_seconds <= max(epoch.train_seconds for epoch in rounds)
     assert times.validation_seconds_per_image > 0
 
 

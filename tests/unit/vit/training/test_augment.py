@@ -1,4 +1,4 @@
-"""Augmentation against torchvision, image by image, and normalisation against torchvision and numpy."""
+"""Augmentation compared with torchvision, image by image, and normalisation compared with torchvision and numpy."""
 
 import math
 
@@ -20,7 +20,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def random_images(count: int, size: int, channels: int) -> Tensor:
-    # From 1: black then only comes from outside of the image.
+    # The values begin at 1, so that black comes only from outside the image.
     return torch.randint(1, 256, (count, size, size, channels), generator=seeded(), dtype=torch.uint8)
 
 
@@ -44,7 +44,7 @@ def draws_of(count: int, flip: bool = False, angle: float = 0.0, shift: tuple[in
 
 
 def test_no_images_stay_none() -> None:
-    """A worker's part of a batch that is smaller than the team."""
+    """Where a batch has fewer images than there are workers, a worker's part of it is empty."""
     nothing = random_images(4, 8, 3)[2:2]
     assert augment(nothing, draws_of(4)[2:2]).shape == (0, 8, 8, 3)
 
@@ -67,7 +67,7 @@ def test_every_image_equals_torchvisions(recipe: Recipe, size: int, channels: in
     draws = draw(len(images), size, recipe, seeded())
     expected = torch.stack([by_torchvision(image, draws, i, recipe.crop_padding) for i, image in enumerate(images)])
     different = (augment(images, draws) != expected).any(dim=-1)
-    # A pixel halfway between two sources may go to either, by the last bit of the float; here that is one in 10^5.
+    # A pixel halfway between two source pixels may take either, by the last bit of a float: here that is one in 10^5.
     assert int(different.sum()) <= (1e-5 * different.numel() if recipe.rotation else 0)
 
 
@@ -101,7 +101,7 @@ def test_draws_stay_within_the_recipe_and_reach_its_limits() -> None:
     assert degrees.abs().max() <= 15 + 1e-4
     assert set(draws.shift.flatten().tolist()) == {-2, -1, 0, 1, 2}
     corner, side = draws.hole[:, :2], draws.hole[:, 2]
-    assert set(corner.flatten().tolist()) == set(range(-1, 7))  # their middles: every pixel of the image
+    assert set(corner.flatten().tolist()) == set(range(-1, 7))  # so every pixel of the image is a hole's centre
     assert set(side.tolist()) == {0, 3}
     assert 1800 < int((side == 3).sum()) < 2200
 
@@ -113,7 +113,7 @@ def test_same_seed_same_draws_other_seed_others() -> None:
         assert not torch.equal(getattr(first, name), getattr(other, name))
 
 
-def test_images_that_are_not_mirror_safe_are_never_flipped() -> None:
+def test_no_image_is_flipped_if_the_recipe_says_so() -> None:
     assert not draw(5000, 32, Recipe(flip=False), seeded()).flip.any()
 
 

@@ -1,4 +1,4 @@
-"""How many images a model is shown at once."""
+"""How many images a model evaluates in one batch."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The training loop on a toy task: against plain torch, across processes, and when it goes wrong."""
+"""The training loop on a toy task: compared with plain torch, resumed in another process, and when it diverges."""
 
 import os
 import shutil
@@ -103,7 +103,7 @@ def test_training_equals_a_plain_torch_loop(clip_grad: float, label_smoothing: f
         F.cross_entropy(model(images), toy_labels(images), label_smoothing=label_smoothing).backward()
         if clip_grad:
             norm = nn.utils.clip_grad_norm_(model.parameters(), clip_grad)
-            assert norm > clip_grad  # clipping has something to do
+            assert norm > clip_grad  # so that clipping changes the gradient
         optimizer.step()
         schedule.step()
     assert len(batches) == 8
@@ -111,7 +111,10 @@ def test_training_equals_a_plain_torch_loop(clip_grad: float, label_smoothing: f
 
 
 def without_key_bias(model: VisionTransformer) -> dict[str, Tensor]:
-    """The weights that matter: softmax ignores the keys' bias, whose gradient is rounding noise that Adam blows up."""
+    """The weights, with the keys' bias set to 0.
+
+    Softmax ignores that bias, so its gradient is rounding noise, which Adam amplifies.
+    """
     kept = weights(model)
     for name, tensor in kept.items():
         if name.endswith("qkv.bias"):
@@ -248,7 +251,7 @@ def read_state(folder: str) -> dict[str, Any]:
 
 
 def continue_run(folder: str, recipe_name: str) -> None:
-    """Takes the run in `folder` to its end; called in this process and in another."""
+    """Resumes the run in `folder` and trains it to its end; called in this process and in another."""
     fit = toy_fit(RECIPES[recipe_name], RANDOM_DEPTH)
     fit.load_state_dict(read_state(folder))
     run(fit, EVERYTHING.epochs - fit.epochs_done)
@@ -270,7 +273,7 @@ def test_a_resumed_run_ends_bit_for_bit_like_one_without_a_break(
     run(straight, 4)
     expected = straight.state_dict()
 
-    # In the middle of an alternation, and of Muon's momentum.
+    # The run stops in the middle of an alternation of flips, and while Muon has momentum.
     broken_off = toy_fit(RECIPES[recipe_name], RANDOM_DEPTH)
     run(broken_off, 2)
     save_state(Folder(str(tmp_path)), broken_off.state_dict())
@@ -291,7 +294,7 @@ def test_a_resumed_run_ends_bit_for_bit_like_one_without_a_break(
 )
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_loss_that_is_not_finite_leaves_the_weights_before_that_step(optimizer: Any, device: str) -> None:
-    # All images are black but one, which this normalisation makes infinite: the steps before it are good.
+    # All images are black except one, which this normalisation makes infinite: the steps before it have a finite loss.
     train = toy_split(32)
     train.images[:] = 0
     train.images[5] = 255
@@ -314,7 +317,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_before_that_step(optimizer
     _, before, average_before = steps[good]
     assert_same(weights(fit.model), before)
     assert all(tensor.isfinite().all() for tensor in before.values())
-    if device == "cpu":  # a GPU's steps are checked in groups: the average goes on towards the weights that stay
+    if device == "cpu":  # a GPU does not check every step: until it does, the average moves on towards the weights
         assert len(steps) == good + 1
         assert_same(weights(fit.kept_model), average_before)
 
@@ -337,7 +340,7 @@ def test_spoiled_weights_are_not_trained_on() -> None:
 
 
 def test_a_step_copies_no_numbers_to_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each copy would make the host wait for a GPU to do all that was asked of it before."""
+    """Each copy would make the host wait until a GPU has finished all its earlier work."""
     real, made = torch.tensor, []
 
     def tensor(*arguments: Any, **options: Any) -> Tensor:
@@ -370,7 +373,7 @@ def test_the_compiled_model_learns_the_same() -> None:
 
 
 def test_the_ninth_model_of_a_process_is_compiled_too(compiled_graphs: list[torch.fx.GraphModule]) -> None:
-    """Dynamo keeps eight variants of a function, and all models share theirs."""
+    """Dynamo keeps only eight compiled variants of a function, and all models share one function."""
     counts = []
     for depth in range(1, 11):
         compiled_graphs.clear()

@@ -1,4 +1,4 @@
-"""On a GPU: between two checks of the loss, a training step never makes the host wait for the device."""
+"""On a GPU, no training step between two checks of the loss makes the host wait for the device."""
 
 from collections.abc import Iterator
 
@@ -38,11 +38,14 @@ def test_a_step_waits_for_nothing(precision: Precision) -> None:
     images = torch.randint(0, 256, (BATCH * STEPS, 8, 8, 1), dtype=torch.uint8, device=device)
     split = Split(images, torch.arange(len(images), device=device) % 4)
     fit = Fit(CONFIG, RECIPE, Runtime(device, precision), split, split, Normalisation((0.5,), (0.3,)), seed=0)
-    fit.run_epoch()  # what is set up once may wait
+    fit.run_epoch()  # sets up what is needed only once, which may make the host wait
     seen = 0
 
     def look(model: nn.Module, inputs: object) -> None:
-        """Before each step's forward pass: from the second on, a wait is an error; the last checks the loss."""
+        """Runs before each forward pass: from the second step on a wait is an error, but not in the last.
+
+        The last step checks the loss.
+        """
         nonlocal seen
         seen += 1
         if seen == 2:

@@ -1,4 +1,4 @@
-"""Where recipes start from: against numbers worked by hand, linear algebra, and timm's positions."""
+"""How recipes initialise a model, compared with numbers worked out by hand, linear algebra and the default weights."""
 
 import math
 from dataclasses import replace
@@ -64,7 +64,10 @@ def test_the_class_token_stands_nowhere() -> None:
 
 
 def test_mimetic_queries_meet_their_own_keys_and_values_are_taken_away() -> None:
-    """As published: each head's query-key product near 0.7 I, as its rank allows; value and projection near -0.4 I."""
+    """The products of the weights are as published, up to noise.
+
+    That of a head's queries and keys is near 0.7 I, as its rank allows; that of values and projection is near -0.4 I.
+    """
     modules = list(made(attention_init="mimetic").modules())
     for attention in (module for module in modules if isinstance(module, Attention)):
         query, key, value = attention.qkv.weight.detach().view(3, 96, 96)

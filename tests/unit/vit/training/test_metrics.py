@@ -1,4 +1,4 @@
-"""Counts against numbers counted by hand and scikit-learn."""
+"""Counts compared with numbers counted by hand and with scikit-learn."""
 
 from itertools import accumulate
 
@@ -51,7 +51,7 @@ def test_confusion_equals_scikit_learns() -> None:
 
 def test_unequal_batches_give_the_mean_over_images_not_over_batches() -> None:
     logits, labels = random_batch(images=101, classes=5)
-    labels[100] = logits[100].argmin()  # a batch of one, wrong and costly: a mean of batch means would show it
+    labels[100] = logits[100].argmin()  # a batch of one, with a large loss that would distort a mean of batch means
     sizes = [60, 40, 1]
     counts = count(logits, labels, sizes)
     accuracy = (logits.argmax(1) == labels).double().mean().item()

@@ -1,4 +1,4 @@
-"""Muon against torch's own, matrix by matrix, and against a singular value decomposition."""
+"""Muon compared with torch's own, matrix by matrix, and with a singular value decomposition."""
 
 import copy
 
@@ -22,7 +22,7 @@ def layers() -> list[tuple[nn.Parameter, int]]:
 
 
 def take_steps(optimizer: torch.optim.Optimizer, weights: list[nn.Parameter], count: int) -> None:
-    """Every weight's gradient at a step is the same, whatever optimizer follows it, part by part."""
+    """Takes `count` steps. The gradients depend only on the weight's shape and the step, not on the optimizer."""
     for step in range(count):
         for weight in weights:
             weight.grad = seeded(*weight.shape, seed=int(weight.shape[1]) + 100 * step)
@@ -46,7 +46,7 @@ def test_steps_equal_torchs_muon_on_each_matrix_apart() -> None:
         theirs.step()
     joined = torch.cat([weight.detach().flatten() for weight, _ in fused])
     expected = torch.cat([weight.detach().flatten() for weight in apart])
-    # bf16 keeps three digits of an update; all in all the weights moved by about 0.02 at a step.
+    # bf16 keeps three digits of an update. Each step moves the weights by about 0.2 * LR, so all five by up to 0.02.
     torch.testing.assert_close(joined, expected, atol=2e-3, rtol=0)
     assert (joined - expected).abs().mean() < 2e-4
 
@@ -67,7 +67,7 @@ def test_a_gradient_of_zeros_is_no_update() -> None:
 
 
 def test_a_step_is_as_long_as_one_of_adamw() -> None:
-    """The root mean square of an update is about 0.2 of the learning rate, whatever the matrix's shape."""
+    """The root mean square of an update is about 0.2 times the learning rate, whatever the matrix's shape."""
     for shape in (SQUARE, TALL, BROAD, (192, 768)):
         weight = nn.Parameter(torch.zeros(shape))
         muon = Muon([(weight, 1)], LR, 0.0, torch.float32)

@@ -1,4 +1,4 @@
-"""Which parameters decay, and the learning rate of every step, against torch's schedule and numbers worked by hand."""
+"""Which parameters decay, and each step's learning rate, compared with torch's schedule and with numbers by hand."""
 
 import pytest
 import torch
@@ -121,11 +121,11 @@ def test_the_straight_line_falls_to_zero_behind_the_last_step(warmup_epochs: flo
     [
         # Warm-up over 2 of 6 steps; then cosines of 0, 45, 90 and 135 degrees, (1 + cos) / 2.
         (1.0, [0.5, 1.0, 1.0, 0.8535534, 0.5, 0.1464466]),
-        # Over 4 of 6: cosines of 0 and 90 degrees.
+        # Warm-up over 4 of 6 steps; then cosines of 0 and 90 degrees.
         (2.0, [0.25, 0.5, 0.75, 1.0, 1.0, 0.5]),
-        # Over 1 step, which starts at the peak; then 0, 36, 72, 108 and 144 degrees.
+        # Warm-up over 1 step, which starts at the peak; then cosines of 0, 36, 72, 108 and 144 degrees.
         (0.5, [1.0, 1.0, 0.9045085, 0.6545085, 0.3454915, 0.0954915]),
-        # The whole run.
+        # Warm-up over the whole run.
         (3.0, [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0]),
     ],
 )

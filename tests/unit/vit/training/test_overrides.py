@@ -1,4 +1,4 @@
-"""Fields changed by name: every kind of field, and what is refused in one line."""
+"""Changing the fields of a model and a recipe by name: every kind of field, and what is refused with one line."""
 
 import re
 

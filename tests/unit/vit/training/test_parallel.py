@@ -1,4 +1,4 @@
-"""Several workers train one model: as one worker does it, with real processes and their real sums (gloo)."""
+"""Several workers train a model as a single worker does; they are real processes that sum over gloo."""
 
 import multiprocessing
 import os
@@ -30,7 +30,7 @@ from vit.training.runtime import Runtime, Split
 CPU = torch.device("cpu")
 CONFIG = ViTConfig(img_size=8, in_chans=1, num_classes=4, embed_dim=16, depth=2, num_heads=2)
 NORMALISATION = Normalisation((0.47,), (0.27,))
-# All but dropout, which draws for each worker alone. 16 images on 3 workers: 5, 5 and 6.
+# Everything except dropout, which each worker draws separately. Of 16 images, three workers get 5, 5 and 6.
 RECIPE = Recipe(
     epochs=4, batch_size=16, warmup_epochs=0.5, label_smoothing=0.1, clip_grad=0.5, ema_decay=0.9, crop_padding=1
 )
@@ -41,7 +41,7 @@ MUON = replace(
 SIZES = (1, 2, 3)
 SPLITS = (1, 2, 7, 100)
 BROKEN_OFF = 2
-"""Epochs after which two workers leave their state for others."""
+"""The epochs after which the team of two workers saves its state, from which all teams resume."""
 
 
 # --- what each worker does, in a process of its own ---
@@ -61,7 +61,10 @@ def toy_fit(recipe: Recipe = RECIPE, **changes: Any) -> Fit:
 
 
 def weights(model: VisionTransformer) -> dict[str, Tensor]:
-    """Without the keys' bias, which softmax ignores: its gradient is rounding noise that Adam blows up."""
+    """The weights, with the keys' bias set to 0.
+
+    Softmax ignores that bias, so its gradient is rounding noise, which Adam amplifies.
+    """
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for name, tensor in kept.items():
         if name.endswith("qkv.bias"):
@@ -70,7 +73,7 @@ def weights(model: VisionTransformer) -> dict[str, Tensor]:
 
 
 def train(folder: Folder) -> dict[str, Any]:
-    """Trains to the end; two workers leave their state in the middle."""
+    """Trains to the end; the team of two workers saves its state in the middle."""
     fit, epochs = toy_fit(), []
     while fit.epochs_done < RECIPE.epochs:
         epoch = fit.run_epoch()
@@ -91,7 +94,7 @@ def plain(counts: Counts) -> dict[str, Any]:
 
 
 def go_on(folder: Folder) -> dict[str, Any]:
-    """Goes on from what the two workers left."""
+    """Resumes from the state that the team of two workers saved, and trains to the end."""
     fit = toy_fit()
     state = load_state(folder, lambda error: pytest.fail(str(error)))
     assert state is not None
@@ -103,14 +106,17 @@ def go_on(folder: Folder) -> dict[str, Any]:
 
 
 def validate(count: int) -> dict[str, Any]:
-    # Weights that do not move, so that only the counting can differ.
+    # With this learning rate the weights do not change, so only the counting can differ.
     recipe = Recipe(epochs=1, batch_size=16, learning_rate=1e-30)
     epoch = toy_fit(recipe, train=toy_split(16), validation=toy_split(count, seed=2)).run_epoch()
     return plain(epoch.validation)
 
 
 def diverge() -> dict[str, Any]:
-    """All images are black but one, which this normalisation makes infinite: one worker meets it, after good steps."""
+    """Trains until the loss is not finite, and returns the error and the weights before and after.
+
+    All images are black except one, which this normalisation makes infinite: one worker gets it, after good steps.
+    """
     split = toy_split(48)
     split.images[:] = 0
     split.images[7] = 255
@@ -131,13 +137,13 @@ def diverge() -> dict[str, Any]:
 
 
 def train_on_few() -> dict[str, Any]:
-    """Two images a batch: of three workers, one has none."""
+    """Trains with two images per batch, so that one of three workers gets none."""
     fit = toy_fit(replace(RECIPE, batch_size=2), train=toy_split(9))
     return {"seen": fit.run_epoch().train.total, "model": weights(fit.model)}
 
 
 def agree(workers: Workers) -> dict[str, Any]:
-    """What the workers tell each other."""
+    """The results of all that the workers exchange: sums, the first worker's value and flags."""
     counts = workers.sum(Counts(2.0**workers.rank, torch.eye(2, dtype=torch.int64) * 10**workers.rank), CPU)
     return {
         "joined": (workers.rank, workers.size),
@@ -161,7 +167,7 @@ def work(rank: int, size: int, folder: str) -> None:
         "validated": {count: validate(count) for count in SPLITS},
         "few": train_on_few(),
         "diverged": diverge(),
-        "agreed": agree(Workers.joined()),  # in step even after that
+        "agreed": agree(Workers.joined()),  # the workers are in step even after they diverged
     }
     torch.save(report, f"{folder}/{size}-{rank}.pt")
     if size > 1:
@@ -169,8 +175,8 @@ def work(rank: int, size: int, folder: str) -> None:
 
 
 def start_all(folder: str) -> None:
-    """Two workers first: the others go on from what they leave."""
-    context = multiprocessing.get_context("fork")  # what is imported here need not be imported again
+    """Runs one team after the other, first that of two workers: the others resume from the state that it saves."""
+    context = multiprocessing.get_context("fork")  # a forked process need not import everything again
     for size in (2, 1, 3):
         team = [context.Process(target=work, args=(rank, size, folder)) for rank in range(size)]
         for process in team:
@@ -180,16 +186,16 @@ def start_all(folder: str) -> None:
         assert [process.exitcode for process in team] == [0] * size
 
 
-# --- what came of it ---
+# --- the results ---
 
 
 Reports = dict[tuple[int, int], dict[str, Any]]
-"""What each worker found, by number of workers and rank."""
+"""The report of each worker, by the number of workers and its rank."""
 
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
-    """All started once: their imports take seconds."""
+    """The reports of all teams, which run once for all tests, since their imports take seconds."""
     folder = tmp_path_factory.mktemp("parallel")
     code = f"import runpy; runpy.run_path({__file__!r})['start_all']({str(folder)!r})"
     env = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
@@ -206,12 +212,12 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
 
 
 def of_all(reports: Reports, size: int, part: str) -> list[Any]:
-    """A part of the reports of one team."""
+    """One part of the reports of a team, by rank."""
     return [reports[size, rank][part] for rank in range(size)]
 
 
 def assert_close(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
-    """But for rounding: the gradients are the same sums in another order."""
+    """Asserts that both are equal up to rounding: the gradients are the same sums in another order."""
     torch.testing.assert_close(left, right, atol=1e-6, rtol=0)
 
 
@@ -248,7 +254,7 @@ def test_one_worker_goes_on_from_what_two_left(reports: Reports) -> None:
 
 
 def test_the_weights_have_moved_further_than_the_tolerance(reports: Reports) -> None:
-    """Else the tests above would say nothing."""
+    """If the weights had moved less, the tests above would show nothing."""
     report = reports[1, 0]["trained"]
     before = weights(toy_fit().model)
     for name, tensor in before.items():
@@ -296,7 +302,7 @@ def test_what_one_worker_meets_stops_all_before_the_step(reports: Reports, size:
     for report in team:
         assert_close(report["model"], alone["model"])
         assert_same(report["model"], team[0]["model"])
-        assert not torch.equal(report["model"]["head.weight"], report["before"]["head.weight"])  # the good steps
+        assert not torch.equal(report["model"]["head.weight"], report["before"]["head.weight"])  # the good steps count
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -37,19 +37,16 @@ def test_bf16_is_coarser_than_fp32_but_close() -> None:
     torch.testing.assert_close(coarse, fine, atol=0.05, rtol=0.05)
 
 
-def test_the_probe_answers_and_leaves_the_random_state_alone() -> None:
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
+def test_the_probe_answers() -> None:
     assert faster_precision(CONFIG, batch_size=8, device=CPU) in PRECISIONS
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 META = torch.device("meta")
-"""Not a CPU; its tensors have shapes and no content, so that any batch fits."""
+"""A device that is not a CPU; its tensors have a shape but no content, so that any batch fits."""
 
 
 class Clock:
-    """In the place of real steps: a step takes as long as it is told to, and remembers what it was given."""
+    """Replaces the timing of real steps: a step takes the given seconds, and records its batch size and its time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fits: int = 1 << 30, **seconds: float) -> None:
         self.fits, self.seconds = fits, seconds
@@ -63,6 +60,15 @@ class Clock:
             raise torch.OutOfMemoryError("out of memory")
         self.timed[precision] += self.seconds[precision]
         return self.seconds[precision]
+
+
+def test_the_probe_leaves_the_random_state_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "has_fast_bf16", lambda device: True)
+    Clock(monkeypatch, fp32=1.0, bf16=0.1)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    assert faster_precision(CONFIG, batch_size=8, device=CPU) == "bf16"
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def refuse(*anything: object) -> float:
@@ -95,7 +101,7 @@ def test_a_cpu_is_asked_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_product_seconds", lambda dtype, device: 1.0)
     clock = Clock(monkeypatch, fp32=1, bf16=0.5)
     assert faster_precision(CONFIG, batch_size=1024, device=CPU) == "bf16"
-    assert clock.batches == [64] * 8  # a round to warm up and three to time, in both formats
+    assert clock.batches == [64] * 8  # one round to warm up and three that are timed, in both formats
 
 
 def test_a_cpu_without_hardware_for_bf16_is_not_asked_for_a_step_in_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The published recipe fitted to data sets, and what a recipe refuses."""
+"""The published recipe fitted to data sets, and the values that a recipe refuses."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Whitening: what its filters answer, and that large images cost no more than small ones."""
+"""Whitening: how its filters respond to the patches, and that large images cost no more than small ones."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ NORMALISATION = Normalisation((0.5,) * 3, (0.25,) * 3)
 
 
 def answers_covariance(images: Tensor, filters: Tensor) -> Tensor:
-    """Of the images' patches, between the filters."""
+    """The covariance between the filters' outputs over the images' patches."""
     return F.conv2d(images, filters, stride=filters.shape[-1]).transpose(0, 1).flatten(1).cov()
 
 
@@ -34,8 +34,8 @@ def test_whitened_patches_are_uncorrelated_and_of_variance_one() -> None:
     torch.testing.assert_close(filters[::2], -filters[1::2])
     covariance = answers_covariance(images, filters[::2])
     variances = covariance.diagonal()
-    assert variances[0] == pytest.approx(1.0, abs=0.01)  # 1e-2 beside the most varied direction is nothing
-    assert (variances.diff() < 1e-3).all()  # the finer, the less
+    assert variances[0] == pytest.approx(1.0, abs=0.01)  # the 1e-2 added to every variance hardly changes the largest
+    assert (variances.diff() < 1e-3).all()  # the finer the detail, the smaller the variance
     torch.testing.assert_close(covariance, variances.diag(), atol=1e-3, rtol=0)
 
 
@@ -89,7 +89,7 @@ def test_of_large_images_no_more_is_unfolded_than_of_small_ones(monkeypatch: pyt
 
 
 def test_of_small_images_all_is_as_it_was_bit_for_bit() -> None:
-    """Every image up to 2,000 counts, and the covariance is that of all of their patches."""
+    """Of small images up to 2,000 are all used, and the covariance is that of all their patches."""
     train = noise(900, 32)
     patches = F.unfold(NORMALISATION(train.images), 4, stride=4).transpose(1, 2).reshape(-1, 48).double()
     variances, directions = torch.linalg.eigh((patches - patches.mean(dim=0)).T.cov())

@@ -16,7 +16,7 @@ RUNTIME = Runtime(CPU)
 CONFIG = ViTConfig(img_size=8, in_chans=1, num_classes=4, embed_dim=16, depth=2, num_heads=2)
 NORMALISATION = Normalisation((0.47,), (0.27,))
 PLAIN = Recipe(epochs=10, batch_size=32, learning_rate=3e-3, flip=False, rotation=0.0)
-# All that keeps a state or draws random numbers.
+# A recipe with all that keeps a state or draws random numbers.
 EVERYTHING = Recipe(
     epochs=4, batch_size=16, warmup_epochs=1.5, label_smoothing=0.1, clip_grad=0.5, ema_decay=0.9, crop_padding=1
 )
@@ -36,7 +36,7 @@ def toy_split(count: int, seed: int = 0) -> Split:
 
 
 def smooth_images(count: int = 400, side: int = 16) -> Tensor:
-    """(count, 3, side, side): neighbouring pixels, and the channels of one, are alike, as in photographs."""
+    """Images (count, 3, side, side) whose neighbouring pixels, and the channels of each, are similar, as in photos."""
     coarse = torch.randn(count, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     coarse += coarse.mean(dim=1, keepdim=True) * 2
     fine = torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1))
