@@ -1,9 +1,9 @@
-"""Makes this folder's pictures anew: a sweep's page and MLflow's own pages, in a browser without a window.
+"""Takes this folder's pictures again: a sweep's page and MLflow's own pages, in a browser without a window.
 
 python docs/gallery/make.py --tracking-uri sqlite:////path/to/mlflow.db
 
-It takes Chromium (Debian: `apt-get install chromium`) and a tracking store that holds a finished sweep, which it only
-reads. Each picture is told as it is written.
+It needs Chromium (Debian: `apt-get install chromium`) and a tracking store that holds a finished sweep, which it only
+reads. It prints a line for each picture.
 """
 
 import io
@@ -34,25 +34,25 @@ CHROMIUM = [
     "--disable-background-networking", "--hide-scrollbars",
 ]  # fmt: skip
 SCHEMES = {"light": 1, "dark": 0}
-"""By Chromium's numbers for them."""
+"""The colour schemes, with Chromium's numbers for them."""
 TALLEST = 14_000
-"""Pixels of a whole page, at most."""
+"""The most pixels of a page's height that are taken."""
 COLORS = 256
-"""Of a picture: it is a third as large as with all, and nobody sees it."""
+"""The colours that a picture is reduced to: its file is then a third as large, and no difference is visible."""
 ATTEMPTS = 4
-"""At each of MLflow's pages, which come in parts: the fullest picture is kept."""
+"""How often each of MLflow's pages is taken: they load in parts, and the fullest picture is kept."""
 PATIENCE = 150_000
-"""Milliseconds of the browser's own clock, which runs ahead while a page does nothing."""
+"""How long the browser waits for a page, in milliseconds of its own clock, which runs ahead while a page is idle."""
 SECONDS_TO_START = 120
 
 
 def main() -> None:
-    parser = Parser(prog="python docs/gallery/make.py", description="Make the gallery's pictures anew.")
+    parser = Parser(prog="python docs/gallery/make.py", description="Take the gallery's pictures again.")
     parser.add_argument("--tracking-uri", help="MLflow server or database; default: $MLFLOW_TRACKING_URI, ./mlflow.db")
     parser.add_argument("--sweep", help="name or run id; default: the newest with a result")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the pictures")
     parser.add_argument("--chromium", default="chromium", help="the browser's program")
-    parser.add_argument("--port", type=int, default=5011, help="for the MLflow UI meanwhile")
+    parser.add_argument("--port", type=int, default=5011, help="for the MLflow UI while the pictures are taken")
     flags = parser.parse_args()
     if shutil.which(flags.chromium) is None:
         raise UsageError(f"--chromium is {flags.chromium}, but there is no such program: install Chromium")
@@ -73,7 +73,7 @@ class Browser:
         self._program, self._out = program, out
 
     def take(self, url: str, width: int, height: int, scheme: str = "light") -> Image.Image:
-        """What a window of this size shows once the page has come to rest."""
+        """Returns what a window of this size shows once the page has finished loading."""
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch, "picture.png")
             options = [
@@ -91,7 +91,7 @@ class Browser:
 
 
 def picture_report(browser: Browser, uri: str, sweep: str | None) -> None:
-    """The sweep's page, made anew: on a desk in pieces, on a phone as columns side by side; light and dark."""
+    """Takes the sweep's page, made again: on a desk in pieces, on a phone as columns side by side; light and dark."""
     with tempfile.TemporaryDirectory() as scratch:
         page = Path(scratch, "report.html")
         wanted = [] if sweep is None else [sweep]
@@ -106,7 +106,7 @@ def picture_report(browser: Browser, uri: str, sweep: str | None) -> None:
 
 
 def picture_mlflow(browser: Browser, uri: str, sweep: str | None, port: int) -> None:
-    """MLflow's own pages of the sweep: list of runs, trials by accuracy, the sweep's run, its trials compared."""
+    """Takes MLflow's own pages of the sweep: list of runs, trials by accuracy, the sweep's run, its trials compared."""
     from pipeline.report.sweep_choice import find_sweep
 
     client = open_client(uri)
@@ -136,7 +136,7 @@ def picture_mlflow(browser: Browser, uri: str, sweep: str | None, port: int) -> 
 
 @contextmanager
 def mlflow_ui(uri: str, port: int) -> Iterator[str]:
-    """The address of the MLflow UI of a store."""
+    """Runs the MLflow UI on a store, if that is not a server itself, and gives its address."""
     if uri.startswith(("http://", "https://")):
         yield uri
         return
@@ -161,20 +161,20 @@ def answers(address: str) -> bool:
 
 
 def fullness(picture: Image.Image) -> int:
-    """How much there is to see: the bytes that it takes."""
+    """Returns how much there is to see, measured by the bytes of the picture as PNG."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.tell()
 
 
 def trimmed(page: Image.Image) -> Image.Image:
-    """The page without what is empty below it."""
+    """Returns the page without the empty space below it."""
     (used,) = np.nonzero(np.asarray(page.convert("L")).std(axis=1))
     return page.crop((0, 0, page.width, min(page.height, int(used.max()) + 30)))
 
 
 def pieces(page: Image.Image, height: int) -> list[Image.Image]:
-    """The page cut into pieces of this height, from the top; the last may be lower."""
+    """Returns the page cut into pieces of this height, from the top; the last may be lower."""
     tops = range(0, page.height, height)
     return [page.crop((0, top, page.width, min(page.height, top + height))) for top in tops]
 
