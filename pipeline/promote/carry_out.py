@@ -57,16 +57,16 @@ def _finish(
     moved = next((each for each in reversed(left) if each.decision.moves_champion), None)
     if moved is not None and _is_there(client, moved.decision):
         carry_out(client, store, moved)
-        say(f"{_cut_off(moved)} and is completed now: version {moved.decision.to_version} is the champion")
+        say(f"{_unfinished(moved)} and is completed now: version {moved.decision.to_version} is the champion")
         return moved
     store.mark(left[-1])
     if moved is not None:
         gone = f"version {moved.decision.to_version} is gone"
-        say(f"{_cut_off(moved)} and cannot be any more, since {gone}; the champion stays as it is")
+        say(f"{_unfinished(moved)} and cannot be any more, since {gone}; the champion stays as it is")
     return None
 
 
-def _cut_off(entry: LedgerEntry) -> str:
+def _unfinished(entry: LedgerEntry) -> str:
     decision = entry.decision
     return f"entry {key_of(entry.number)} of the ledger ({decision.event}, by {decision.who}) was not fully carried out"
 

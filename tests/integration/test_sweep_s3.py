@@ -8,7 +8,6 @@ import pytest
 
 from pipeline.trials.folder import TrialHistory, trial_folder
 from tests.integration.commands import run_to_end, start, trial_runs_of, wait_until
-from vit.files.storage import Folder
 
 pytestmark = pytest.mark.slow
 
@@ -53,4 +52,4 @@ def _epochs_in(bucket: str) -> list[tuple[Any, ...]]:
     folder = _sweep_folder(bucket)
     if folder is None:
         return [()] * TRIALS
-    return [tuple(TrialHistory.read(Folder(f"{folder}/trials/{index:05d}")).epochs) for index in range(TRIALS)]
+    return [tuple(TrialHistory.read(trial_folder(f"{folder}/trials", index)).epochs) for index in range(TRIALS)]

@@ -56,3 +56,5 @@ def test_a_space_of_ones_own_is_searched_and_a_longer_search_goes_on(local_ray: 
     assert longer[:13] == shorter
     assert stamps(tmp_path / "sweeps", set(range(13))) == trained
     assert len(runs) == 13 and runs.items() < ends(trial_runs_of(tmp_path)).items()
+    (folder,) = (path for path in (tmp_path / "sweeps").iterdir() if path.is_dir())
+    assert folder.name.startswith("sweep-digits-")

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.figures.canvas import HEIGHT, WIDTH
 from pipeline.figures.leaderboard_figure import OUTCOME_STYLES, draw_leaderboard
+from tests.unit.pipeline.figures.pixels import ink
 
 
 def board(accuracies: list[float | None], baseline_index: int = 0) -> tuple[object, ...]:
@@ -34,8 +35,9 @@ def test_leaderboard_shows_each_outcome_in_its_colour(draw: Callable[..., np.nda
 def test_leaderboard_of_one_equal_unscored_and_many_trials(
     draw: Callable[..., np.ndarray], accuracies: list[float | None], baseline_index: int
 ) -> None:
-    pixels = draw(draw_leaderboard, *board(accuracies, baseline_index)).astype(int)
-    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    greenish = (green > red + 30) & (green > blue + 10)  # no outcome has this colour; a line may be blurred
+    pixels = draw(draw_leaderboard, *board(accuracies, baseline_index))
+    assert (ink(pixels, "#009E73") > 0) == (accuracies[baseline_index] is not None)  # no outcome has this green
+    red, green, blue = np.moveaxis(pixels.astype(int), 2, 0)
+    greenish = (green > red + 30) & (green > blue + 10)  # the line may be blurred
     longest = greenish.sum(axis=1).max()  # a dashed line over the whole width, not only a ring and a name
     assert (longest > WIDTH / 4) == (accuracies[baseline_index] is not None)

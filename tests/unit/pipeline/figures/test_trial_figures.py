@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.figures.canvas import BLUE, WIDTH
+from pipeline.figures.canvas import BLUE, RED, WIDTH
 from pipeline.figures.trial_figures import draw_class_accuracy, draw_confusion_matrix, draw_curves, largest_confusion
 from tests.unit.pipeline.figures.pixels import ink
 
@@ -28,23 +28,24 @@ def curves(count: int) -> list[dict[str, float]]:
     ]
 
 
+@pytest.mark.parametrize("count", [1, 2, 100])
+def test_curves_show_both_splits(draw: Callable[..., np.ndarray], count: int) -> None:
+    pixels = draw(draw_curves, curves(count), best_epoch=count)
+    for panel in (pixels[:, : WIDTH // 2], pixels[:, WIDTH // 2 :]):
+        # Only the part below the legend, which shows both colours in any case.
+        assert ink(panel[100:], BLUE) > 0, "no training curve"
+        assert ink(panel[100:], RED) > 0, "no validation curve"
+
+
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("count", [2, 100])
-def test_curves_show_both_splits(draw: Callable[..., np.ndarray], count: int, split: str) -> None:
-    epochs = curves(count)
-    # The best epoch, the last, keeps its values, so that its star stays where it is.
-    others = [
-        {**epoch, **{name: 0.9 * epoch[name] for name in (f"{split}/loss", f"{split}/accuracy")}} for epoch in epochs
-    ]
-    before, after = (draw(draw_curves, each, best_epoch=count) for each in (epochs, [*others[:-1], epochs[-1]]))
+def test_the_curve_of_each_split_follows_its_values(draw: Callable[..., np.ndarray], count: int, split: str) -> None:
+    *others, best = curves(count)  # the best epoch keeps its values, so that its star stays where it is
+    names = (f"{split}/loss", f"{split}/accuracy")
+    lower = [{**epoch, **{name: 0.9 * epoch[name] for name in names}} for epoch in others]
+    before, after = (draw(draw_curves, [*each, best], best_epoch=count) for each in (others, lower))
     for panel in (slice(None, WIDTH // 2), slice(WIDTH // 2, None)):
         assert (before[:, panel] != after[:, panel]).any()
-
-
-def test_a_single_epoch_has_a_mark_in_both_panels(draw: Callable[..., np.ndarray]) -> None:
-    pixels = draw(draw_curves, curves(1), best_epoch=1)[100:]  # below the legend
-    assert ink(pixels[:, : WIDTH // 2], BLUE) > 0
-    assert ink(pixels[:, WIDTH // 2 :], BLUE) > 0
 
 
 def test_curves_skip_values_that_are_not_finite(draw: Callable[..., np.ndarray]) -> None:

@@ -115,19 +115,18 @@ def test_a_step_size_that_would_spoil_the_weights_does_no_harm(epochs_run: list[
     assert len(epochs_run) == 1 + FEWEST_ROUNDS
 
 
-def test_a_small_model_is_timed_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, rounds = vit.timing.step_times._rounds, []
-
-    def counted(fit: Fit) -> list[Epoch]:
-        rounds.extend(real(fit))
-        return rounds
-
-    monkeypatch.setattr(vit.timing.step_times, "_rounds", counted)
+def test_a_small_model_is_timed_more_often() -> None:
     times = measure_step(SMALL, Recipe(batch_size=BATCH), Runtime(), train_images=1000)
-    assert len(rounds) > FEWEST_ROUNDS
-    assert min(epoch.train_seconds for epoch in rounds) <= times.step_seconds
-    assert times.step_seconds <= max(epoch.train_seconds for epoch in rounds)
+    assert 0 < times.step_seconds < vit.timing.step_times.ENOUGH_SECONDS
     assert times.validation_seconds_per_image > 0
+
+
+def test_rounds_are_added_until_the_time_is_enough(
+    epochs_run: list[tuple[Fit, Epoch]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vit.timing.step_times, "ENOUGH_SECONDS", 1.0)
+    measure_step(SMALL, Recipe(batch_size=BATCH), Runtime(), train_images=1000)
+    assert len(epochs_run) > 1 + FEWEST_ROUNDS
 
 
 def test_timing_leaves_the_random_state_alone() -> None:

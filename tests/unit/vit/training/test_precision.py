@@ -37,8 +37,11 @@ def test_bf16_is_coarser_than_fp32_but_close() -> None:
     torch.testing.assert_close(coarse, fine, atol=0.05, rtol=0.05)
 
 
-def test_the_probe_answers() -> None:
+def test_the_probe_answers_and_leaves_the_random_state_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
     assert faster_precision(CONFIG, batch_size=8, device=CPU) in PRECISIONS
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 META = torch.device("meta")
@@ -62,7 +65,7 @@ class Clock:
         return self.seconds[precision]
 
 
-def test_the_probe_leaves_the_random_state_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_bf16_is_fast_the_probe_leaves_the_random_state_alone_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "has_fast_bf16", lambda device: True)
     Clock(monkeypatch, fp32=1.0, bf16=0.1)
     torch.manual_seed(0)
