@@ -420,7 +420,7 @@ def test_the_readmes_commands_look_back_on_it(sweep: Sweep, promotions: list[sub
     )
     assert "000001" in sweep.follow(history).stdout
     refused = sweep.follow(rollback)  # there was no champion before the only promotion
-    assert (refused.returncode, "no way back" in refused.stderr) == (2, True)
+    assert (refused.returncode, "no previous champion to go back to" in refused.stderr) == (2, True)
     # The Rays of other tests on this machine count as a finding, and may be about to end.
     (doctor,) = commands_of("pipeline.doctor")
     checked = sweep.follow(doctor, env={"RAY_ADDRESS": "127.0.0.1:1"})
