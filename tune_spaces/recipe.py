@@ -27,6 +27,7 @@ def _domains(shape: DataShape) -> Domains:
         "rotation": tune.choice([0.0, 15.0]),
         "crop_padding": tune.choice([0, shape.img_size // 16, shape.img_size // 8]),
         "cutout": tune.choice([0, shape.img_size // 8, shape.img_size // 4]),
+        "cutmix": tune.choice([0.0, 0.5]),
         **mirrored,
     }
 

@@ -62,7 +62,7 @@ class EpochTensors:
         def zeros(*more: int, dtype: torch.dtype = torch.int64) -> Tensor:
             return torch.zeros(*shape, *more, dtype=dtype, device=device)
 
-        draws = Draws(zeros(dtype=torch.bool), zeros(dtype=torch.float32), zeros(2), zeros(3))
+        draws = Draws(zeros(dtype=torch.bool), zeros(dtype=torch.float32), zeros(2), zeros(3), zeros(4))
         spoiled = torch.zeros(trainings, device=device)
         return EpochTensors(zeros(), draws, FusedCounts.zero(trainings, num_classes, device), spoiled)
 

@@ -14,7 +14,8 @@ from vit.fused.layout import Layout
 from vit.fused.state import State
 from vit.fused.update import update
 from vit.model.vision_transformer import VisionTransformer
-from vit.training.augment import Draws, augment
+from vit.training.augment import augment
+from vit.training.cutmix import mixed_targets, paste
 from vit.training.muon import muon_dtype
 from vit.training.precision import Precision, autocast
 from vit.training.runtime import Split
@@ -38,21 +39,19 @@ class TrainStep:
         self._normalise = normalisation.on(train.images.device)
         self._precision, self._epochs = precision, epochs
         self._muon_dtype = muon_dtype(precision)
-        self._batch = torch.arange(batch_size, device=train.images.device)
+        self._batch_size = batch_size
+        self._offsets = torch.arange(batch_size + 1, device=train.images.device)
         self._steps_per_epoch = len(train.labels) // batch_size
 
     def __call__(self, state: State, epoch: EpochTensors, hyperparameters: Hyperparameters) -> None:
         """Trains on the next batch of the epoch, whose position follows from the number of steps done."""
-        places = state.step % self._steps_per_epoch * len(self._batch) + self._batch
-        chosen = epoch.order[:, places]
-        labels = self._train.labels[chosen]
-        images = self._images(chosen, epoch.augmentation, places)
+        images, targets = self._mixed(epoch, state.step % self._steps_per_epoch * self._batch_size)
 
         def total(weights: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             logits = self._logits(weights, images)
-            losses = smoothed_losses(logits, labels, hyperparameters.label_smoothing)
+            losses = smoothed_losses(logits, targets, hyperparameters.label_smoothing)
             # The trainings are independent, so the gradient of the sum is the gradient of each training.
-            return losses.sum() / len(self._batch), (logits, losses)
+            return losses.sum() / self._batch_size, (logits, losses)
 
         gradients, (logits, losses) = grad(total, has_aux=True)(state.weights)
         torch.maximum(epoch.spoiled, (~losses.isfinite()).float(), out=epoch.spoiled)
@@ -60,15 +59,17 @@ class TrainStep:
         gradients = torch.where(sound[:, None], gradients, 0.0)
         rates = hyperparameters.learning_rates(state.step, self._steps_per_epoch, self._epochs).float() * sound
         update(state, gradients, hyperparameters, rates, self._layout, self._muon_dtype)
-        epoch.counts.add(logits, labels)
+        epoch.counts.add(logits, targets.argmax(dim=2))
 
-    def _images(self, chosen: Tensor, draws: Draws, places: Tensor) -> Tensor:
-        """The chosen images, augmented and normalised: float32 (K, batch, C, H, W)."""
-        each = (draws.flip, draws.angle, draws.shift, draws.hole)
-        batch = Draws(*(tensor[:, places].flatten(0, 1) for tensor in each))
-        images = self._normalise(augment(self._train.images[chosen.flatten()], batch))
-        batches: Tensor = images.unflatten(0, chosen.shape)
-        return batches
+    def _mixed(self, epoch: EpochTensors, first: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch from the place `first` on, as `Fit` makes it: (K, N, C, H, W), targets (K, N, num_classes)."""
+        places = (first + self._offsets) % epoch.order.shape[1]
+        chosen, draws = epoch.order[:, places], epoch.augmentation.each(lambda tensor: tensor[:, places])
+        flat = augment(self._train.images[chosen.flatten()], draws.each(lambda tensor: tensor.flatten(0, 1)))
+        boxes, config = draws.box[:, :-1], self._model.config
+        targets = mixed_targets(self._train.labels[chosen], boxes, config.num_classes, config.img_size)
+        images = self._normalise(paste(flat.unflatten(0, chosen.shape), boxes).flatten(0, 1))
+        return images.unflatten(0, targets.shape[:2]), targets
 
     def _logits(self, weights: Tensor, images: Tensor) -> Tensor:
         return forward(self._model, self._layout, weights, images, self._precision)
@@ -97,9 +98,9 @@ def forward(model: VisionTransformer, layout: Layout, weights: Tensor, images: T
         return logits.float()
 
 
-def smoothed_losses(logits: Tensor, labels: Tensor, label_smoothing: Tensor) -> Tensor:
-    """Summed cross-entropy (K,) of logits (K, N, classes) and labels (K, N), each with its own smoothing (K,)."""
+def smoothed_losses(logits: Tensor, targets: Tensor, label_smoothing: Tensor) -> Tensor:
+    """Summed cross-entropy (K,) of logits and targets, both (K, N, classes), each with its own smoothing (K,)."""
     log_probabilities = logits.log_softmax(dim=-1)
-    plain = -log_probabilities.gather(2, labels[..., None]).squeeze(2)
+    plain = -(targets * log_probabilities).sum(dim=-1)
     even = -log_probabilities.mean(dim=-1)
     return torch.lerp(plain, even, label_smoothing[:, None]).sum(dim=1)

@@ -1,6 +1,7 @@
 """Augmentation of whole batches on their own device: flip, rotation and shifted crop as one index map per image."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,12 +22,12 @@ class Draws:
     """int64 (N, 2): how far the crop's window lies below and to the right of the image, in pixels."""
     hole: Tensor
     """int64 (N, 3): top row, left column and side of the square that is blackened, in pixels; side 0 for none."""
+    box: Tensor
+    """int64 (N, 4): edges of the box that shows another image (`vit.training.cutmix.paste`), in pixels."""
 
-    def __getitem__(self, index: slice) -> "Draws":
-        return Draws(self.flip[index], self.angle[index], self.shift[index], self.hole[index])
-
-    def to(self, device: torch.device) -> "Draws":
-        return Draws(self.flip.to(device), self.angle.to(device), self.shift.to(device), self.hole.to(device))
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Draws":
+        """These draws with each tensor changed in the same way."""
+        return Draws(*(change(tensor) for tensor in (self.flip, self.angle, self.shift, self.hole, self.box)))
 
 
 def draw(count: int, img_size: int, recipe: Recipe, generator: torch.Generator) -> Draws:
@@ -35,7 +36,8 @@ def draw(count: int, img_size: int, recipe: Recipe, generator: torch.Generator) 
     angle = (torch.rand(count, generator=generator) * 2 - 1) * math.radians(recipe.rotation)
     padding = recipe.crop_padding
     shift = torch.randint(-padding, padding + 1, (count, 2), generator=generator)
-    return Draws(flip, angle, shift, _draw_holes(count, img_size, recipe.cutout, generator))
+    holes = _draw_holes(count, img_size, recipe.cutout, generator)
+    return Draws(flip, angle, shift, holes, _draw_boxes(count, img_size, recipe.cutmix, generator))
 
 
 def _draw_holes(count: int, img_size: int, side: int, generator: torch.Generator) -> Tensor:
@@ -45,6 +47,16 @@ def _draw_holes(count: int, img_size: int, side: int, generator: torch.Generator
     corner = torch.randint(img_size, (count, 2), generator=generator) - side // 2
     sides = torch.where(torch.rand(count, 1, generator=generator) < 0.5, side, 0)
     return torch.cat((corner, sides), dim=1)
+
+
+def _draw_boxes(count: int, img_size: int, share: float, generator: torch.Generator) -> Tensor:
+    """Draws boxes for a share of the images, as CutMix does: around any point, of any area, cut off at the edges."""
+    if not share:
+        return torch.zeros(count, 4, dtype=torch.int64)
+    half = img_size / 2 * torch.rand(count, 1, generator=generator).sqrt()
+    centre = img_size * torch.rand(count, 2, generator=generator)
+    box = torch.cat((centre - half, centre + half), dim=1).round().clamp(0, img_size)
+    return torch.where(torch.rand(count, 1, generator=generator) < share, box, 0.0).long()
 
 
 def augment(images: Tensor, draws: Draws) -> Tensor:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from vit.data.normalisation import Normalisation
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
-from vit.training.augment import augment
+from vit.training.augment import Draws, augment
 from vit.training.compilation import compiled
+from vit.training.cutmix import mixed_targets, paste
 from vit.training.epoch_draws import Chance
 from vit.training.evaluation import evaluate
 from vit.training.initialisation import starting_model
@@ -123,19 +124,28 @@ class Fit:
         chance = self._chance.epoch(self.epochs_done)
         torch.manual_seed(chance.dropout_seed + self._workers.rank)
         counter = Counter(self.model.config.num_classes, device)
-        order, draws = chance.order.to(device), chance.augmentation.to(device)
+        order, draws = chance.order.to(device), chance.augmentation.each(lambda tensor: tensor.to(device))
         spoiled = torch.zeros((), device=device)
         for step in range(self._steps_per_epoch):
             batch = self._workers.share(slice(step * self._batch_size, (step + 1) * self._batch_size))
-            labels = self._train.labels[order[batch]]
-            images = self._normalise(augment(self._train.images[order[batch]], draws[batch]))
-            logits, loss = self._forward_loss(images, labels)
+            images, targets = self._mixed(order, draws, batch)
+            logits, loss = self._forward_loss(images, targets)
             spoiled = self._workers.any(torch.maximum(spoiled, (~torch.isfinite(loss.detach())).float()))
             if device.type == "cpu" or step % STEPS_BETWEEN_CHECKS_ON_GPU == 0 or step == self._steps_per_epoch - 1:
                 self._raise_if_non_finite(spoiled)
             self._update(loss, self.epochs_done * self._steps_per_epoch + step, spoiled)
-            counter.add(logits.detach(), labels)
+            counter.add(logits.detach(), targets.argmax(dim=1))
         return self._workers.sum(counter.counts(), device)
+
+    def _mixed(self, order: Tensor, draws: Draws, batch: slice) -> tuple[Tensor, Tensor]:
+        """A batch of augmented and normalised images (N, C, H, W), and the targets (N, num_classes)."""
+        # Each image's box shows the next image of the epoch, so it does not matter how the workers share the batch.
+        places = torch.arange(batch.start, batch.stop + 1, device=order.device) % len(order)
+        chosen = order[places]
+        images = augment(self._train.images[chosen], draws.each(lambda tensor: tensor[places]))
+        boxes, config = draws.box[batch], self.model.config
+        targets = mixed_targets(self._train.labels[chosen], boxes, config.num_classes, config.img_size)
+        return self._normalise(paste(images, boxes)), targets
 
     def _validate(self) -> Counts:
         """Validates on each image exactly once, whatever the number of workers: no worker's part is padded."""
@@ -144,11 +154,11 @@ class Fit:
         counts = evaluate(self.kept_model, split, self._normalise, self.runtime)
         return self._workers.sum(counts, self.runtime.device)
 
-    def _forward_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward_loss(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         with autocast(self.runtime.device, self.runtime.precision):
             logits: Tensor = self._forward(images)
         logits = logits.float()
-        total = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing, reduction="sum")
+        total = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing, reduction="sum")
         # DDP averages the gradients over the workers. Each worker divides by the mean share of a worker, so that all
         # images count the same even if the shares differ in size.
         return logits, total * self._workers.size / self._batch_size

@@ -53,6 +53,8 @@ class Recipe:
     """Largest shift of a training image, in pixels: it is padded with black and cropped at random."""
     cutout: int = 0
     """Side of a square that is blackened in half of the training images, in pixels (arXiv:1708.04552)."""
+    cutmix: float = 0.0
+    """Share of the training images of which a rectangle shows another image (`vit.training.cutmix`)."""
 
     def __post_init__(self) -> None:
         for name, low in (("epochs", 1), ("batch_size", 1), ("crop_padding", 0), ("cutout", 0)):
@@ -66,6 +68,8 @@ class Recipe:
         for name in ("label_smoothing", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 0 and below 1")
+        if not 0 <= self.cutmix <= 1:
+            raise ValueError(f"cutmix is {self.cutmix}, but must be from 0 to 1")
         if not 0 <= self.rotation <= 180:
             raise ValueError(f"rotation is {self.rotation}, but must be from 0 to 180 degrees")
         for name, known in CHOICES.items():

@@ -37,7 +37,7 @@ def different(base: Recipe) -> list[Recipe]:
         base,
         replace(base, learning_rate=3e-3, weight_decay=0.3, label_smoothing=0.0, clip_grad=0.0, ema_decay=0.0),
         replace(base, schedule="cosine", warmup_epochs=0.0, rotation=5.0, crop_padding=2, attention_init="timm"),
-        replace(base, schedule="linear", flip_alternates=True, cutout=2, ema_decay=0.99, clip_grad=0.1),
+        replace(base, schedule="linear", flip_alternates=True, cutout=2, cutmix=0.7, ema_decay=0.99, clip_grad=0.1),
     ]
 
 

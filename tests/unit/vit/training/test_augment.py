@@ -12,7 +12,7 @@ from vit.data.normalisation import Normalisation, measure_normalisation
 from vit.training.augment import Draws, augment, draw
 from vit.training.recipes import Recipe
 
-EVERYTHING = Recipe(flip=True, rotation=180.0, crop_padding=3, cutout=5)
+EVERYTHING = Recipe(flip=True, rotation=180.0, crop_padding=3, cutout=5, cutmix=0.5)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -39,14 +39,15 @@ def by_torchvision(image: Tensor, draws: Draws, index: int, padding: int) -> Ten
 
 
 def draws_of(count: int, flip: bool = False, angle: float = 0.0, shift: tuple[int, int] = (0, 0)) -> Draws:
-    shifts, holes = torch.tensor([shift]).repeat(count, 1), torch.zeros(count, 3, dtype=torch.int64)
-    return Draws(torch.full((count,), flip), torch.full((count,), angle), shifts, holes)
+    nothing = torch.zeros(count, 4, dtype=torch.int64)
+    shifts = torch.tensor([shift]).repeat(count, 1)
+    return Draws(torch.full((count,), flip), torch.full((count,), angle), shifts, nothing[:, :3], nothing)
 
 
 def test_no_images_stay_none() -> None:
     """Where a batch has fewer images than there are workers, a worker's part of it is empty."""
     nothing = random_images(4, 8, 3)[2:2]
-    assert augment(nothing, draws_of(4)[2:2]).shape == (0, 8, 8, 3)
+    assert augment(nothing, draws_of(0)).shape == (0, 8, 8, 3)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -106,9 +107,22 @@ def test_draws_stay_within_the_recipe_and_reach_its_limits() -> None:
     assert 1800 < int((side == 3).sum()) < 2200
 
 
+def test_boxes_are_drawn_for_a_share_of_the_images_and_cover_any_part_of_them() -> None:
+    boxes = draw(4000, 32, Recipe(cutmix=0.5), seeded()).box
+    assert (boxes.min().item(), boxes.max().item()) == (0, 32)
+    height, width = (boxes[:, 2:] - boxes[:, :2]).unbind(dim=1)
+    drawn = boxes.any(dim=1)
+    assert 1900 < int(drawn.sum()) < 2100
+    # On average, (s - s^2 / 4)^2 of the image's area lies within a square of side s around any point. As s^2 is uniform
+    # from 0 to 1, the mean is the integral of 2s (s - s^2 / 4)^2.
+    areas = (height * width)[drawn] / 32**2
+    assert areas.mean().item() == pytest.approx(1 / 2 - 1 / 5 + 1 / 48, abs=0.02)  # 3 standard errors
+    assert not draw(4000, 32, Recipe(), seeded()).box.any()
+
+
 def test_same_seed_same_draws_other_seed_others() -> None:
     first, again, other = (draw(50, 32, EVERYTHING, seeded(seed)) for seed in (3, 3, 4))
-    for name in ("flip", "angle", "shift", "hole"):
+    for name in ("flip", "angle", "shift", "hole", "box"):
         assert torch.equal(getattr(first, name), getattr(again, name))
         assert not torch.equal(getattr(first, name), getattr(other, name))
 

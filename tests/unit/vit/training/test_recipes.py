@@ -49,6 +49,8 @@ def test_published_recipe_takes_the_shape_of_the_data(shape: DataShape, flip: bo
         ({"rotation": -1.0}, "rotation is -1.0, but must be from 0 to 180 degrees"),
         ({"rotation": 181.0}, "rotation is 181.0, but must be from 0 to 180 degrees"),
         ({"cutout": -1}, "cutout is -1, but must be at least 0"),
+        ({"cutmix": 1.5}, "cutmix is 1.5, but must be from 0 to 1"),
+        ({"cutmix": float("nan")}, "cutmix is nan, but must be from 0 to 1"),
         ({"optimizer": "sgd"}, "optimizer is 'sgd', but must be one of adamw, muon"),
         ({"schedule": "step"}, "schedule is 'step', but must be one of cosine, linear"),
         ({"attention_init": "zero"}, "attention_init is 'zero', but must be one of timm, mimetic"),
@@ -64,3 +66,4 @@ def test_wrong_hyperparameter_is_refused_by_name(changes: dict[str, Any], messag
 
 def test_limits_themselves_are_allowed() -> None:
     Recipe(epochs=1, batch_size=1, weight_decay=0, warmup_epochs=0, label_smoothing=0, clip_grad=0, rotation=180)
+    Recipe(cutmix=1.0)

@@ -22,7 +22,7 @@ EVERYTHING = Recipe(
 )
 MUON = replace(
     EVERYTHING, optimizer="muon", schedule="linear", attention_init="mimetic", position_init="sincos",
-    patch_init="whitening", flip_alternates=True, cutout=3,
+    patch_init="whitening", flip_alternates=True, cutout=3, cutmix=0.5,
 )  # fmt: skip
 RECIPES = {"adamw": EVERYTHING, "muon": MUON}
 
