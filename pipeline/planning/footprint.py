@@ -12,9 +12,7 @@ METRICS_BESIDE_THE_CLASSES = 7
 """Metrics of an epoch besides the accuracy of each class (`pipeline.training.epoch_metrics`)."""
 METRICS_OF_THE_BEST_EPOCH = 3
 ROWS_OF_A_RUN = 14
-"""Rows for the run itself, its tags (`pipeline.*` and MLflow's own) and its parameter `num_parameters`: the 75 rows of
-a trial of 2 epochs (docs/experiments.md, what a trial costs the driver) without those for its metrics and its other
-parameters, of which there were seven fewer then."""
+"""Rows for the run itself, its tags (`pipeline.*` and MLflow's own) and its parameter `num_parameters`."""
 
 
 def weights_bytes(spec: TrialSpec) -> int:

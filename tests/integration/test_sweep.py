@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shlex
+import sqlite3
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -18,6 +19,9 @@ from safetensors import safe_open
 
 from pipeline.page.mistakes import Mistakes
 from pipeline.page.page import SECTIONS
+from pipeline.planning.footprint import mlflow_rows
+from pipeline.planning.sweep_plan import SweepPlan
+from pipeline.trials.rungs import Rungs
 from tests.html_page import HtmlPage
 from tests.integration.commands import answers, free_port, run_here, start, wait_until
 from tests.integration.finished_sweep import EPOCHS, SEED, SEEDS, SWEEP, TRAIN_IMAGES, TRIALS, Sweep, run_sweep
@@ -120,6 +124,23 @@ def test_metrics_have_one_value_for_each_epoch(sweep: Sweep) -> None:
         accuracies = sweep.history(index, "val/accuracy")
         assert run.data.metrics["best/val_accuracy"] == max(accuracies)
         assert run.data.metrics["best/epoch"] == accuracies.index(max(accuracies)) + 1
+
+
+def test_the_trainings_wrote_as_many_rows_as_a_plan_estimates(sweep: Sweep, dataset: Dataset) -> None:
+    trainings = [run for run in sweep.children if run.data.tags["pipeline.kind"] != "stage"]
+    with sqlite3.connect(sweep.folder / "mlflow.db") as database:
+        rows = [
+            database.execute(f"select count(*) from {table} where run_uuid = ?", [run.info.run_id]).fetchone()[0]
+            for table in ("runs", "metrics", "params", "tags")
+            for run in trainings
+        ]
+    plan = SweepPlan(
+        tuple(draw_trials(SPACES["small"], dataset.shape, TRIALS, EPOCHS, SEED)), Rungs(1, 3, EPOCHS), concurrent=2,
+        final_concurrent=2, train_images=TRAIN_IMAGES, validation_images=100, test_images=359, finalists=1, seeds=SEEDS,
+        audited=len(sweep.of_kind("audit")),
+    )  # fmt: skip
+    epochs = sum(len(sweep.history(trial, "val/accuracy")) for trial in range(TRIALS))
+    assert sum(rows) == pytest.approx(mlflow_rows(plan, epochs, len(DIGITS)), rel=0.05)
 
 
 def test_the_finalists_are_trained_anew_to_their_full_length(sweep: Sweep) -> None:

@@ -76,9 +76,3 @@ def test_an_audited_trial_is_one_more_training() -> None:
     assert disk_bytes(both) - disk_bytes(PLAN) == 2 * (large + small)
     one_more = mlflow_rows(replace(PLAN, audited=1), 15, 10) - mlflow_rows(PLAN, 15, 10)
     assert one_more == 14 + 3 + len(SPEC.params) + 9 * 17
-
-
-def test_a_trial_writes_as_many_rows_as_were_counted() -> None:
-    """`benchmarks.scale` counted 75 for a trial of 2 epochs and 10 classes; recipes have 7 more parameters now."""
-    few, many = (replace(PLAN, specs=(SPEC,) * count) for count in (100, 200))
-    assert mlflow_rows(many, 400, 10) - mlflow_rows(few, 200, 10) == 100 * (75 + 7)

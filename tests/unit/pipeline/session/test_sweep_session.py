@@ -53,12 +53,17 @@ def waits(wait: Callable[[], None]) -> threading.Thread:
     return thread
 
 
+def assert_ends(waiting: threading.Thread) -> None:
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
 @pytest.mark.parametrize("gpus", [0.0, 1.0, 2.0])
 def test_the_baseline_takes_a_trials_slot_and_the_search_waits_for_nothing(session: SweepSession, gpus: float) -> None:
     session._allotment = Allotment(1, gpus, concurrent=4)
     session.hold_slots_for_baseline()
     assert session.free_slots == 3
-    session.wait_for_baseline()
+    assert_ends(waits(session.wait_for_baseline))
     session.release_baseline_slots()
     assert session.free_slots == 4
 
@@ -75,8 +80,7 @@ def test_where_trials_share_gpus_the_baseline_has_a_whole_one_before_they_begin(
     waiting.join(0.5)
     assert waiting.is_alive()
     session.baseline_trains.set()
-    waiting.join(10)
-    assert not waiting.is_alive()
+    assert_ends(waiting)
 
 
 def test_on_a_single_shared_gpu_the_search_begins_when_the_baseline_is_over(session: SweepSession) -> None:
@@ -87,8 +91,7 @@ def test_on_a_single_shared_gpu_the_search_begins_when_the_baseline_is_over(sess
     waiting.join(0.5)
     assert waiting.is_alive()
     session.release_baseline_slots()
-    waiting.join(10)
-    assert not waiting.is_alive()
+    assert_ends(waiting)
     assert session.free_slots == 2
 
 
@@ -97,8 +100,7 @@ def test_who_wants_to_stop_does_not_wait(session: SweepSession) -> None:
     session.hold_slots_for_baseline()
     waiting = waits(session.wait_for_baseline)
     session.interrupt.requested = True
-    waiting.join(10)
-    assert not waiting.is_alive()
+    assert_ends(waiting)
 
 
 @pytest.mark.parametrize("ended", ["over", "interrupted"])
@@ -113,15 +115,14 @@ def test_where_trials_share_gpus_the_finalists_wait_for_the_audit(session: Sweep
         session.audit_ended.set()
     else:
         session.interrupt.requested = True
-    waiting.join(10)
-    assert not waiting.is_alive()
+    assert_ends(waiting)
 
 
 @pytest.mark.parametrize("gpus", [0.0, 1.0, 2.0])
 def test_where_none_are_shared_the_finalists_train_beside_the_audit(session: SweepSession, gpus: float) -> None:
     session._allotment = Allotment(1, gpus, concurrent=4)
     session.audit_ended.clear()
-    session.wait_for_audit()
+    assert_ends(waits(session.wait_for_audit))
 
 
 def probed(session: SweepSession, monkeypatch: pytest.MonkeyPatch, allotment: Allotment) -> tuple[ViTConfig, int]:
