@@ -31,7 +31,7 @@ gpu: $(INSTALLED)  ## measure what only a GPU can show, in 30 minutes
 # each other leave the core to other tests, else a training on two threads takes four times as long beside them.
 test: export OMP_WAIT_POLICY = passive
 test: $(INSTALLED)  ## run all tests
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	$(BIN)/python -m pytest -q --durations 40 -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 check: $(INSTALLED)  ## ruff and mypy --strict
 	$(BIN)/ruff check .

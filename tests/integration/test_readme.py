@@ -28,7 +28,7 @@ MAKE = {
     "promote": "python -m pipeline.promote --dataset digits",
     "report": "python -m pipeline.report",
     "gpu": "python -m benchmarks.gpu",
-    "test": "python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0",
+    "test": "python -m pytest -q --durations 40 -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0",
 }
 """The commands that the targets named in the README run."""
 
