@@ -10,9 +10,9 @@ It is also compared with other ways that a user could take. All run on digits, w
 
 For each way, the table shows the wall time of its search, the epochs that it trained, and the best validation accuracy
 that it found. The winner is then retrained with two seeds, as `confirm` does, and measured on the test images; the time
-for that is not counted.
+for that is not counted. Finished searches are kept in the JSON file, with the machine, and are not repeated.
 
-    python -m benchmarks.sweep_wall [--seeds 3] [--ways sweep optuna] [--json FILE]
+    python -m benchmarks.sweep_wall [--seeds 3] [--ways sweep optuna] --json FILE
 """
 
 import argparse
@@ -84,12 +84,26 @@ def table(results: dict[str, list[tuple[Found, float]]]) -> str:
     return "\n".join(lines)
 
 
+def measured(way: str, seed: int, search: Callable[[int], Found], file: Path) -> tuple[Found, float]:
+    """What a way found with a seed, and the winner's test accuracy: kept in the file, or measured now."""
+    kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    name = f"seed {seed}, {way}"
+    if name not in kept:
+        found = search(seed)
+        kept[name] = {"machine": machine_line(), "found": asdict(found), "test": confirmed_test(found.winner)}
+        file.write_text(json.dumps(kept, indent=2) + "\n")
+    found, test = Found(**kept[name]["found"]), kept[name]["test"]
+    figures = f"{found.seconds:.0f} s, {found.epochs} epochs, {found.validation:.2%}, test {test:.2%}"
+    print(f"{name}: {figures}; {kept[name]['machine']}", flush=True)
+    return found, test
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--nested-trials", type=int, default=4)
     parser.add_argument("--ways", nargs="+", default=["sweep", "full grid", "nested", "optuna"])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here, too")
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE")
     arguments = parser.parse_args()
     ways: dict[str, Callable[[int], Found]] = {
         "sweep": by_sweep,
@@ -97,19 +111,11 @@ def main() -> None:
         "nested": lambda seed: by_nesting(seed, arguments.nested_trials),
         "optuna": by_optuna,
     }
-    print(machine_line(), flush=True)
-    results: dict[str, list[tuple[Found, float]]] = {}
+    results: dict[str, list[tuple[Found, float]]] = {way: [] for way in arguments.ways}
     for seed in range(arguments.seeds):
         for way in arguments.ways:
-            found = ways[way](seed)
-            results.setdefault(way, []).append((found, confirmed_test(found.winner)))
-            print(
-                f"seed {seed}, {way}: {found.seconds:.0f} s, {found.epochs} epochs, {found.validation:.2%}", flush=True
-            )
+            results[way].append(measured(way, seed, ways[way], arguments.json))
     print(table(results))
-    if arguments.json:
-        plain = {way: [{**asdict(found), "test": test} for found, test in rounds] for way, rounds in results.items()}
-        arguments.json.write_text(json.dumps(plain, indent=2) + "\n")
 
 
 if __name__ == "__main__":
