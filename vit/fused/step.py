@@ -14,8 +14,7 @@ from vit.fused.layout import Layout
 from vit.fused.state import State
 from vit.fused.update import update
 from vit.model.vision_transformer import VisionTransformer
-from vit.training.augment import augment
-from vit.training.cutmix import mixed_targets, paste
+from vit.training.batch import training_batch
 from vit.training.muon import muon_dtype
 from vit.training.precision import Precision, autocast
 from vit.training.runtime import Split
@@ -45,7 +44,10 @@ class TrainStep:
 
     def __call__(self, state: State, epoch: EpochTensors, hyperparameters: Hyperparameters) -> None:
         """Trains on the next batch of the epoch, whose position follows from the number of steps done."""
-        images, targets = self._mixed(epoch, state.step % self._steps_per_epoch * self._batch_size)
+        places = state.step % self._steps_per_epoch * self._batch_size + self._offsets
+        num_classes = self._model.config.num_classes
+        batches, targets = training_batch(self._train, epoch.order, epoch.augmentation, places, num_classes)
+        images = self._normalise(batches.flatten(0, 1)).unflatten(0, targets.shape[:2])
 
         def total(weights: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             logits = self._logits(weights, images)
@@ -60,16 +62,6 @@ class TrainStep:
         rates = hyperparameters.learning_rates(state.step, self._steps_per_epoch, self._epochs).float() * sound
         update(state, gradients, hyperparameters, rates, self._layout, self._muon_dtype)
         epoch.counts.add(logits, targets.argmax(dim=2))
-
-    def _mixed(self, epoch: EpochTensors, first: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch from the place `first` on, as `Fit` makes it: (K, N, C, H, W), targets (K, N, num_classes)."""
-        places = (first + self._offsets) % epoch.order.shape[1]
-        chosen, draws = epoch.order[:, places], epoch.augmentation.each(lambda tensor: tensor[:, places])
-        flat = augment(self._train.images[chosen.flatten()], draws.each(lambda tensor: tensor.flatten(0, 1)))
-        boxes, config = draws.box[:, :-1], self._model.config
-        targets = mixed_targets(self._train.labels[chosen], boxes, config.num_classes, config.img_size)
-        images = self._normalise(paste(flat.unflatten(0, chosen.shape), boxes).flatten(0, 1))
-        return images.unflatten(0, targets.shape[:2]), targets
 
     def _logits(self, weights: Tensor, images: Tensor) -> Tensor:
         return forward(self._model, self._layout, weights, images, self._precision)

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from vit.data.normalisation import Normalisation
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
-from vit.training.augment import Draws, augment
+from vit.training.batch import training_batch
 from vit.training.compilation import compiled
-from vit.training.cutmix import mixed_targets, paste
 from vit.training.epoch_draws import Chance
 from vit.training.evaluation import evaluate
 from vit.training.initialisation import starting_model
@@ -128,24 +127,15 @@ class Fit:
         spoiled = torch.zeros((), device=device)
         for step in range(self._steps_per_epoch):
             batch = self._workers.share(slice(step * self._batch_size, (step + 1) * self._batch_size))
-            images, targets = self._mixed(order, draws, batch)
-            logits, loss = self._forward_loss(images, targets)
+            places = torch.arange(batch.start, batch.stop + 1, device=device)
+            images, targets = training_batch(self._train, order, draws, places, self.model.config.num_classes)
+            logits, loss = self._forward_loss(self._normalise(images), targets)
             spoiled = self._workers.any(torch.maximum(spoiled, (~torch.isfinite(loss.detach())).float()))
             if device.type == "cpu" or step % STEPS_BETWEEN_CHECKS_ON_GPU == 0 or step == self._steps_per_epoch - 1:
                 self._raise_if_non_finite(spoiled)
             self._update(loss, self.epochs_done * self._steps_per_epoch + step, spoiled)
             counter.add(logits.detach(), targets.argmax(dim=1))
         return self._workers.sum(counter.counts(), device)
-
-    def _mixed(self, order: Tensor, draws: Draws, batch: slice) -> tuple[Tensor, Tensor]:
-        """A batch of augmented and normalised images (N, C, H, W), and the targets (N, num_classes)."""
-        # Each image's box shows the next image of the epoch, so it does not matter how the workers share the batch.
-        places = torch.arange(batch.start, batch.stop + 1, device=order.device) % len(order)
-        chosen = order[places]
-        images = augment(self._train.images[chosen], draws.each(lambda tensor: tensor[places]))
-        boxes, config = draws.box[batch], self.model.config
-        targets = mixed_targets(self._train.labels[chosen], boxes, config.num_classes, config.img_size)
-        return self._normalise(paste(images, boxes)), targets
 
     def _validate(self) -> Counts:
         """Validates on each image exactly once, whatever the number of workers: no worker's part is padded."""
