@@ -11,8 +11,9 @@ BYTES_PER_PARAMETER = 4
 METRICS_BESIDE_THE_CLASSES = 7
 """Metrics of an epoch besides the accuracy of each class (`pipeline.training.epoch_metrics`)."""
 METRICS_OF_THE_BEST_EPOCH = 3
-ROWS_OF_A_RUN = 14
-"""Rows for the run itself, its tags (`pipeline.*` and MLflow's own) and its parameter `num_parameters`."""
+TEST_METRICS_BESIDE_THE_CLASSES = 2
+ROWS_OF_A_RUN = 15
+"""Rows for the run itself, its parameter `num_parameters` and its tags, `pipeline.*` and MLflow's own: 12 to 14."""
 
 
 def weights_bytes(spec: TrialSpec) -> int:
@@ -62,8 +63,10 @@ def mlflow_rows(plan: SweepPlan, trial_epochs: float, num_classes: int) -> float
         trial_epochs: how many epochs the trials of the search train in all.
         num_classes: the data set's number of classes.
     """
-    others = (plan.num_finalists + 1) * plan.seeds + plan.num_audited
+    tested = (plan.num_finalists + 1) * plan.seeds
+    others = tested + plan.num_audited
     runs = len(plan.specs) + others
     epochs = trial_epochs + others * plan.rungs.max_epochs
     of_each_run = ROWS_OF_A_RUN + METRICS_OF_THE_BEST_EPOCH + len(plan.specs[0].params)
-    return runs * of_each_run + epochs * (METRICS_BESIDE_THE_CLASSES + num_classes)
+    of_each_epoch = METRICS_BESIDE_THE_CLASSES + num_classes
+    return runs * of_each_run + epochs * of_each_epoch + tested * (TEST_METRICS_BESIDE_THE_CLASSES + num_classes)
