@@ -2,7 +2,7 @@
 
 Question: which shape, which initialisation and which regularisation let a small ViT learn most from few natural images?
 Budget: 32 trials of at most 30 epochs, the published length; ASHA spends about a quarter of that.
-Every sweep begins with the published configuration and with `fast30-conv`, the best recipe that is known.
+Every sweep begins with the published configuration and with `fast30-conv`, the best known recipe for few epochs.
 """
 
 from ray import tune
