@@ -19,10 +19,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from benchmarks.kept_results import Settings, kept_results
 from benchmarks.machine import machine_line
 from vit.data.dataset import DataConfig, Dataset, load_dataset
 from vit.data.normalisation import measure_normalisation
@@ -35,8 +35,6 @@ from vit.training.runtime import Runtime, Split
 CPU = torch.device("cpu")
 Arm = tuple[str, ...]
 """The factors that are switched on in a training."""
-Settings = dict[str, str | int | None]
-"""The settings, by name, with which all results in a file were trained."""
 
 
 def arms(factors: Sequence[str], each: bool) -> list[Arm]:
@@ -70,25 +68,6 @@ def settings_of(dataset: Dataset, arguments: argparse.Namespace, precision: Prec
         "train limit": arguments.train_limit,
         "precision": precision,
     }
-
-
-def kept_results(file: Path, settings: Settings) -> dict[str, Any]:
-    """The file's `settings` and `results` (accuracies by seed and arm); no results where there is no file yet.
-
-    Ends the command if the results were trained with other settings. Older files hold only the results.
-    """
-    if not file.exists():
-        return {"settings": settings, "results": {}}
-    kept: dict[str, Any] = json.loads(file.read_text())
-    if "results" not in kept:
-        kept = {"settings": None, "results": kept}
-    if kept["settings"] is None:
-        print(f"{file} does not say what its results were trained with: they are taken as this command's", flush=True)
-    elif kept["settings"] != settings:
-        before = kept["settings"]
-        others = [f"{name} {before[name]}, not {value}" for name, value in settings.items() if before[name] != value]
-        raise SystemExit(f"--json is {file}, whose results are of {'; '.join(others)}: give another file")
-    return kept
 
 
 def trained(dataset: Dataset, arguments: argparse.Namespace) -> Iterator[tuple[Arm, int, float | None]]:

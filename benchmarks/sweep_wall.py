@@ -27,6 +27,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.kept_results import kept_results
 from benchmarks.machine import machine_line
 from benchmarks.sweep_rivals import CPU, EPOCHS, TRIALS, Found, by_nesting, by_optuna, fit_of, specs
 from tune_spaces.trial_spec import TrialSpec
@@ -84,17 +85,14 @@ def table(results: dict[str, list[tuple[Found, float]]]) -> str:
     return "\n".join(lines)
 
 
-def measured(way: str, seed: int, search: Callable[[int], Found], file: Path) -> tuple[Found, float]:
-    """What a way found with a seed, and the winner's test accuracy: kept in the file, or measured now."""
-    kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    name = f"seed {seed}, {way}"
-    if name not in kept:
+def measured(name: str, seed: int, search: Callable[[int], Found], known: dict[str, Any]) -> tuple[Found, float]:
+    """What a way found with a seed, and the winner's test accuracy: known by this name, or measured now."""
+    if name not in known:
         found = search(seed)
-        kept[name] = {"machine": machine_line(), "found": asdict(found), "test": confirmed_test(found.winner)}
-        file.write_text(json.dumps(kept, indent=2) + "\n")
-    found, test = Found(**kept[name]["found"]), kept[name]["test"]
+        known[name] = {"machine": machine_line(), "found": asdict(found), "test": confirmed_test(found.winner)}
+    found, test = Found(**known[name]["found"]), known[name]["test"]
     figures = f"{found.seconds:.0f} s, {found.epochs} epochs, {found.validation:.2%}, test {test:.2%}"
-    print(f"{name}: {figures}; {kept[name]['machine']}", flush=True)
+    print(f"{name}: {figures}; {known[name]['machine']}", flush=True)
     return found, test
 
 
@@ -111,10 +109,12 @@ def main() -> None:
         "nested": lambda seed: by_nesting(seed, arguments.nested_trials),
         "optuna": by_optuna,
     }
+    kept = kept_results(arguments.json, {"nested trials": arguments.nested_trials})
     results: dict[str, list[tuple[Found, float]]] = {way: [] for way in arguments.ways}
     for seed in range(arguments.seeds):
         for way in arguments.ways:
-            results[way].append(measured(way, seed, ways[way], arguments.json))
+            results[way].append(measured(f"seed {seed}, {way}", seed, ways[way], kept["results"]))
+            arguments.json.write_text(json.dumps(kept, indent=2) + "\n")
     print(table(results))
 
 

@@ -149,10 +149,10 @@ def fast30(shape: DataShape) -> tuple[ViTConfig, Recipe]:
 def fast30_conv(shape: DataShape) -> tuple[ViTConfig, Recipe]:
     """`fast30` with a convolutional stem; 2.80 M parameters.
 
-    It is better than `fast30` in the first epochs, but not after 30. Expected on CIFAR-10 (JPEG, 45,000 training
-    images) with `cutmix=0.5`: 83.54% test accuracy, or 83.86% with the mirror image of each test image, n = 1, in 68
-    minutes on 2 cores with bf16 (AMD EPYC, torch 2.15.0, 2026-11-29). Without CutMix it has not been trained to its
-    end: the best of 25 epochs was a point lower on validation.
+    It is better than `fast30` in short trainings; after 30 epochs it was not. Expected on CIFAR-10 (JPEG, 45,000
+    training images) with `cutmix=0.5`: 83.54% test accuracy, or 83.86% with the mirror image of each test image, n = 1,
+    in 68 minutes on 2 cores with bf16 (AMD EPYC, torch 2.15.0, 2026-11-29). Without CutMix it has not been trained to
+    its end: the best of 25 epochs was a point lower on validation.
     """
     model, recipe = fast30(shape)
     return replace(model, stem="conv"), recipe

@@ -1,5 +1,7 @@
 """CutMix compared with torchvision's, with the same boxes and, by hand, with boxes of its own for each image."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,7 +10,6 @@ from torchvision.transforms import v2
 from tests.unit.vit.training.toy import CONFIG, CPU, NORMALISATION, PLAIN, toy_split
 from vit.training.cutmix import mixed_targets, paste
 from vit.training.fit import Fit
-from vit.training.recipes import Recipe
 from vit.training.runtime import Runtime
 
 CLASSES = 5
@@ -60,7 +61,9 @@ def test_batches_of_trainings_are_mixed_each_for_itself() -> None:
 def test_a_training_sees_mixed_images_and_counts_each_as_the_class_with_the_larger_part() -> None:
     """The classes of the toy images are levels of brightness, 60 apart: noise alone never reaches the next level."""
     seen: list[Tensor] = []
-    fit = Fit(CONFIG, recipe_with(1.0), Runtime(CPU), toy_split(64), toy_split(8, seed=1), NORMALISATION, seed=0)
+    fit = Fit(
+        CONFIG, replace(PLAIN, cutmix=1.0), Runtime(CPU), toy_split(64), toy_split(8, seed=1), NORMALISATION, seed=0
+    )
     fit.model.register_forward_pre_hook(lambda model, inputs: seen.append(inputs[0]) if model.training else None)
     counts = fit.run_epoch().train
     levels = (
@@ -71,7 +74,3 @@ def test_a_training_sees_mixed_images_and_counts_each_as_the_class_with_the_larg
     assert set(mixed.tolist()) == {1, 2}
     assert int((mixed == 2).sum()) > 32  # three quarters of the partners are of another class
     assert counts.confusion.sum(dim=1).tolist() == classes.argmax(dim=1).bincount(minlength=4).tolist()
-
-
-def recipe_with(cutmix: float) -> Recipe:
-    return Recipe(epochs=1, batch_size=PLAIN.batch_size, flip=False, rotation=0.0, cutmix=cutmix)
