@@ -11,10 +11,11 @@ import numpy as np
 from pipeline.promote.corruptions import COUNT
 from pipeline.promote.gate_config import GateConfig
 from pipeline.promote.scoring import Score
-from pipeline.promote.standing import standing_of
+from pipeline.promote.standing import SIGNIFICANCE, standing_of
 from pipeline.statistics.bootstrap import bootstrap_mean
 from pipeline.statistics.intervals import Interval, accuracy_interval
 from pipeline.statistics.medians import median_interval
+from pipeline.statistics.multiple_tests import holm
 from pipeline.statistics.paired import compare_paired
 
 _MOST_NAMED = 3
@@ -96,16 +97,22 @@ def judge_classes(new: Score, old: Score, class_names: tuple[str, ...], config: 
     """Fails where a class is proven worse by more than the margin.
 
     That is so where the whole paired interval of the difference, challenger minus champion, lies below minus the
-    margin. A class that merely looks worse does not fail: among many small classes, some always look worse by chance.
+    margin, and McNemar's p-value, corrected for the number of classes, is below 0.05. A class that merely looks worse
+    does not fail: among many small classes, some always look worse by chance, and for a class of a few images the
+    bootstrap's interval is far too narrow.
     """
     labels, margin = new.predictions.labels, config.class_margin
+    compared = {
+        name: compare_paired(old.predictions.correct[own], new.predictions.correct[own])
+        for index, name in enumerate(class_names)
+        if (own := labels == index).any()
+    }
+    adjusted = holm([each.p_value for each in compared.values()])
     classes: list[dict[str, Any]] = []
-    for index, name in enumerate(class_names):
-        own = labels == index
-        if own.any():
-            compared = compare_paired(old.predictions.correct[own], new.predictions.correct[own])
-            counts = {"images": compared.images, "difference": compared.difference, **_ends(compared.interval)}
-            classes.append({"class": name, **counts, "worse": compared.interval.high < -margin})
+    for (name, each), p_value in zip(compared.items(), adjusted, strict=True):
+        counts = {"images": each.images, "difference": each.difference, **_ends(each.interval), "p_value": p_value}
+        worse = each.interval.high < -margin and p_value < SIGNIFICANCE
+        classes.append({"class": name, **counts, "worse": worse})
     classes.sort(key=lambda each: float(each["difference"]))
     failed = [each for each in classes if each["worse"]]
     told = ", ".join(_class_words(each) for each in failed[:_MOST_NAMED] or classes[:1])

@@ -9,6 +9,7 @@ from pipeline.promote import rules
 from pipeline.promote.corruptions import COUNT
 from pipeline.promote.gate_config import GateConfig
 from pipeline.promote.latency import Latency
+from pipeline.trials.predictions import Predictions
 from tests.unit.pipeline.promote.scores import CLASSES, score_of
 
 CONFIG = GateConfig()
@@ -50,6 +51,35 @@ def test_a_class_must_be_proven_worse_by_more_than_the_margin(lost: int, outcome
     assert (by_class["ant"]["worse"], by_class["bee"]["worse"]) == (outcome == "fail", False)
     if outcome == "fail":
         assert found.found.startswith("worse: ant -12.50 points")
+
+
+@pytest.mark.parametrize(("lost", "outcome"), [(6, "pass"), (7, "fail")])
+def test_a_class_of_few_images_needs_more_than_its_interval(lost: int, outcome: str) -> None:
+    """All images of a class lost are -100 points, of no width; but p is 2 / 2**6 for six, too much for two classes."""
+    few = np.repeat([0, 1], [lost, 400 - lost])
+    champion, challenger = few.copy(), np.ones_like(few)
+    scores = [
+        replace(score_of(), predictions=Predictions(few, predicted, np.ones(400), np.ones(400)))
+        for predicted in (challenger, champion)
+    ]
+    found = rules.judge_classes(*scores, ("ant", "bee"), CONFIG)
+    ant = found.numbers["classes"][0]
+    assert (ant["class"], ant["high"], ant["p_value"]) == ("ant", -1, 2 * 2 / 2**lost)
+    assert found.outcome == outcome
+
+
+def test_among_a_hundred_classes_some_look_worse_by_chance() -> None:
+    """Two models that are equally good: each alone is right about a tenth of the images."""
+    labels = np.repeat(np.arange(100), 20)
+    sure, outcomes = np.ones(len(labels)), []
+    for seed in range(20):
+        errs = np.random.default_rng(seed).choice(3, size=len(labels), p=[0.1, 0.1, 0.8])
+        new, old = (
+            replace(score_of(), predictions=Predictions(labels, np.where(errs == who, -1, labels), sure, sure))
+            for who in (0, 1)
+        )
+        outcomes.append(rules.judge_classes(new, old, tuple(map(str, range(100))), CONFIG).outcome)
+    assert outcomes.count("fail") <= 2  # 5% of 20 are one
 
 
 def test_a_class_without_test_images_is_left_out() -> None:
