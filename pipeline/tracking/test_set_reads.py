@@ -25,8 +25,8 @@ def record_test_set_read(tracker: Tracker, key: str, test_digest: str) -> None:
 
 def count_test_set_reads(client: MlflowClient, test_digest: str) -> int:
     """Returns how many runs of this tracking store, in all experiments, have read these test images."""
-    # Deleted experiments count too: deleting one does not undo a read.
+    # Deleted runs and experiments count too: deleting one does not undo a read.
     experiments = all_pages(lambda token: client.search_experiments(ViewType.ALL, page_token=token))
     ids = [experiment.experiment_id for experiment in experiments]
     condition = f"tags.`{TEST_SET_READ_TAG}` = '{test_digest}'"
-    return sum(1 for _ in all_pages(lambda token: client.search_runs(ids, condition, page_token=token)))
+    return sum(1 for _ in all_pages(lambda token: client.search_runs(ids, condition, ViewType.ALL, page_token=token)))

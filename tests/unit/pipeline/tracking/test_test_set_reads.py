@@ -48,6 +48,15 @@ def test_a_read_counts_however_its_run_ended(client: MlflowClient) -> None:
     assert count_test_set_reads(client, "sha256:ends") == 3
 
 
+def test_deleting_a_run_or_its_experiment_undoes_no_read(client: MlflowClient) -> None:
+    first, _ = open_test(client, "vit-deleted", "sha256:gone", 2)
+    experiment = client.get_run(first).info.experiment_id
+    client.delete_run(first)
+    assert count_test_set_reads(client, "sha256:gone") == 2
+    client.delete_experiment(experiment)
+    assert count_test_set_reads(client, "sha256:gone") == 2
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_no_page_is_left_out(client: MlflowClient, count: int) -> None:
     digest = f"sha256:pages-{count}"
