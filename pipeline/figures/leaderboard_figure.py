@@ -31,7 +31,8 @@ def draw_leaderboard(
 ) -> None:
     """Draws validation accuracy (0 to 1; None where no epoch was completed) against model size, a mark for each trial.
 
-    The outcomes are keys of `OUTCOME_STYLES`. The best trial is the one with the highest accuracy, the first of equals.
+    The trials are given best first, and the first with an accuracy is labelled as the best: a later one may have a
+    higher accuracy, but have diverged. The outcomes are keys of `OUTCOME_STYLES`.
     """
     figure = new_figure(title)
     axes = figure.add_axes((0.095, 0.17, 0.765, 0.71))
@@ -81,7 +82,7 @@ def _annotate(
     axes: Axes, names: Sequence[str], sizes: NDArray[np.float64], scores: NDArray[np.float64], baseline_index: int
 ) -> None:
     """Rings the best trial and the baseline, and labels the best above all marks and the baseline to their right."""
-    winner = int(np.nanargmax(scores))
+    winner = int(np.flatnonzero(np.isfinite(scores))[0])
     left, right = np.log(axes.get_xlim())
     position = (np.log(sizes[winner]) - left) / (right - left)
     side = "left" if position < 0.25 else "right" if position > 0.75 else "center"

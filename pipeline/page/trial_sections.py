@@ -11,6 +11,7 @@ from pipeline.page.blocks import Block, Chart, Charts, NotRecordedError, Row, Ta
 from pipeline.page.number_texts import MISSING, duration, percent
 from pipeline.page.pareto import pareto_front
 from pipeline.page.sweep_records import SweepRecords
+from pipeline.trials.records import UNSOUND
 from vit.model.config import ViTConfig
 from vit.model.work import flops_per_image
 
@@ -147,7 +148,8 @@ def _verdict(row: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
 
 def costs(records: SweepRecords) -> list[Block]:
     speeds, roles = _speeds(records), _roles(records.summary)
-    rows = [row for row in records.summary["leaderboard"] if row["val_accuracy"] is not None]
+    scored = [row for row in records.summary["leaderboard"] if row["val_accuracy"] is not None]
+    rows = [row for row in scored if row["ended"] not in UNSOUND]
     charts = [
         _cost_chart("parameters", [(row, row["num_parameters"]) for row in rows], roles),
         _cost_chart("FLOPs of an image, forward", [(row, _flops(row)) for row in rows], roles),
@@ -158,8 +160,9 @@ def costs(records: SweepRecords) -> list[Block]:
     return [
         Text(
             "Best validation accuracy against what a model costs. The ringed and connected trials are "
-            "the Pareto front: no other trial beats them in both. Trials that were stopped had fewer epochs. Images "
-            "per second were measured while other trials trained at the same time, so they depend on those."
+            "the Pareto front: no other trial beats them in both. Trials that were stopped had fewer epochs; those "
+            "that diverged or failed are left out. Images per second were measured while other trials trained at the "
+            "same time, so they depend on those."
         ),
         Charts(charts),
     ]

@@ -35,7 +35,8 @@ class Progress(Observer):
         self._outcomes: Counter[str] = Counter()
         self._reached: Counter[int] = Counter()
         self._epochs = 0
-        self._best: tuple[float, int] | None = None
+        self._best: dict[int, float] = {}
+        """The best accuracy of each trial that has neither diverged nor failed."""
         self._started = self._last_line = time.monotonic()
         self._live = Live(console=console, get_renderable=self._view, transient=True, refresh_per_second=2)
 
@@ -69,13 +70,11 @@ class Progress(Observer):
             self._console.out(self._status(), highlight=False)
 
     def _note_best(self, index: int, epoch: EpochRecord) -> None:
-        if self._best is None or epoch.accuracy > self._best[0]:
-            self._best = (epoch.accuracy, index)
+        self._best[index] = max(epoch.accuracy, self._best.get(index, 0.0))
 
     def trial_ended(self, record: TrialRecord) -> None:
         self._running.pop(record.index, None)
-        self._outcomes[record.outcome] += 1
-        self._ended_epochs.append(len(record.epochs))
+        self._note_end(record)
         if record.error:
             self._console.out(f"trial {record.index} {record.outcome}: {record.error}", highlight=False)
 
@@ -83,6 +82,11 @@ class Progress(Observer):
         for epoch in record.epochs:
             self._reached[epoch.number] += 1
             self._note_best(record.index, epoch)
+        self._note_end(record)
+
+    def _note_end(self, record: TrialRecord) -> None:
+        if not record.is_sound:
+            self._best.pop(record.index, None)
         self._outcomes[record.outcome] += 1
         self._ended_epochs.append(len(record.epochs))
 
@@ -93,7 +97,8 @@ class Progress(Observer):
         ended = len(self._ended_epochs)
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self._outcomes.items()))
         rungs = " ".join(f"{epoch}:{self._reached[epoch]}" for epoch in (*self._rungs.epochs, self._rungs.max_epochs))
-        best = f"best {self._best[0]:.2%} (trial {self._best[1]})" if self._best else "no epoch yet"
+        leader = max(self._best, key=lambda index: (self._best[index], -index), default=None)
+        best = "no epoch yet" if leader is None else f"best {self._best[leader]:.2%} (trial {leader})"
         parts = [
             f"{ended}{self._of} trials ended" + (f" ({outcomes})" if outcomes else ""),
             f"{len(self._running)} running",

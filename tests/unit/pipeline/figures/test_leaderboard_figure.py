@@ -41,3 +41,11 @@ def test_leaderboard_of_one_equal_unscored_and_many_trials(
     greenish = (green > red + 30) & (green > blue + 10)  # the line may be blurred
     longest = greenish.sum(axis=1).max()  # a dashed line over the whole width, not only a ring and a name
     assert (longest > WIDTH / 4) == (accuracies[baseline_index] is not None)
+
+
+def test_a_trial_that_diverged_is_not_labelled_as_the_best(draw: Callable[..., np.ndarray]) -> None:
+    def drawn(*names: str) -> np.ndarray:
+        return draw(draw_leaderboard, names, [0.6, 0.5, 0.9], [100, 200, 300], ["finished", "asha", "diverged"], 1)
+
+    assert (drawn("trial 1", "trial 0", "trial 2") == drawn("trial 1", "trial 0", "trial 8")).all()
+    assert (drawn("trial 1", "trial 0", "trial 2") != drawn("trial 8", "trial 0", "trial 2")).any()

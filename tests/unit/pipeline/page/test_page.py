@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import vl_convert
 
-from pipeline.page.blocks import Table
+from pipeline.page.blocks import Charts, Table
 from pipeline.page.class_sections import class_accuracy
 from pipeline.page.page import SECTIONS, render_page, sections_of
 from pipeline.page.sweep_records import SweepRecords
-from pipeline.page.trial_sections import leaderboard
+from pipeline.page.trial_sections import costs, leaderboard
 from tests.html_page import HtmlPage
 from tests.unit.pipeline.page.sweep_of_all import HOSTILE, records, row, sweep_summary
 
@@ -84,6 +84,16 @@ def test_every_chart_is_drawn_by_vega(page: HtmlPage) -> None:
         drawn = vl_convert.vegalite_to_svg({**spec, "width": 600}, vl_version="6.4")
         marks = re.findall(r'<g class="mark-(?:line|symbol|rect|rule) role-mark[^>]*>(.*?)</g>', drawn, re.DOTALL)
         assert any("<path" in mark or "<line" in mark for mark in marks), name
+
+
+@pytest.mark.parametrize("outcome", ["diverged", "failed"])
+def test_what_models_cost_is_shown_without_trials_that_diverged_or_failed(summary: dict[str, Any], outcome: str) -> None:
+    summary["leaderboard"][-1] |= {"ended": outcome, "val_accuracy": 0.999}
+    (_, charts) = costs(records(summary))
+    assert isinstance(charts, Charts)
+    for chart in charts.charts:
+        shown = {point["trial"] for values in chart.spec["datasets"].values() for point in values}
+        assert shown == {each["trial"] for each in summary["leaderboard"][:-1]}
 
 
 def test_the_page_asks_for_nothing_outside_itself(html: str, page: HtmlPage) -> None:

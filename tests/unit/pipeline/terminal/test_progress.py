@@ -48,6 +48,15 @@ def test_a_pipe_gets_plain_lines_with_all_that_counts() -> None:
     )
 
 
+@pytest.mark.parametrize("outcome", ["diverged", "failed"])
+def test_a_trial_that_diverged_or_failed_is_not_the_best(outcome: Outcome) -> None:
+    file = io.StringIO()
+    with Progress(Console(file=file, width=400), trials=2, rungs=RUNGS) as shown:
+        run_trial(shown, 0, [0.5] * 9, "finished")
+        run_trial(shown, 1, [0.9], outcome)
+    assert "best 50.00% (trial 0)" in file.getvalue()
+
+
 def test_a_pipe_gets_a_line_every_few_seconds_and_not_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: clock)
