@@ -162,10 +162,9 @@ class SearchDriver:
     def _stand_as_worst(self, index: int, epoch: int) -> None:
         """Ranks a trial that diverged in an epoch as the worst at the next rung that it would have reached."""
         rung = self._asha.next_rung(epoch)
-        if rung is None or self._asha.decided(index, rung) is not None:
-            return
-        decision = self._asha.decide_diverged(index, rung)
-        self._write(lambda: self._ledger.decided(index, decision))
+        if rung is not None and self._asha.decided(index, rung) is None:
+            decision = self._asha.decide_diverged(index, rung)
+            self._write(lambda: self._ledger.decided(index, decision))
 
     def note_report(self, index: int, report: dict[str, Any]) -> None:
         """Notifies the observers of an epoch, once even if it is reported again; remembers how a trial ended early."""
@@ -183,12 +182,14 @@ class SearchDriver:
                 self._refused.add(reason)
                 for observer in self._observers:
                     observer.checkpoint_refused(spec, reason)
-        epoch, known = EpochRecord.of(report), self._epochs[index]
-        if epoch.number <= len(known):
-            return  # reported again by a process that resumed the trial
-        known.append(epoch)
+        epoch = EpochRecord.of(report)
+        if epoch.number > len(self._epochs[index]):  # else a process that resumed the trial reports it again
+            self._add_epoch(index, epoch)
+
+    def _add_epoch(self, index: int, epoch: EpochRecord) -> None:
+        self._epochs[index].append(epoch)
         for observer in self._observers:
-            observer.epoch_done(spec, epoch)
+            observer.epoch_done(self._specs[index], epoch)
 
     def end(self, index: int) -> None:
         """Ends a trial that is done, or that `goes_on` has stopped."""
@@ -203,8 +204,11 @@ class SearchDriver:
         self._end(index, "interrupted", None)
 
     def end_the_rest(self) -> None:
-        """Ends the started trials that this command does not continue: the user wants to stop, or no time is left."""
-        for index in [index for index in self._epochs if index not in self._ended]:
+        """Ends the started trials, an earlier command's too, that do not continue, with the epochs that they saved."""
+        for index in [index for index in self._ledger.begun if index not in self._ended]:
+            self.begin(index)
+            for epoch in self._ledger.saved_epochs(index)[len(self._epochs[index]) :]:
+                self._add_epoch(index, epoch)
             self._end(index, "interrupted" if self.stopping else "budget", None)
 
     def fail(self, index: int, error: str) -> None:

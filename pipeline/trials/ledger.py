@@ -59,6 +59,10 @@ class Ledger:
         decided = self._trials[index].decisions if index in self._trials else []
         return tuple(Decision(**decision) for decision in decided)
 
+    def saved_epochs(self, index: int) -> list[EpochRecord]:
+        """The epochs that a started trial has saved in its folder, in order; the driver may not have heard of all."""
+        return [EpochRecord.of(entry) for entry in TrialHistory.read(trial_folder(self._folder, index)).epochs]
+
     @property
     def begun(self) -> list[int]:
         """The indices of the trials that have been started, sorted."""

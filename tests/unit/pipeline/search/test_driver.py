@@ -10,10 +10,10 @@ import pytest
 from pipeline.search.driver import SearchDriver, SearchLimits
 from pipeline.search.reports import waiting_report
 from pipeline.search.tune_adapters import StopsOnceNothingRuns, TrialEvents
-from pipeline.trials.folder import TrialLedger, trial_folder
+from pipeline.trials.folder import TrialHistory, TrialLedger, trial_folder
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.observers import Observer
-from pipeline.trials.records import TrialRecord
+from pipeline.trials.records import EpochRecord, TrialRecord
 from pipeline.trials.rungs import Rungs
 from tune_spaces.trial_spec import TrialSpec
 from vit.model.config import ViTConfig
@@ -21,7 +21,7 @@ from vit.training.recipes import Recipe
 
 SPEC = TrialSpec(0, ViTConfig(), Recipe(epochs=2), seed=0)
 TRIAL = SimpleNamespace(trial_id="0", config={"trial": SPEC.to_dict()}, status="ERROR", ERROR="ERROR")
-EPOCH = {"epoch": 1, "at": 0, "metrics": {"val/accuracy": 0.5, "val/loss": 1.0}, "refused": []}
+EPOCH: dict[str, Any] = {"epoch": 1, "at": 0, "metrics": {"val/accuracy": 0.5, "val/loss": 1.0}, "refused": []}
 
 
 class NotingObserver(Observer):
@@ -30,6 +30,9 @@ class NotingObserver(Observer):
 
     def trial_started(self, spec: TrialSpec) -> None:
         self.news.append("started")
+
+    def epoch_done(self, spec: TrialSpec, epoch: EpochRecord) -> None:
+        self.news.append(f"epoch {epoch.number}")
 
     def trial_ended(self, record: TrialRecord) -> None:
         self.news.append(record.outcome)
@@ -63,7 +66,7 @@ def test_an_end_that_cannot_be_written_down_is_none(tmp_path: Path, monkeypatch:
     search.tell("result", result=EPOCH)
     monkeypatch.setattr(TrialLedger, "write", full)
     search.tell("complete")
-    assert search.observer.news == ["started", "interrupted"]
+    assert search.observer.news == ["started", "epoch 1", "interrupted"]
     assert [record.outcome for record in search.driver.records] == ["interrupted"]
     assert search.driver.disk_full == "no space left: /data/trial.json: make room, and run the same command again"
     assert search.driver.has_no_more_trials
@@ -113,6 +116,24 @@ def test_a_trial_that_has_begun_and_finds_no_time_to_go_on_ends_by_the_budget(tm
     search.driver.end_the_rest()
     search.driver.end_the_rest()
     assert search.observer.news == ["started", "budget"]
+
+
+@pytest.mark.parametrize(("stops", "outcome"), [(False, "budget"), (True, "interrupted")])
+def test_a_trial_of_an_earlier_command_that_is_not_continued_ends_with_what_it_has(
+    tmp_path: Path, stops: bool, outcome: str
+) -> None:
+    killed = Search(tmp_path)
+    killed.tell("start")
+    history = TrialHistory()
+    history.add(1, at=0, metrics=EPOCH["metrics"])
+    history.write(trial_folder(str(tmp_path), 0))
+    again = Search(tmp_path)
+    again.interrupted = stops
+    again.driver.end_the_rest()
+    assert again.observer.news == ["started", "epoch 1", outcome]
+    ((epoch,),) = (record.epochs for record in again.driver.records)
+    assert (epoch.number, epoch.accuracy) == (1, 0.5)
+    assert again.ledger is not None and again.ledger.outcome is None
 
 
 def test_a_trial_without_workers_waits_for_them_until_the_user_wants_to_stop(tmp_path: Path) -> None:
