@@ -87,7 +87,9 @@ def test_every_chart_is_drawn_by_vega(page: HtmlPage) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["diverged", "failed"])
-def test_what_models_cost_is_shown_without_trials_that_diverged_or_failed(summary: dict[str, Any], outcome: str) -> None:
+def test_what_models_cost_is_shown_without_trials_that_diverged_or_failed(
+    summary: dict[str, Any], outcome: str
+) -> None:
     summary["leaderboard"][-1] |= {"ended": outcome, "val_accuracy": 0.999}
     (_, charts) = costs(records(summary))
     assert isinstance(charts, Charts)
