@@ -1,7 +1,6 @@
 """Makes the passport of a model version from the session that registers it."""
 
 import json
-import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +15,7 @@ from pipeline.statistics.intervals import accuracy_interval
 from pipeline.tracking.test_set_reads import count_test_set_reads
 from pipeline.tracking.trial_runs import MACHINES_TAG
 from tune_spaces.trial_spec import TrialSpec
-from vit.data.dataset import DataConfig
+from vit.data.sources import lasting_name
 from vit.training.machine import Machine
 from vit.training.precision import Precision
 
@@ -44,18 +43,9 @@ def make_passport(
 
 
 def _data(session: Session[Any]) -> DataFacts:
-    data = session.dataset
-    return DataFacts(
-        data.name, _lasting(session.config.data, data.name), data.digest, len(data.train), len(data.validation),
-        data.class_names,
-    )  # fmt: skip
-
-
-def _lasting(config: DataConfig, name: str) -> DataConfig:
-    """Returns the data configuration in a form that means the same in another working folder and later."""
-    if config.dataset == "auto":
-        return replace(config, dataset=name)
-    return replace(config, dataset=os.path.abspath(config.dataset)) if os.sep in config.dataset else config
+    data, config = session.dataset, session.config.data
+    lasting = replace(config, dataset=data.name if config.dataset == "auto" else lasting_name(config.dataset))
+    return DataFacts(data.name, lasting, data.digest, len(data.train), len(data.validation), data.class_names)
 
 
 def _figures(session: Session[Any], run: FullLengthRun, score: TestScore) -> Figures:

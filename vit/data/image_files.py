@@ -1,7 +1,9 @@
 """Reads a data set from a folder: class folders of image files, or Parquet files (`vit.data.parquet`)."""
 
+import hashlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,13 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def folder_name(folder: str | Path) -> str:
-    """The name of the data set in a folder: the folder's, in lower case and fit to name experiments and models."""
-    return re.sub(r"[^a-z0-9_-]", "-", Path(os.path.abspath(Path(folder).expanduser())).name.lower())
+    """The name of the data set in a folder: the folder's, in lower case and fit to name experiments and models.
+
+    Where a character does not fit, `-` takes its place, and a part of a hash is added: `my data` and `my.data` are two.
+    """
+    name = Path(os.path.abspath(Path(folder).expanduser())).name.lower()
+    fit = re.sub(r"[^a-z0-9_-]", "-", name)
+    return fit if fit == name else f"{fit}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:4]}"
 
 
 def has_layout(folder: Path) -> bool:
@@ -42,10 +49,20 @@ def read_folder(folder: Path, img_size: int | None) -> Splits:
         class_names, parts = _class_folders(folder) if _has_class_folders(folder) else read_parquet(folder)
         if len(class_names) < 2:
             raise DataError(f"{folder} has one class ({class_names[0]}), but must have at least two")
+        _refuse_broken_names((str(folder), *class_names))
         train, test = decode_parts(str(folder), parts, img_size)
     except OSError as error:
         raise DataError(f"{error.filename or folder} cannot be read: {error.strerror or one_line(error)}") from error
     return Splits(name, train, test, class_names, mirror_safe=True, source=str(folder))
+
+
+def _refuse_broken_names(names: Iterable[str]) -> None:
+    """Raises DataError for a name that is not UTF-8, such as one from an old archive: it could not be recorded."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"the name {name!a} is not UTF-8: rename the folder") from error
 
 
 def _has_class_folders(folder: Path) -> bool:

@@ -60,8 +60,24 @@ def _auto(img_size: int | None) -> Splits:
         return _digits(img_size)
 
 
+def lasting_name(dataset: str) -> str:
+    """What names the same data set in another working folder, too: its name, or the absolute path of its folder.
+
+    Raises DataError where there is no such data set. `auto` has no such name: it may be another one next time.
+    """
+    if dataset in ("digits", "cifar10"):
+        return dataset
+    folder, data_dir = _find_folder(dataset), _data_dir()
+    in_data_dir = data_dir is not None and folder == data_dir / dataset
+    return dataset if in_data_dir and Path(dataset).name == dataset else os.path.abspath(folder)
+
+
 def _find_folder(dataset: str) -> Path:
     path = Path(dataset).expanduser()
+    if path.name.lower() == "digits":
+        raise DataError(
+            f"--dataset is {dataset}, but digits is the name of the data set that is always there: rename the folder"
+        )
     is_plain_name = path.name == dataset and dataset != ".."
     data_dir = _data_dir()
     try:
