@@ -64,7 +64,7 @@ class RunWriter:
         run_id = self.run_ids[event.key]
         new = {} if event.once and self._has_earlier(event) else event.metrics
         metrics = [Metric(_metric_name(name), value, event.at, event.step) for name, value in new.items()]
-        tags = [RunTag(name, value[:LONGEST_TAG]) for name, value in event.tags.items()]
+        tags = _tags(event)
         for first in range(0, len(metrics), MOST_METRICS):
             self._client.log_batch(run_id, metrics=metrics[first : first + MOST_METRICS])
         if tags:
@@ -86,7 +86,8 @@ class RunWriter:
         return event.step in self._earlier_steps[event.key, name]
 
     def _start(self, event: StartRun, is_retry: bool) -> None:
-        tags = {**self._origin, **event.tags, RECORD_TAG: f"{self._owner}/{event.key}"}
+        given = {**self._origin, **event.tags, RECORD_TAG: f"{self._owner}/{event.key}"}
+        tags = {name: _storable(value, LONGEST_TAG) for name, value in given.items()}
         if event.parent is not None:
             tags["mlflow.parentRunId"] = self.run_ids[event.parent]
         if is_retry and event.key not in self.run_ids:
@@ -98,7 +99,7 @@ class RunWriter:
             run = self._client.create_run(self._experiment_id, start_time=event.at, tags=tags, run_name=event.name)
         run_id = self.run_ids[event.key] = run.info.run_id
         missing = {name: value for name, value in event.params.items() if name not in run.data.params}
-        params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in missing.items()]
+        params = [Param(name, _storable(value, LONGEST_PARAM)) for name, value in missing.items()]
         if params:
             self._client.log_batch(run_id, params=params)
         if event.dataset is not None:
@@ -112,10 +113,19 @@ class RunWriter:
         run = self._client.get_run(run_id)
         self._client.update_run(run_id, status="RUNNING")
         # These tags say by which command, and where, the run is resumed.
-        self._client.log_batch(run_id, tags=[RunTag(name, value[:LONGEST_TAG]) for name, value in event.tags.items()])
+        self._client.log_batch(run_id, tags=_tags(event))
         for name in set(ENDING_TAGS) & set(run.data.tags):
             self._client.delete_tag(run_id, name)
         return run
+
+
+def _tags(event: StartRun | LogRun) -> list[RunTag]:
+    return [RunTag(name, _storable(value, LONGEST_TAG)) for name, value in event.tags.items()]
+
+
+def _storable(value: object, longest: int) -> str:
+    """Turns a value into text that MLflow stores: in a path, a byte that is not UTF-8 becomes an escape sequence."""
+    return str(value).encode(errors="backslashreplace").decode()[:longest]
 
 
 def _metric_name(name: str) -> str:

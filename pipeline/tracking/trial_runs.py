@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mlflow.exceptions import MlflowException
 
@@ -105,7 +105,7 @@ class TrialRuns(Observer):
             MACHINES_TAG: TrialHistory.read(folder).machines,
             DECISIONS_TAG: [asdict(decision) for decision in record.decisions],
         }
-        self.tracker.log(key, tags={tag: json.dumps(values) for tag, values in lists.items() if values})
+        self.tracker.log(key, tags={tag: _newest_that_fit(values) for tag, values in lists.items() if values})
         end = partial(self.tracker.end_run, key, STATUS[record.outcome], _ending_tags(record), at)
         best = record.best
         if best is None:
@@ -148,6 +148,14 @@ class TrialRuns(Observer):
 
 def _now() -> int:
     return int(time.time() * 1000)
+
+
+def _newest_that_fit(values: list[dict[str, Any]]) -> str:
+    """The values as JSON; without the oldest where a tag cannot hold all, since JSON that is cut cannot be read."""
+    first = 0
+    while len(text := json.dumps(values[first:])) > LONGEST_TAG:
+        first += 1
+    return text
 
 
 def _span(record: TrialRecord) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -175,6 +176,15 @@ def test_a_class_may_be_called_anything(tracker: Tracker) -> None:
     assert sorted(name.removeprefix("val/class_accuracy") for name in run.data.metrics) == sorted(
         ["/rock _ roll", "/c__", "/it_s", "/tench_ Tinca tinca", "/naïve", "/a/b", "", "/50_", "val/loss"]
     )
+
+
+def test_a_path_that_is_not_utf_8_is_recorded_as_far_as_it_can_be(tracker: Tracker) -> None:
+    path = os.fsdecode(b"caf\xe9")
+    tracker.start_run("t", "trial", params={"folder": path})
+    tracker.log("t", tags={"path": path})
+    tracker.flush(timeout=DEADLINE)
+    run = runs_of(tracker)["trial"]
+    assert (run.data.tags["path"], run.data.params["folder"]) == ("caf\\udce9", "caf\\udce9")
 
 
 def test_more_classes_than_one_call_takes(tracker: Tracker) -> None:

@@ -105,6 +105,16 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('runs')}/mlflow.db"
 
 
+def test_of_too_many_machines_for_a_tag_the_newest_are_recorded(start: Callable[[], Driver], tmp_path: Path) -> None:
+    driver = start()
+    machines = [{"processor": "Xeon", "threads": number} for number in range(1000)]
+    TrialHistory(machines=machines).write(trial_folder(str(tmp_path), SPEC.index))
+    driver.tell(record("finished"))
+    recorded = json.loads(driver.run().data.tags["pipeline.machines"])
+    assert recorded == machines[-len(recorded) :]
+    assert len(recorded) > 100
+
+
 @pytest.fixture
 def start(database: str, tmp_path: Path) -> Iterator[Callable[[], Driver]]:
     """Returns a function that starts a driver on the same folder, which takes over from the one before."""
