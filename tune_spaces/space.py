@@ -12,7 +12,7 @@ from ray.tune.search.sample import Domain
 from tune_spaces.trial_spec import TrialSpec
 from vit.data.arrays import DataShape
 from vit.model.config import ViTConfig
-from vit.training.recipes import Recipe, published
+from vit.training.recipes import Recipe, published, refuse_mirroring
 
 Domains = dict[str, Domain]
 
@@ -74,7 +74,9 @@ def trial_of(index: int, drawn: Mapping[str, Any], space: Space, shape: DataShap
             raise ValueError(f"{name!r} is neither a field of a model or a recipe nor head_width")
         (model_values if name in model_values else recipe_values)[name] = value
     model_values["embed_dim"] = model_values["num_heads"] * head_width
-    return TrialSpec(index, ViTConfig(**model_values), Recipe(**recipe_values), _training_seed(seed, index))
+    recipe = Recipe(**recipe_values)
+    refuse_mirroring(recipe, shape)
+    return TrialSpec(index, ViTConfig(**model_values), recipe, _training_seed(seed, index))
 
 
 def _training_seed(seed: int, index: int) -> int:

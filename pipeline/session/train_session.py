@@ -15,7 +15,7 @@ from tune_spaces.trial_spec import TrialSpec
 from vit.data.dataset import Dataset
 from vit.training.overrides import overridden
 from vit.training.precision import Precision, torch_version
-from vit.training.recipes import RECIPES
+from vit.training.recipes import RECIPES, refuse_mirroring
 
 TRAINING_CODE = "pipeline.training.driver_loop"
 """The module that decides, with all that it imports, a training's numbers."""
@@ -43,8 +43,8 @@ class TrainSession(Session[TrainConfig]):
         The number of workers is left out: only the speed and the random draws of dropout depend on it.
         """
         spec = cls.spec_of(config, dataset)
-        if config.workers.most > spec.recipe.batch_size:
-            most = spec.recipe.batch_size
+        most = min(spec.recipe.batch_size, len(dataset.train))
+        if config.workers.most > most:
             raise UsageError(f"--workers is {config.workers.most}, but must be at most the {most} images of a batch")
         code = code_digests(TRAINING_CODE)
         return {
@@ -69,6 +69,7 @@ class TrainSession(Session[TrainConfig]):
             recipe = replace(recipe, epochs=config.epochs)
         try:
             changed_model, recipe = overridden(model, recipe, config.settings)
+            refuse_mirroring(recipe, dataset.shape)
         except ValueError as error:
             raise UsageError(f"--set: {error}") from error
         for name in ("img_size", "in_chans", "num_classes"):

@@ -1,5 +1,6 @@
 """How a ViT is trained: the hyperparameters of one training run, and the recipes that have a name."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -60,11 +61,11 @@ class Recipe:
         for name, low in (("epochs", 1), ("batch_size", 1), ("crop_padding", 0), ("cutout", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}, but must be above 0")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate is {self.learning_rate}, but must be above 0 and finite")
         for name in ("weight_decay", "warmup_epochs", "clip_grad"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 0")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 0 and finite")
         for name in ("label_smoothing", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 0 and below 1")
@@ -87,6 +88,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "patch_init": get_args(PatchInit),
 }
 """The values allowed for the fields of a recipe that are chosen by name."""
+
+
+def refuse_mirroring(recipe: Recipe, shape: DataShape) -> None:
+    """Raises ValueError if the recipe mirrors images whose mirror image may be of another class."""
+    if recipe.flip and not shape.mirror_safe:
+        raise ValueError("flip is True, but must be False for these images: a mirror image may be of another class")
 
 
 PUBLISHED_MODEL = ViTConfig()

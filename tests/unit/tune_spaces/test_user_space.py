@@ -34,6 +34,10 @@ def test_its_trials_are_drawn(tmp_path: Path) -> None:
         ("import no_such_module", "cannot be run: ModuleNotFoundError: No module named 'no_such_module'"),
         (GOOD.replace("depth", "deepness"), "draws a trial that cannot be trained: 'deepness' is neither a field"),
         (GOOD.replace("[1, 2]", "[0]"), "draws a trial that cannot be trained: depth is 0, but must be at least 1"),
+        (
+            GOOD.replace('"depth": tune.choice([1, 2])', '"flip": tune.choice([True])'),
+            "draws a trial that cannot be trained: flip is True, but must be False for these images",
+        ),
         (GOOD.replace("tune.choice", "max"), "draws a trial that cannot be trained: "),
     ],
 )

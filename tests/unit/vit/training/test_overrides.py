@@ -34,7 +34,7 @@ def test_the_last_of_two_counts() -> None:
         ("depth=0", "depth is 0, but must be at least 1"),
         ("embed_dim=100", "embed_dim is 100, but must be a multiple of num_heads 3"),
         ("optimizer=sgd", "optimizer is 'sgd', but must be one of adamw, muon"),
-        ("learning_rate=nan", "learning_rate is nan, but must be above 0"),
+        ("learning_rate=nan", "learning_rate is nan, but must be above 0 and finite"),
     ],
 )
 def test_what_is_no_setting_is_refused(setting: str, message: str) -> None:

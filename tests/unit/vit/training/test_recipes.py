@@ -34,12 +34,13 @@ def test_published_recipe_takes_the_shape_of_the_data(shape: DataShape, flip: bo
         ({"epochs": 0}, "epochs is 0, but must be at least 1"),
         ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),
         ({"crop_padding": -1}, "crop_padding is -1, but must be at least 0"),
-        ({"learning_rate": 0.0}, "learning_rate is 0.0, but must be above 0"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan, but must be above 0"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0, but must be above 0 and finite"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan, but must be above 0 and finite"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf, but must be above 0 and finite"),
         *[
-            ({name: value}, f"{name} is {value}, but must be at least 0")
+            ({name: value}, f"{name} is {value}, but must be at least 0 and finite")
             for name in ("weight_decay", "warmup_epochs", "clip_grad")
-            for value in (-0.1, float("nan"))
+            for value in (-0.1, float("nan"), float("inf"))
         ],
         *[
             ({name: value}, f"{name} is {value}, but must be at least 0 and below 1")
