@@ -70,7 +70,8 @@ class CommandConfig:
         return None
 
     def __post_init__(self) -> None:
-        _at_least("--seed", self.seed, 0)
+        if not 0 <= self.seed < 2**63:  # torch takes no larger one
+            raise UsageError(f"--seed is {self.seed}, but must be at least 0 and below 2**63")
         _at_least("--max-failures", self.max_failures, 0)
         if self.precision not in get_args(PrecisionChoice):
             raise UsageError(f"--precision is {self.precision!r}, but must be one of {get_args(PrecisionChoice)}")

@@ -10,6 +10,7 @@ from rich.console import Console
 from pipeline.cluster.allotment import Allotment, allot, cluster_cores
 from pipeline.cluster.watchdog import Watchdog
 from pipeline.config import SweepConfig
+from pipeline.errors import UsageError
 from pipeline.graph.code_digest import code_digests
 from pipeline.graph.fingerprint import fingerprint
 from pipeline.graph.reuse import DIGEST_OF
@@ -77,6 +78,12 @@ class SweepSession(Session[SweepConfig]):
         space, of_the_first = space_of(config, dataset), replace(config, budget=None, trials=NAMING_TRIALS)
         settings = search_settings(of_the_first, dataset, space, rungs_of(config, space))
         del settings["trials"]
+        specs = draw_trials(space, dataset.shape, config.trials, rungs_of(config, space).max_epochs, config.seed)
+        most = min(len(dataset.train), *(spec.recipe.batch_size for spec in specs))
+        if config.workers_per_trial > most:
+            raise UsageError(
+                f"--workers-per-trial is {config.workers_per_trial}, but must be at most the {most} images of a batch"
+            )
         return {"settings": settings, "code": code_digests(*SEARCH_CODE)}
 
     @property

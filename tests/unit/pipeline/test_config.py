@@ -25,7 +25,8 @@ NAN, INFINITE = float("nan"), float("inf")
             lambda: SweepConfig(fuse=4, workers_per_trial=2),
             "--fuse is 4, but must be auto or off where --workers-per-trial is above 1",
         ),
-        (lambda: SweepConfig(seed=-1), "--seed is -1, but must be at least 0"),
+        (lambda: SweepConfig(seed=-1), "--seed is -1, but must be at least 0 and below 2**63"),
+        (lambda: SweepConfig(seed=2**63), f"--seed is {2**63}, but must be at least 0 and below 2**63"),
         (
             lambda: SweepConfig(max_epochs=4, grace_epochs=5),
             "--grace-epochs is 5, but must be at most --max-epochs 4",
