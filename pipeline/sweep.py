@@ -113,6 +113,9 @@ def main() -> None:
     started = time.time()
     flags = build_parser().parse_args()
     config = config_of(flags)
+    for name in ("json", "plan", "budget", "graph"):
+        if flags.why is not None and getattr(flags, name):
+            raise UsageError(f"--why is {flags.why}, but cannot be given together with --{name}")
     refuse_unwritable_file("--json", flags.json)
     refuse_unwritable_file("--graph", flags.graph)
     if flags.graph is not None:
