@@ -94,7 +94,7 @@ def table(results: dict[Arm, list[float]], factors: Sequence[str]) -> str:
         lines.append(
             f"| {', '.join(arm) or 'none'} | {statistics.mean(values):.2%} | {_spread(values)} | {len(values)} |"
         )
-    lines += ["", "| factor | adds, in points | standard error | pairs |", "|---|---|---|---|"]
+    lines += ["", "| factor | adds, in points | standard error | seeds |", "|---|---|---|---|"]
     for factor in factors:
         gains = [100 * gain for gain in _gains(results, factor)]
         error = f"{statistics.stdev(gains) / len(gains) ** 0.5:.2f}" if len(gains) > 1 else ""
@@ -107,9 +107,13 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _gains(results: dict[Arm, list[float]], factor: str) -> list[float]:
-    """Accuracy with the factor minus accuracy without it, for each seed and each combination of the other factors."""
+    """Accuracy with the factor minus accuracy without it, for each seed: the mean over all else that varies.
+
+    The combinations of the other factors share the seed, so they are no further samples.
+    """
     pairs = [(results[arm], results[tuple(each for each in arm if each != factor)]) for arm in results if factor in arm]
-    return [on - off for with_it, without in pairs for on, off in zip(with_it, without, strict=True)]
+    differences = [[on - off for on, off in zip(with_it, without, strict=True)] for with_it, without in pairs]
+    return [statistics.mean(of_a_seed) for of_a_seed in zip(*differences, strict=True)]
 
 
 def parse() -> argparse.Namespace:
