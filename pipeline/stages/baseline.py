@@ -19,7 +19,7 @@ def train_baseline(session: SweepSession, prepare: Prepared) -> ConfirmedModel:
     finally:
         session.release_baseline_slots()
     if model.error is not None:
-        raise PipelineError(f"the published configuration: {model.error}")
+        raise PipelineError(f"the published configuration: {model.error} (another --seed may help)")
     return model
 
 

@@ -28,7 +28,7 @@ WORTHWHILE_SPEEDUP = 1.15
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
-    """A context that runs matrix products in bf16 where the precision says so; weights, sums and norms stay fp32."""
+    """A context that runs matrix products in bf16 if asked to; weights, sums and LayerNorms stay fp32."""
     context: AbstractContextManager[None] = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
     return context
 
