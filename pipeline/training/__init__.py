@@ -2,6 +2,6 @@
 
 The driver follows a training on workers by reading the training's folder.
 
-Imported by: `search`, `session`, `stages`, `train_actions`.
+Imported by: `search`, `session`, `planning`, `stages`, `train_actions`.
 Imports: `vit`, `tune_spaces`, `errors`, `trials`, `cluster`, `tracking`.
 """

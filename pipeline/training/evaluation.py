@@ -43,7 +43,8 @@ def evaluate_on_test(
     `with_mirror` also counts how many images are classified correctly from an image and its mirror image together.
     """
     images = ray.put(test)
-    task: Any = ray.remote(_evaluate).options(num_cpus=allotment.cpus, num_gpus=allotment.gpus)
+    # Given by `options`, a GPU could go to a process that has used another one before, and would stay on that.
+    task: Any = ray.remote(num_cpus=allotment.cpus, num_gpus=allotment.gpus)(_evaluate)
     on_gpu = allotment.gpus > 0
     return list(ray.get([task.remote(folder.uri, images, on_gpu, with_mirror) for folder in weights]))
 

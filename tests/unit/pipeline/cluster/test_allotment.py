@@ -1,19 +1,29 @@
-"""Tests of what a trial gets of a cluster, on a real Ray with 2 cores and 1 (logical) GPU."""
+"""Tests of what a trial gets of a cluster, and leaves of it, on a real Ray with 2 cores and 1 (logical) GPU."""
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import psutil
 import pytest
 import ray
+import torch
 
 from pipeline.cluster.allotment import Allotment, _slots, allot
 from pipeline.cluster.connection import connected
 from pipeline.config import TrialResources
 from pipeline.errors import UsageError
+from pipeline.training import evaluation, precision
 from tests.deadline import DEADLINE
+from tests.integration.commands import wait_until
+from vit.data.arrays import ImageArrays
+from vit.files.storage import Folder
+from vit.model.config import ViTConfig
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +90,24 @@ def test_more_than_any_node_has_is_refused(cluster: None, resources: TrialResour
     with pytest.raises(UsageError) as refused:
         allot(resources)
     assert str(refused.value).startswith(message)
+
+
+def test_a_process_that_used_a_gpu_gives_it_back(
+    cluster: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Kept for a next task, it would hold its memory, and would stay on its GPU if the task were given another one."""
+    gpu, images = Allotment(1, 1, 1), ImageArrays(np.zeros((1, 4, 4, 1), np.uint8), np.zeros(1, np.int64))
+    monkeypatch.setattr(precision, "_probe", lambda *anything: os.getpid())
+    monkeypatch.setattr(evaluation, "_evaluate", lambda *anything: os.getpid())
+    processes: list[Any] = [precision.measure_faster_precision(ViTConfig(), 8, False, gpu, joined_cluster=False)]
+    processes += evaluation.evaluate_on_test([Folder(str(tmp_path))], images, gpu, with_mirror=False)
+    wait_until(lambda: not any(psutil.pid_exists(process) for process in processes))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here torch can use a GPU")
+def test_a_gpu_that_torch_cannot_use_is_refused(cluster: None) -> None:
+    with pytest.raises(UsageError, match=r"torch cannot use it .*: to train without it, give --gpus-per-trial 0"):
+        precision.measure_faster_precision(ViTConfig(), 8, False, Allotment(1, 1, 1), joined_cluster=False)
 
 
 class Gate:
