@@ -2,5 +2,5 @@
 
 Imported by: `stages`, `sweep_actions`.
 Imports: `vit`, `tune_spaces`, `errors`, `config`, `trials`, `results`, `figures`, `terminal`, `cluster`, `graph`,
-`search`, `session`.
+`training`, `search`, `session`.
 """

@@ -10,11 +10,13 @@ import ray
 import torch
 
 from pipeline.cluster.allotment import Allotment
+from pipeline.errors import PipelineError
 from pipeline.planning.cost import Calibration, TimedModel, specs_to_measure
 from pipeline.search.fused_groups import probed
 from pipeline.search.fused_trials import gain_of
 from pipeline.session.fusing import fusing_of, groups_of
 from pipeline.session.sweep_session import SweepSession
+from pipeline.training.training import is_out_of_memory
 from tune_spaces.trial_spec import TrialSpec
 from vit.timing.step_times import StepTimes, measure_step
 from vit.training.precision import Precision
@@ -42,12 +44,17 @@ class _Answer:
     """When the process had started, in seconds since 1970."""
     times: list[StepTimes]
     gains: list[float]
+    too_large: int | None = None
+    """The index of a trial that found no memory; then nothing else is known."""
 
 
 def calibrate(session: SweepSession) -> Calibration:
     """Times real steps of a few configurations where the trials will run.
 
     They are timed in as many processes at the same time as there will be workers.
+
+    Raises:
+        PipelineError: a model is too large for the memory.
     """
     allotment, images = session.allotment, len(session.dataset.train)
     specs = specs_to_measure([_of_a_worker(spec, images, allotment.workers) for spec in session.specs])
@@ -59,6 +66,12 @@ def calibrate(session: SweepSession) -> Calibration:
     question = _Question(specs, parts, session.precision, session.config.compile, allotment, images)
     processes = allotment.concurrent * allotment.workers
     answers: list[_Answer] = ray.get([task.remote(question) for _ in range(processes)])
+    for answer in answers:
+        if answer.too_large is not None:
+            raise PipelineError(
+                f"trial {answer.too_large} finds no memory, so its time cannot be measured: give a --space with smaller"
+                " models, or leave out --plan and --budget"
+            )
     start = max(answer.begun for answer in answers) - begun
     # The slowest process decides when a search ends.
     slowest = [
@@ -82,6 +95,15 @@ def _measure(question: _Question) -> _Answer:
     begun = time.time()
     torch.set_num_threads(max(1, int(question.allotment.cpus)))
     device = torch.device("cuda" if question.allotment.gpus else "cpu")
+    if 0 < question.allotment.gpus < 1:
+        torch.cuda.set_per_process_memory_fraction(question.allotment.gpus)  # as in the trials
     runtime = Runtime(device, question.precision, question.compile)
-    times = [measure_step(spec.model, spec.recipe, runtime, question.images) for spec in question.specs]
+    times = []
+    for spec in question.specs:
+        try:
+            times.append(measure_step(spec.model, spec.recipe, runtime, question.images))
+        except Exception as error:
+            if is_out_of_memory(error):
+                return _Answer(begun, [], [], spec.index)
+            raise
     return _Answer(begun, times, [gain_of(group, runtime) for group in question.groups])

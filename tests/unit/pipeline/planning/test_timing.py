@@ -1,6 +1,6 @@
 """Tests of what is timed for a plan, and in how many processes side by side, without Ray and with made-up times."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.cluster.allotment import Allotment
 from pipeline.config import SweepConfig
+from pipeline.errors import PipelineError
 from pipeline.planning import timing
 from pipeline.planning.timing import calibrate
 from tune_spaces.trial_spec import TrialSpec
@@ -51,11 +52,22 @@ def test_a_process_times_the_share_of_a_batch_that_a_worker_takes(
 ) -> None:
     cluster = Cluster()
     monkeypatch.setattr(timing, "ray", cluster)
-    session: Any = SimpleNamespace(
-        specs=SPECS, allotment=Allotment(1, 0, concurrent=2, workers=workers), precision="fp32",
-        config=SweepConfig(workers_per_trial=workers, fuse="off"), dataset=SimpleNamespace(train=range(IMAGES)),
-    )  # fmt: skip
-    calibration = calibrate(session)
+    calibration = calibrate(_session(SPECS, workers))
     assert len(cluster.asked) == 2 * workers  # as many as will slow each other down in the sweep
     assert {spec.index: spec.recipe.batch_size for spec in cluster.asked[0].specs} == shares
     assert sorted(each.times.batch_size for each in calibration.measured) == sorted(shares.values())
+
+
+def test_a_model_that_no_memory_holds_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "ray", Cluster())
+    monkeypatch.setattr(Cluster, "_measured", lambda cluster, question: timing._measure(question))
+    too_large = replace(SPECS[1], model=replace(MODEL, in_chans=2**42))  # 9 PB for the first weight
+    with pytest.raises(PipelineError, match=r"^trial 1 finds no memory, so its time cannot be measured"):
+        calibrate(_session([SPECS[0], too_large], workers=1))
+
+
+def _session(specs: list[TrialSpec], workers: int) -> Any:
+    return SimpleNamespace(
+        specs=specs, allotment=Allotment(1, 0, concurrent=2, workers=workers), precision="fp32",
+        config=SweepConfig(workers_per_trial=workers, fuse="off"), dataset=SimpleNamespace(train=range(IMAGES)),
+    )  # fmt: skip
