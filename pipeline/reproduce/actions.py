@@ -17,7 +17,8 @@ from vit.training.machine import Machine
 
 def say_differences(session: ReproduceSession) -> list[str]:
     """Prints and returns what differs from the training that is to be repeated."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    on_gpu = session.config.gpus_per_worker != 0 and torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
     here = Machine.here(device, session.config.workers.most)
     found = _differences(session, replace(here, threads=int(session.config.cpus_per_worker)))
     for line in found or ["nothing differs: code, images, packages and machine are those of the passport"]:

@@ -33,6 +33,7 @@ class ReproduceConfig(TrainConfig):
             compile=passport.compile,
             workers=WorkerRange() if last is None else WorkerRange(1, last.workers),
             cpus_per_worker=float(threads),
+            gpus_per_worker=0.0 if last is not None and last.gpu is None else None,
             tracking_uri=tracking_uri,
             storage=storage,
         )

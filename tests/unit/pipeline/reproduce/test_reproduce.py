@@ -77,6 +77,13 @@ def test_the_verdict(
     assert f"validation {accuracy:.2%}, then 90.00%" in verdict.text
 
 
+def test_what_was_trained_on_a_cpu_is_trained_on_a_cpu_again() -> None:
+    """Even where there is a GPU, on which no training gives the same bits."""
+    assert ReproduceConfig.of(PASSPORT, None, None, "sweeps").gpus_per_worker == 0
+    on_gpu = replace(PASSPORT, machines=(GPU,))
+    assert ReproduceConfig.of(on_gpu, None, None, "sweeps").gpus_per_worker is None
+
+
 def test_images_that_are_elsewhere_now_are_read_as_they_were() -> None:
     known = replace(PASSPORT, data=replace(PASSPORT.data, config=DataConfig("there", 8, 50, mirror=False)))
     assert ReproduceConfig.of(known, "elsewhere", None, "sweeps").data == DataConfig("elsewhere", 8, 50, mirror=False)
