@@ -50,6 +50,7 @@ class Classifier:
         self._schema = predictions_schema(top > 0)
         program, device = torch.export.load(io.BytesIO(served.program)), "cuda" if on_gpu else "cpu"
         if on_gpu:
+            torch.backends.cudnn.allow_tf32 = False  # full fp32, as when the model was evaluated
             program = move_to_device_pass(program, device)
         self._predictor = Predictor(program.module(), served.class_names, served.image_shape, device)
 
