@@ -53,7 +53,8 @@ def _clocks_under_load(setting: Setting) -> str:
     torch.mm(matrix, matrix)
     for _ in range(int(SECONDS_OF_LOAD / (now(setting.device) - started)) + 1):  # keeps running while the host asks
         torch.mm(matrix, matrix)
-    command = ["nvidia-smi", f"--query-gpu={','.join(ASKED)}", "--format=csv,noheader"]
+    gpu = f"--id=GPU-{torch.cuda.get_device_properties(setting.device).uuid}"
+    command = ["nvidia-smi", gpu, f"--query-gpu={','.join(ASKED)}", "--format=csv,noheader"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     lines = done.stdout.splitlines() or [done.stderr.strip()]
     answers = lines[0].split(", ")

@@ -17,7 +17,7 @@ from vit.training.runtime import Split
 EPOCHS = "epochs"
 """The name of the part that times an epoch of both loops."""
 GOLDEN_BATCHES = 10
-PEAKS = {"H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "L4": 121}
+PEAKS = {"H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "L40": 181, "L4": 121}
 """TFLOP/s of dense bf16 products by the vendor's data sheets; the first name contained in the device's name is used."""
 
 
