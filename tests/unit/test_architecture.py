@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -19,6 +20,7 @@ LONGEST = 250
 """The most lines that a module may have."""
 
 
+@cache
 def imports_of(module: str) -> set[str]:
     """The full names of all that a file imports, also within functions: `a.b` for `from a import b`."""
     return _imported(ast.walk(ast.parse((ROOT / module).read_text())))
@@ -155,6 +157,7 @@ def layer_of(name: str) -> str | None:
     return next((layer for layer in LAYERS if name == layer or name.startswith(f"{layer}.")), None)
 
 
+@cache
 def own_imports(module: str) -> set[str]:
     """The modules of this project that a file imports."""
     names = {name_of(each) for each in MODULES}
@@ -236,6 +239,7 @@ def short_name(module: str) -> str:
     return within[0] if package == "pipeline" else package
 
 
+@cache
 def imports_between_layers() -> set[tuple[str, str]]:
     arrows = {(name_of(module), imported) for module in MODULES for imported in own_imports(module)}
     named = {(short_name(a), short_name(b)) for a, b in arrows if "pipeline" not in (a, b)}
