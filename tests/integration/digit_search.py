@@ -1,13 +1,15 @@
 """Builds a search on a few digits without the sweep around it, and records its trials' runs in an MLflow store."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.cluster.allotment import Allotment
 from pipeline.search.fused_groups import Fusing
 from pipeline.search.search import Search
-from pipeline.tracking.artifacts import ArtifactMaker
+from pipeline.tracking.artifacts import ArtifactMaker, copy_weights
 from pipeline.tracking.events import DatasetReference
 from pipeline.tracking.tracker import Tracker
 from pipeline.tracking.trial_runs import SWEEP_RUN, TrialRuns
@@ -52,10 +54,19 @@ def digit_search(
 @contextlib.contextmanager
 def recorded_runs(folder: Path, owner: str | None = None) -> Iterator[TrialRuns]:
     """Yields an observer for a search in the folder, whose `mlflow.db` holds the trials' whole runs after the block."""
-    tracker, artifacts = Tracker(f"sqlite:///{folder}/mlflow.db", "vit-x", owner), ArtifactMaker()
+    tracker, artifacts = Tracker(f"sqlite:///{folder}/mlflow.db", "vit-x", owner), _OnlyWeights()
     with contextlib.closing(artifacts), contextlib.closing(tracker):
         tracker.start_run(SWEEP_RUN, "sweep")
         dataset = DatasetReference("x", "sha256:0", "nowhere")
         digits = tuple(str(digit) for digit in range(10))
         yield TrialRuns(tracker, artifacts, f"{folder}/trials", dataset, digits)
         artifacts.finish()
+
+
+class _OnlyWeights(ArtifactMaker):
+    """Collects the trials' weights at once, in this process, and draws no figures."""
+
+    def submit(self, job: Callable[..., None], *arguments: Any, name: str, then: Callable[[Path], None]) -> None:
+        folder = Path(tempfile.mkdtemp(dir=self._scratch))
+        copy_weights(folder, arguments[0])
+        then(folder)
