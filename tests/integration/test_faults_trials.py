@@ -43,7 +43,7 @@ class _KillsTheProcess(Observer):
 def test_trials_that_diverge_find_no_memory_or_lose_their_process(tmp_path: Path) -> None:
     recipe = Recipe(epochs=EPOCHS, batch_size=32, flip=False)
     diverging = TrialSpec(0, TINY, replace(recipe, learning_rate=1e30), seed=0)
-    too_large = TrialSpec(1, replace(TINY, embed_dim=2**22), recipe, seed=0)  # 200 TB for one weight
+    too_large = TrialSpec(1, replace(TINY, in_chans=2**42), recipe, seed=0)  # 9 PB for the first weight
     # These differ only in their index, so that the second shows what the first would have been without the kill.
     killed, whole = (TrialSpec(index, TINY, recipe, seed=7) for index in (2, 3))
     killer = _KillsTheProcess(trial=2, epoch=2)
