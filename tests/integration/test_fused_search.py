@@ -151,7 +151,7 @@ def test_a_trial_that_diverges_leaves_the_others_to_their_ends_and_to_mlflow(tmp
 
 def test_trials_that_no_memory_holds_together_are_halved_and_then_tried_alone(tmp_path: Path) -> None:
     heard = _Heard()
-    too_large = replace(TINY, embed_dim=2**22)  # 200 TB for one weight
+    too_large = replace(TINY, in_chans=2**42)  # 9 PB for the first weight
     specs = [SPECS[0], *(replace(spec, model=too_large) for spec in SPECS[1:5])]
     records = _search(tmp_path, Fusing(8), heard, specs=specs, rungs=Rungs(6, 3, 6))
     assert [record.outcome for record in records] == ["finished", *["failed"] * 4]
@@ -168,14 +168,14 @@ def test_no_more_are_trained_as_one_than_the_user_says(tmp_path: Path) -> None:
     assert {record.outcome for record in records} == {"finished"}
 
 
-@pytest.mark.parametrize(("worthwhile", "fused"), [(0.0, [[1, 2, 3, 4, 5, 6]]), (1000.0, [])])
+@pytest.mark.parametrize(("worthwhile", "fused"), [(0.0, [[1, 2, 3]]), (1000.0, [])])
 def test_measured_gain_decides(
     worthwhile: float, fused: list[list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gain depends on this machine, so that the limit for it is set below and above any gain."""
     monkeypatch.setattr(fused_groups, "WORTHWHILE_GAIN", worthwhile)
     heard = _Heard()
-    short = [replace(spec, recipe=replace(spec.recipe, epochs=1)) for spec in SPECS[1:]]
+    short = [replace(spec, recipe=replace(spec.recipe, epochs=1)) for spec in SPECS[1:4]]
     records = _search(tmp_path, Fusing(), heard, specs=short, rungs=Rungs(1, 3, 1))
     assert heard.fused == fused
     assert {record.outcome for record in records} == {"finished"}

@@ -63,11 +63,13 @@ def test_without_time_trials_stop_and_another_time_they_go_on(
         assert run.data.metrics["best/val_accuracy"] == record.best.accuracy  # type: ignore[union-attr]
         assert _weights_epoch(tmp_path, run) == record.best.number  # type: ignore[union-attr]
 
+    if workers > 1:  # how trials of several workers are resumed is tested in `test_distributed_trials.py`
+        return
     again, runs_again = _search(tmp_path, workers, fusing, SearchLimits(lambda: 1))
     assert [record.outcome for record in again] == ["finished"] * 3
     assert [run.info.run_id for run in runs_again] == [run.info.run_id for run in runs]
     assert [len(record.epochs) for record in again] == [EPOCHS] * 3
-    # The losses are the same but for rounding, however many workers trained a trial, or trials were fused.
+    # The losses are the same but for rounding where trials were fused.
     assert _losses(again) == pytest.approx(_losses(uncut), rel=1e-3)
     client = client_of(tmp_path)
     for record, run in zip(again, runs_again, strict=True):

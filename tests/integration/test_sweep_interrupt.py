@@ -64,7 +64,7 @@ def test_a_second_sweep_is_refused_and_one_ctrl_c_ends_in_good_order(tmp_path: P
 
 def test_sigterm_asks_and_ctrl_c_then_ends_at_once(tmp_path: Path) -> None:
     # At this image size, an epoch takes many seconds, for which a clean end would wait.
-    arguments = (*DIGITS, "--trials", "2", "--max-epochs", "9", "--img-size", "32")
+    arguments = (*DIGITS, "--trials", "2", "--max-epochs", "9", "--img-size", "32", "--until", "search")
     with start("pipeline.sweep", tmp_path, *arguments) as process:
         wait_until(lambda: list(tmp_path.glob("sweeps/*/trials/*/config.json")), process)
         wait_until(lambda: trial_runs_of(tmp_path), process)

@@ -2,21 +2,13 @@
 
 import os
 import sys
-from multiprocessing.connection import Connection
 from types import ModuleType
 
 import pytest
 
 from benchmarks import data_scale, memory, scale
 from benchmarks.own_process import in_its_own_process
-
-
-def sends(first: int, second: int, connection: Connection) -> None:
-    connection.send((first, second, os.getpid()))
-
-
-def dies(*anything: object) -> None:
-    os._exit(3)
+from tests.unit.benchmarks.measuring import dies, sends
 
 
 def test_what_it_sends_comes_from_another_process() -> None:
