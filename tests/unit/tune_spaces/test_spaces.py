@@ -154,12 +154,12 @@ def test_trial_0_is_the_published_configuration_fitted_to_the_images(space: Spac
     )
 
 
-@pytest.mark.parametrize(("name", "recipe"), [("natural", fast30_conv), ("recipe", fast30)])
+@pytest.mark.parametrize(("name", "recipe", "cutmix"), [("natural", fast30_conv, 0.0), ("recipe", fast30, 0.5)])
 @pytest.mark.parametrize("size", SIZES)
-def test_trial_1_is_the_best_known_recipe(name: str, recipe: Any, size: int) -> None:
+def test_trial_1_is_the_best_known_recipe(name: str, recipe: Any, cutmix: float, size: int) -> None:
     trial = draw(SPACES[name], size)[1]
     model, expected = recipe(shape(size))
-    assert (trial.model, trial.recipe) == (model, replace(expected, epochs=EPOCHS))
+    assert (trial.model, trial.recipe) == (model, replace(expected, epochs=EPOCHS, cutmix=cutmix))
 
 
 def test_the_recipe_space_has_one_shape() -> None:
