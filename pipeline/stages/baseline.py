@@ -11,15 +11,22 @@ from tune_spaces.trial_spec import TrialSpec
 
 
 def train_baseline(session: SweepSession, prepare: Prepared) -> ConfirmedModel:
-    """Trains the published configuration; once that has ended, gives the baseline's slots to the search."""
+    """Trains the published configuration; once that has ended, gives the baseline's slots to the search.
+
+    If it diverges with some of the seeds, the others are what the winner is compared with.
+
+    Raises:
+        PipelineError: a training failed, which the same command tries again, or all diverged.
+    """
     try:
         published, data = [Configuration(session.specs[0], None)], training_data(session, prepare)
         observers = [_SignalsBaselineStart(session)]
         (model,) = train_to_full_length(session, published, data, session.precision, at_once=1, observers=observers)
     finally:
         session.release_baseline_slots()
-    if model.error is not None:
-        raise PipelineError(f"the published configuration: {model.error} (another --seed may help)")
+    if model.has_failed or not model.runs:
+        advice = "" if model.has_failed else " (it may not with another --seed)"
+        raise PipelineError(f"the published configuration: {model.error}{advice}")
     return model
 
 

@@ -1,5 +1,6 @@
 """Stage `confirm`: retrains the best trials with several seeds, before one of them is trusted."""
 
+from pipeline.errors import PipelineError
 from pipeline.results.confirmation import ConfirmedModel, ranked
 from pipeline.results.leaderboard import choose_finalists
 from pipeline.results.stage_outputs import Confirmed, Prepared, Searched
@@ -15,6 +16,9 @@ def confirm_finalists(
     """Retrains the finalists and ranks them together with the published configuration.
 
     The best of many trials owes part of its result to luck, so here it has to win once more.
+
+    Raises:
+        PipelineError: no configuration could be trained with all seeds.
     """
     finalists = choose_finalists(search.ranked, session.config.finalists)
     configurations = [Configuration(trial.spec, _accuracy(trial)) for trial in finalists]
@@ -27,8 +31,11 @@ def confirm_finalists(
     )
     models = train_to_full_length(session, configurations, training_data(session, prepare), search.precision, at_once)
     published_trial = next(trial for trial in search.ranked if trial.index == 0)
-    published = ConfirmedModel(baseline.spec, _accuracy(published_trial), baseline.runs)
-    return Confirmed(tuple(ranked([published, *models])))
+    published = ConfirmedModel(baseline.spec, _accuracy(published_trial), baseline.runs, baseline.error)
+    best, *others = ranked([published, *models])
+    if best.error is not None:
+        raise PipelineError(f"no configuration could be trained with all seeds: {best.error}")
+    return Confirmed((best, *others))
 
 
 def _accuracy(trial: TrialResult) -> float | None:
