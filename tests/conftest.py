@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from threading import Lock
 from urllib.request import Request, urlopen
@@ -41,7 +41,8 @@ def _new_stores_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     Commands in processes of their own still have MLflow make them.
     """
     one_at_a_time = Lock()
-    make_tables, template = mlflow.store.db.utils._initialize_tables, tmp_path_factory.mktemp("tables") / "mlflow.db"
+    make_tables: Callable[[Engine], None] = mlflow.store.db.utils._initialize_tables
+    template = tmp_path_factory.mktemp("tables") / "mlflow.db"
 
     def copy_tables(engine: Engine) -> None:
         if engine.dialect.name != "sqlite" or not engine.url.database:

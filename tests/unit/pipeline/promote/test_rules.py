@@ -58,11 +58,11 @@ def test_a_class_of_few_images_needs_more_than_its_interval(lost: int, outcome: 
     """All images of a class lost are -100 points, of no width; but p is 2 / 2**6 for six, too much for two classes."""
     few = np.repeat([0, 1], [lost, 400 - lost])
     champion, challenger = few.copy(), np.ones_like(few)
-    scores = [
+    new, old = (
         replace(score_of(), predictions=Predictions(few, predicted, np.ones(400), np.ones(400)))
         for predicted in (challenger, champion)
-    ]
-    found = rules.judge_classes(*scores, ("ant", "bee"), CONFIG)
+    )
+    found = rules.judge_classes(new, old, CLASSES, CONFIG)
     ant = found.numbers["classes"][0]
     assert (ant["class"], ant["high"], ant["p_value"]) == ("ant", -1, 2 * 2 / 2**lost)
     assert found.outcome == outcome
