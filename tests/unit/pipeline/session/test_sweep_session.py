@@ -134,7 +134,7 @@ def probed(session: SweepSession, monkeypatch: pytest.MonkeyPatch, allotment: Al
         return "bf16"
 
     monkeypatch.setattr(measuring, "_probe", probe)
-    monkeypatch.setattr(ray, "remote", lambda task: SimpleNamespace(options=lambda **o: SimpleNamespace(remote=task)))
+    monkeypatch.setattr(ray, "remote", lambda **resources: lambda task: SimpleNamespace(remote=task))
     monkeypatch.setattr(ray, "get", lambda choice: choice)
     monkeypatch.setattr(session, "_precision", None)
     monkeypatch.setattr(session.memory, "remembered", lambda name: None)

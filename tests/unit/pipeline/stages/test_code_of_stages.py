@@ -105,7 +105,7 @@ APART = {
     # Records what was trained: nothing is decided by it, and a training need not be repeated for another figure.
     "pipeline.tracking",
     # Used by the promotion gate only.
-    "pipeline.statistics.calibration", "pipeline.statistics.medians",
+    "pipeline.statistics.calibration", "pipeline.statistics.medians", "pipeline.statistics.multiple_tests",
     # Has only fields, as a test below ensures.
     "pipeline.results.stage_outputs",
     # Read the images, which have a digest of their own.
