@@ -271,7 +271,7 @@ def test_an_example_of_one_image_is_refused(registered: Registered, tmp_path: Pa
 
 def test_a_data_sets_model_is_named_after_its_folder(tmp_path: Path) -> None:
     assert registry.model_name_of("digits") == "vit-digits"
-    assert registry.model_name_of(f"{tmp_path}/My_Pets-v2/") == "vit-my_pets-v2"
+    assert registry.model_name_of(f"{tmp_path}/My Pets.v2/") == "vit-my-pets-v2-0ebc"
     with pytest.raises(UsageError, match="--dataset is 'auto', but must name"):
         registry.model_name_of("auto")
 

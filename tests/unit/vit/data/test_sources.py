@@ -46,13 +46,13 @@ def test_no_such_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, datas
 
 
 def test_the_name_of_a_data_set_is_known_without_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = pet_folder(tmp_path / "pets")
+    folder = pet_folder(tmp_path / "My Pets.v2")
     monkeypatch.chdir(folder)
     for dataset in ("digits", ".", str(folder)):
         assert dataset_name(dataset) == read_splits(dataset, None).name
     for path in folder.rglob("*.png"):
         path.write_bytes(b"no image")
-    assert dataset_name(str(folder)) == "pets"
+    assert dataset_name(str(folder)) == "my-pets-v2-0ebc"
     assert dataset_name("cifar10") == "cifar10"
     with pytest.raises(DataError, match="no such data set or folder exists"):
         dataset_name("no/such/folder")
