@@ -33,6 +33,11 @@ class Space:
     """The model and the recipe that give a trial its values of all that does not vary. Where this is not the published
     configuration, it is the best known recipe, and is itself trial 1 of every sweep."""
 
+    @property
+    def known(self) -> tuple[Callable[[DataShape], tuple[ViTConfig, Recipe]], ...]:
+        """The configurations with which every sweep begins; all trials after them are drawn."""
+        return (published,) if self.base is published else (published, self.base)
+
 
 def draw_trials(space: Space, shape: DataShape, count: int, epochs: int, seed: int) -> list[TrialSpec]:
     """The first `count` trials of a sweep.
@@ -51,9 +56,8 @@ def draw_trials(space: Space, shape: DataShape, count: int, epochs: int, seed: i
 
 def first_trials(space: Space, shape: DataShape, epochs: int, seed: int) -> list[TrialSpec]:
     """The trials that every sweep begins with: the published configuration and, if the space has another base, that."""
-    known = [published] if space.base is published else [published, space.base]
     specs = []
-    for index, configuration in enumerate(known):
+    for index, configuration in enumerate(space.known):
         model, recipe = configuration(shape)
         specs.append(TrialSpec(index, model, replace(recipe, epochs=epochs), _training_seed(seed, index)))
     return specs

@@ -12,7 +12,8 @@ from typing import Any, Literal
 from ray.tune.search.sample import Categorical, Domain, Integer
 
 from pipeline.trials.records import TrialResult
-from tune_spaces.space import Domains, bounds, describe_domain, drawn_value, is_log, short_text
+from tune_spaces.space import Space, bounds, describe_domain, drawn_value, is_log, short_text
+from vit.data.arrays import DataShape
 
 FEWEST_BEST_TRIALS = 3
 """How many of the best trials are looked at: this many, or a tenth of all where that is more."""
@@ -38,11 +39,11 @@ class _Edge:
         return value <= self.limit if self.side == "lower" else value >= self.limit
 
 
-def edge_warnings(domains: Domains, trials: Sequence[TrialResult]) -> list[str]:
+def edge_warnings(space: Space, shape: DataShape, trials: Sequence[TrialResult]) -> list[str]:
     """Returns a line for each edge of a range at which the best trials crowd, saying how to widen the range.
 
-    The best trials are a tenth of the drawn trials that completed an epoch, and at least 3. Trial 0, the published
-    configuration, is not drawn and does not count. The edges of a range of floats are its outer tenths; those of
+    The best trials are a tenth of the drawn trials that completed an epoch, and at least 3. The published
+    configuration and the space's base are not drawn and do not count. The edges of a range of floats are its outer tenths; those of
     integers, and of numeric choices of three options or more, are the lowest and the highest value. Strings, booleans
     and choices of two options have no edges. There is no edge either at an end that cannot be widened: 0, or 1 for
     whole numbers.
@@ -54,15 +55,16 @@ def edge_warnings(domains: Domains, trials: Sequence[TrialResult]) -> list[str]:
     and five options or integers when all of the best 3 trials agree.
 
     Args:
-        domains: the domains that were searched, by hyperparameter.
+        space: the space that was searched.
+        shape: the shape of the data set.
         trials: the trials, best first.
     """
-    drawn = [trial.spec for trial in trials if trial.best is not None and trial.index != 0]
+    drawn = [trial.spec for trial in trials if trial.best is not None and trial.index >= len(space.known)]
     if len(drawn) < FEWEST_BEST_TRIALS:
         return []
     best = drawn[: max(FEWEST_BEST_TRIALS, len(drawn) // 10)]
     lines = []
-    for name, domain in domains.items():
+    for name, domain in space.domains(shape).items():
         values = [drawn_value(spec, name) for spec in best]
         lines += [_line(name, domain, edge, values) for edge in _edges(domain) if _is_crowded(edge, values)]
     return lines

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.trials.records import TrialResult
-from tune_spaces.space import Domains, drawn_value, is_log
+from tune_spaces.space import Space, drawn_value, is_log
+from vit.data.arrays import DataShape
 
 FEWEST_TRIALS = 10
 TREES = 500
@@ -31,13 +32,13 @@ class Importance:
     """Each hyperparameter's share, largest first; together they are 1. Only meaningful if `score` is above 0."""
 
 
-def importance(domains: Domains, trials: Sequence[TrialResult]) -> Importance | None:
+def importance(space: Space, shape: DataShape, trials: Sequence[TrialResult]) -> Importance | None:
     """Estimates how much each searched hyperparameter mattered; None if fewer than 10 trials can be used.
 
     A random forest learns to predict the validation accuracy at the first rung from the drawn values: there, a trial
     that ASHA stopped is compared at the same epoch with one that trained to the end. Without rungs the forest predicts
-    the best accuracy. Trial 0 was not drawn and is left out, as are trials that ended before the first rung. A trial
-    that diverged before that rung is recorded there as the worst, but its accuracy was never measured.
+    the best accuracy. The trials that were not drawn are left out, as are those that ended before the first rung. A
+    trial that diverged before that rung is recorded there as the worst, but its accuracy was never measured.
 
     A share is a hyperparameter's part of the out-of-bag permutation importances (Breiman 2001,
     https://doi.org/10.1023/A:1010933404324). Impurity-based importances would favour hyperparameters with many values.
@@ -45,11 +46,13 @@ def importance(domains: Domains, trials: Sequence[TrialResult]) -> Importance | 
     all where trials are few.
 
     Args:
-        domains: the domains that were searched, by hyperparameter.
+        space: the space that was searched.
+        shape: the shape of the data set.
         trials: the trials, in any order.
     """
     # The forest samples trials by row: sorting makes the same trials give the same shares.
-    drawn = sorted((trial for trial in trials if trial.index != 0), key=lambda trial: trial.index)
+    drawn = sorted((trial for trial in trials if trial.index >= len(space.known)), key=lambda trial: trial.index)
+    domains = space.domains(shape)
     target, accuracies = _target(drawn)
     known = [trial for trial in drawn if trial.index in accuracies]
     if len(known) < FEWEST_TRIALS or not domains:

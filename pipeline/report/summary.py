@@ -33,7 +33,7 @@ def summarise(
     names = session.dataset.class_names
     models = [_model(model, evaluated, names) for model in confirmed.models]
     winner, published = models[0], next(model for model in models if model["published"])
-    found = importance(session.space.domains(session.dataset.shape), trials)
+    found = importance(session.space, session.dataset.shape, trials)
     summary = {
         **describe_search(session, searched),
         "confirm": {"seeds": session.config.seeds, "epochs": session.rungs.max_epochs, "models": models},
@@ -45,7 +45,7 @@ def summarise(
         },
         "test_set_reads": evaluated.test_set_reads,
         "registry": _registry(session, version),
-        "edges": edge_warnings(session.space.domains(session.dataset.shape), trials),
+        "edges": edge_warnings(session.space, session.dataset.shape, trials),
         "importance": asdict(found) if found else None,
         "importance_lines": importance_lines(found),
         "audit": {**asdict(audit), "lines": audit_lines(audit)} if audit else None,

@@ -9,13 +9,15 @@ from ray.tune.search.sample import Domain
 
 from pipeline.report.edges import edge_warnings
 from pipeline.trials.records import BestEpoch, TrialResult
-from tune_spaces.space import Domains
+from tune_spaces.space import Domains, Space
 from tune_spaces.trial_spec import TrialSpec
+from vit.data.arrays import DataShape
 from vit.model.config import ViTConfig
-from vit.training.recipes import Recipe
+from vit.training.recipes import Recipe, fast30_conv
 
 RATE = tune.loguniform(3e-4, 5e-3)
 SWEEP = 32
+SHAPE = DataShape(32, 3, 10, mirror_safe=True)
 
 
 def result(index: int, has_epoch: bool = True, head_width: int = 16, **values: Any) -> TrialResult:
@@ -34,7 +36,11 @@ def ranked(name: str, values: list[Any], of: int = SWEEP) -> list[TrialResult]:
 
 
 def warnings(name: str, domain: Domain, values: list[Any], of: int = SWEEP) -> list[str]:
-    return edge_warnings({name: domain}, ranked(name, values, of))
+    return warnings_of({name: domain}, ranked(name, values, of))
+
+
+def warnings_of(domains: Domains, trials: list[TrialResult]) -> list[str]:
+    return edge_warnings(Space("mine", 9, lambda shape: domains), SHAPE, trials)
 
 
 def test_the_best_learning_rates_at_the_upper_edge() -> None:
@@ -155,14 +161,21 @@ def test_trial_0_and_trials_without_an_epoch_do_not_count() -> None:
     at_edge = [result(index, learning_rate=4.9e-3) for index in (1, 2, 3)]
     published, empty = result(0, learning_rate=1e-3), result(9, has_epoch=False, learning_rate=1e-3)
     domains: Domains = {"learning_rate": RATE}
-    assert len(edge_warnings(domains, [published, at_edge[0], empty, *at_edge[1:]])) == 1
-    assert edge_warnings(domains, [published, *at_edge[:2], empty]) == []
-    assert edge_warnings(domains, []) == []
+    assert len(warnings_of(domains, [published, at_edge[0], empty, *at_edge[1:]])) == 1
+    assert warnings_of(domains, [published, *at_edge[:2], empty]) == []
+    assert warnings_of(domains, []) == []
+
+
+def test_the_best_known_recipe_does_not_count() -> None:
+    trials = [result(index, learning_rate=4.9e-3) for index in (1, 2, 3, 4)]
+    space = Space("mine", 9, lambda shape: {"learning_rate": RATE}, base=fast30_conv)
+    assert len(edge_warnings(space, SHAPE, trials)) == 1
+    assert edge_warnings(space, SHAPE, trials[:3]) == []
 
 
 def test_head_width_is_the_width_of_a_token_over_its_heads() -> None:
     trials = [result(index, num_heads=heads, head_width=64) for index, heads in ((1, 2), (2, 3), (3, 4))]
-    [line] = edge_warnings({"head_width": tune.choice([8, 16, 32, 48, 64])}, trials)
+    [line] = warnings_of({"head_width": tune.choice([8, 16, 32, 48, 64])}, trials)
     assert line.startswith("head_width: the best 3 trials lie at 64, at the upper edge of 8, 16, 32, 48, 64")
 
 
@@ -173,7 +186,7 @@ def test_every_crowded_hyperparameter_has_its_line() -> None:
         "batch_size": tune.choice([32, 64, 96, 128, 256]),
         "depth": tune.randint(2, 7),
     }
-    assert [line.partition(":")[0] for line in edge_warnings(domains, trials)] == ["learning_rate", "depth"]
+    assert [line.partition(":")[0] for line in warnings_of(domains, trials)] == ["learning_rate", "depth"]
 
 
 def test_draws_without_effect_rarely_warn() -> None:
@@ -187,7 +200,7 @@ def test_draws_without_effect_rarely_warn() -> None:
     lines = 0
     for _ in range(300):
         draws = [{name: domain.sample(random_state=random) for name, domain in domains.items()} for _ in range(3)]
-        lines += len(edge_warnings(domains, [result(index, **draw) for index, draw in enumerate(draws, start=1)]))
+        lines += len(warnings_of(domains, [result(index, **draw) for index, draw in enumerate(draws, start=1)]))
     # A sweep is expected to have 0.2% + 1.6% + 0 + 1.6% warnings, so 300 sweeps have 10; the chance of more than 21 is
     # below 1 in 1,000.
     assert 1 <= lines <= 21

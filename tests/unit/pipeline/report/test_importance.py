@@ -10,10 +10,11 @@ from ray import tune
 from pipeline.report.importance import Importance, importance, importance_lines
 from pipeline.trials.records import BestEpoch, TrialResult
 from pipeline.trials.rungs import Decision
-from tune_spaces.space import Domains
+from tune_spaces.space import Domains, Space
 from tune_spaces.trial_spec import TrialSpec
+from vit.data.arrays import DataShape
 from vit.model.config import ViTConfig
-from vit.training.recipes import Recipe
+from vit.training.recipes import Recipe, fast30_conv
 
 DOMAINS: Domains = {
     "learning_rate": tune.loguniform(1e-4, 1e-2),
@@ -25,6 +26,8 @@ DOMAINS: Domains = {
     "rotation": tune.choice([0.0, 15.0]),
     "flip": tune.choice([True, False]),
 }
+SHAPE = DataShape(32, 3, 10, mirror_safe=True)
+SPACE = Space("digits", 9, lambda shape: DOMAINS)
 IN_MODEL = ("depth", "global_pool")
 DIED = Decision(3, 0.0, cutoff=0.5, rank=9, of=9, go_on=False)
 """The decision on a trial that diverged before it reached the rung."""
@@ -53,7 +56,7 @@ def by_depth(drawn: dict[str, Any]) -> float:
 
 
 def found_in(trials: list[TrialResult]) -> Importance:
-    found = importance(DOMAINS, trials)
+    found = importance(SPACE, SHAPE, trials)
     assert found is not None
     return found
 
@@ -142,6 +145,14 @@ def test_trial_0_was_not_drawn() -> None:
     assert found_in([result(0, drawn, 0.0, {}), *trials]) == found_in(trials)
 
 
+def test_the_best_known_recipe_was_not_drawn() -> None:
+    """Its values may lie outside the ranges: the logarithm of a weight decay of 0, say, would be infinite."""
+    trials = [result(index, each, by_rate(each), {}) for index, each in enumerate(draws(22))]
+    trials[1] = replace(trials[1], spec=replace(trials[1].spec, recipe=Recipe(weight_decay=0.0)))
+    space = replace(SPACE, base=fast30_conv)
+    assert importance(space, SHAPE, trials) == found_in(trials[2:])
+
+
 def test_the_order_of_the_trials_changes_nothing() -> None:
     trials = [result(index, drawn, by_rate(drawn), {}) for index, drawn in enumerate(draws(20), start=1)]
     assert found_in(trials[::-1]) == found_in(trials)
@@ -151,11 +162,12 @@ def test_the_order_of_the_trials_changes_nothing() -> None:
 def test_ten_trials_are_needed(count: int, is_enough: bool) -> None:
     trials = [result(index, drawn, by_rate(drawn), {}) for index, drawn in enumerate(draws(count), start=1)]
     empty = [result(index, drawn, None, {}) for index, drawn in enumerate(draws(5), start=50)]
-    assert (importance(DOMAINS, trials + empty) is not None) == is_enough
+    assert (importance(SPACE, SHAPE, trials + empty) is not None) == is_enough
 
 
 def test_nothing_searched_has_no_importance() -> None:
-    assert importance({}, [result(index, drawn, 0.5, {}) for index, drawn in enumerate(draws(20), start=1)]) is None
+    trials = [result(index, drawn, 0.5, {}) for index, drawn in enumerate(draws(20), start=1)]
+    assert importance(Space("empty", 9, lambda shape: {}), SHAPE, trials) is None
 
 
 def test_a_hyperparameter_that_never_varied_has_no_share() -> None:
