@@ -1,6 +1,7 @@
 """Defines the shape of a ViT and checks its values."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 Stem = Literal["patch", "conv"]
@@ -37,11 +38,11 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         positive = ("img_size", "patch_size", "in_chans", "embed_dim", "depth", "num_heads")
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 1")
-        if self.num_classes < 2:
-            raise ValueError(f"num_classes is {self.num_classes}, but must be at least 2")
+        for name, low in {**dict.fromkeys(positive, 1), "num_classes": 2}.items():
+            if not isinstance(getattr(self, name), Integral):
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be a whole number")
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
         if self.img_size % self.patch_size:
             raise ValueError(f"patch_size is {self.patch_size}, but must divide img_size {self.img_size}")
         if self.embed_dim % self.num_heads:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Literal, get_args
 
 from vit.data.arrays import DataShape
@@ -59,6 +60,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, low in (("epochs", 1), ("batch_size", 1), ("crop_padding", 0), ("cutout", 0)):
+            if not isinstance(getattr(self, name), Integral):
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be a whole number")
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
         if not 0 < self.learning_rate < math.inf:
@@ -108,7 +111,11 @@ def published_patch_size(img_size: int) -> int:
     The divisor of `img_size` nearest (by ratio) to an eighth of it, or to 4 pixels where that is more: 4 for images
     of 8, 28 and 32 pixels, 28 for 224.
     """
-    target = max(PUBLISHED_MODEL.patch_size, img_size / 8)
+    return _nearest_divisor(img_size, max(PUBLISHED_MODEL.patch_size, img_size / 8))
+
+
+def _nearest_divisor(img_size: int, target: float) -> int:
+    """The divisor of `img_size` nearest to the target by ratio; of two that are equally near, the smaller."""
     divisors = [size for size in range(1, img_size + 1) if img_size % size == 0]
     return min(divisors, key=lambda size: max(size / target, target / size))
 
@@ -181,7 +188,8 @@ def two(shape: DataShape) -> tuple[ViTConfig, Recipe]:
 def long(shape: DataShape) -> tuple[ViTConfig, Recipe]:
     """A recipe of 200 epochs for a GPU: four times the tokens, regularised for its length. It has not been run yet."""
     model, recipe = fast30_conv(shape)
-    model = replace(model, patch_size=max(1, model.patch_size // 2), mlp_ratio=2.5, drop_path_rate=0.1)
+    patch_size = _nearest_divisor(model.img_size, model.patch_size / 2)
+    model = replace(model, patch_size=patch_size, mlp_ratio=2.5, drop_path_rate=0.1)
     return model, replace(recipe, epochs=200, learning_rate=2e-3, weight_decay=0.1, batch_size=256, ema_decay=0.999)
 
 

@@ -33,6 +33,14 @@ def test_its_trials_are_drawn(tmp_path: Path) -> None:
         ("def broken(:", "cannot be run: SyntaxError: "),
         ("import no_such_module", "cannot be run: ModuleNotFoundError: No module named 'no_such_module'"),
         (GOOD.replace("depth", "deepness"), "draws a trial that cannot be trained: 'deepness' is neither a field"),
+        (
+            GOOD.replace("tune.choice([1, 2])", "tune.uniform(1.1, 1.9)"),
+            "draws a trial that cannot be trained: depth is 1.",
+        ),
+        (
+            GOOD.replace('"depth": tune.choice([1, 2])', '"batch_size": tune.quniform(32, 128, 32)'),
+            "draws a trial that cannot be trained: batch_size is ",
+        ),
         (GOOD.replace("[1, 2]", "[0]"), "draws a trial that cannot be trained: depth is 0, but must be at least 1"),
         (
             GOOD.replace('"depth": tune.choice([1, 2])', '"flip": tune.choice([True])'),

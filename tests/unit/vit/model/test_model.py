@@ -163,6 +163,8 @@ def as_identity_norm(module: torch.nn.Module) -> None:
             for name in ("img_size", "patch_size", "in_chans", "embed_dim", "depth", "num_heads")
         ],
         ({"depth": -1}, "depth is -1, but must be at least 1"),
+        ({"depth": 2.5}, "depth is 2.5, but must be a whole number"),
+        ({"num_classes": 10.0}, "num_classes is 10.0, but must be a whole number"),
         ({"num_classes": 1}, "num_classes is 1, but must be at least 2"),
         ({"patch_size": 3}, "patch_size is 3, but must divide img_size 8"),
         ({"patch_size": 16}, "patch_size is 16, but must divide img_size 8"),

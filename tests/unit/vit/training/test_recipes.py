@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vit.data.arrays import DataShape
-from vit.training.recipes import PUBLISHED_RECIPE, Recipe, published, published_patch_size
+from vit.training.recipes import PUBLISHED_RECIPE, RECIPES, Recipe, long, published, published_patch_size
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,20 @@ from vit.training.recipes import PUBLISHED_RECIPE, Recipe, published, published_
 )
 def test_published_patch_size_divides_the_image_into_about_eight(img_size: int, patch_size: int) -> None:
     assert published_patch_size(img_size) == patch_size
+
+
+@pytest.mark.parametrize("img_size", [1, 3, 8, 25, 28, 32, 45, 120, 150, 200, 224])
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_fits_images_of_any_size(name: str, img_size: int) -> None:
+    shape = DataShape(img_size, 3, 10, mirror_safe=True)
+    model, _ = RECIPES[name](shape)
+    assert (model.img_size, model.in_chans, model.num_classes) == (img_size, 3, 10)
+
+
+@pytest.mark.parametrize(("img_size", "patch_size"), [(32, 2), (224, 14), (64, 4), (200, 10), (1, 1)])
+def test_the_long_recipe_halves_the_patches(img_size: int, patch_size: int) -> None:
+    model, _ = long(DataShape(img_size, 3, 10, mirror_safe=True))
+    assert model.patch_size == patch_size
 
 
 @pytest.mark.parametrize(
@@ -33,6 +47,8 @@ def test_published_recipe_takes_the_shape_of_the_data(shape: DataShape, flip: bo
     [
         ({"epochs": 0}, "epochs is 0, but must be at least 1"),
         ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),
+        ({"batch_size": 64.0}, "batch_size is 64.0, but must be a whole number"),
+        ({"cutout": 1.5}, "cutout is 1.5, but must be a whole number"),
         ({"crop_padding": -1}, "crop_padding is -1, but must be at least 0"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0, but must be above 0 and finite"),
         ({"learning_rate": float("nan")}, "learning_rate is nan, but must be above 0 and finite"),
