@@ -98,6 +98,7 @@ class Budget:
     deadline: float
     """When the time is over, in seconds since 1970."""
     trials: int
+    """How many trials are expected to fit; all further ones of the sweep start only if there is time."""
     finalists_seconds: float
     """The seconds that the epochs of the finalists are expected to take."""
     fixed_seconds: float

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +34,20 @@ def carry_out(
 
     `started` is the time at which the command started, in seconds since 1970.
     """
-    with nullcontext(config) if budget is None else _fitted_to_budget(budget, config, started, plan_only) as fitted:
+    with nullcontext(config) if budget is None else _fitted_to_budget(budget, config, started) as fitted:
         if plan_only:
             return print_plan(fitted, graph)
         return print_graph(fitted, graph) if graph is not None else sweep(fitted)
 
 
 @contextmanager
-def _fitted_to_budget(budget: str, config: SweepConfig, started: float, plan_only: bool) -> Iterator[SweepConfig]:
+def _fitted_to_budget(budget: str, config: SweepConfig, started: float) -> Iterator[SweepConfig]:
     """Yields the configuration, with the sweep made small enough for the budget, while Ray is connected.
 
-    What fits is found on that cluster. A sweep that is to run, not only to be planned, gets its full number of trials
-    back and starts as many as there is time for, so that the budget is neither exceeded nor left unused.
+    What fits is found on that cluster.
     """
     with connected(config.address, dashboard=config.workers_per_trial > 1):
-        fitted = fit_to_budget(config, budget, started, plain_or_live())
-        yield fitted if plan_only else replace(fitted, trials=config.trials)
+        yield fit_to_budget(config, budget, started, plain_or_live())
 
 
 def sweep(config: SweepConfig) -> dict[str, Any]:

@@ -30,7 +30,10 @@ DECIDE_TIME = ("trials", "finalists", "seeds", "audit", "workers_per_trial", "re
 
 
 def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Console) -> SweepConfig:
-    """Returns the configuration, with fewer trials, epochs or training images where the budget requires it.
+    """Returns the configuration, with fewer epochs or training images where the budget requires it.
+
+    It keeps its number of trials: a sweep starts as many as there is time for, so that the budget is neither exceeded
+    nor left unused. `Budget.trials` says how many that is expected to be.
 
     Prints what was chosen and keeps it in the storage, so that the same command resumes the same sweep.
 
@@ -59,7 +62,7 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
         seconds=seconds, deadline=started + seconds, trials=size.trials, finalists_seconds=choice.finalists_seconds,
         fixed_seconds=choice.fixed_seconds,
     )  # fmt: skip
-    return replace(resized, budget=kept_to)
+    return replace(resized, trials=config.trials, budget=kept_to)
 
 
 def _choice_key(session: SweepSession, seconds: float) -> dict[str, Any]:

@@ -18,8 +18,11 @@ from pipeline.session.fusing import fusing_of, groups_of
 from pipeline.session.sweep_session import SweepSession
 from pipeline.terminal.durations import duration_text
 from pipeline.trials.ledger import Ledger
+from tune_spaces.trial_spec import TrialSpec
 
 MEGABYTE = 10**6
+_KINDS = {"baseline": "baseline", "confirm": "finalists", "audit": "audit"}
+"""What the trainings of a stage are called, by stage."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,13 @@ class Forecast:
 
 
 def sweep_plan(session: SweepSession) -> SweepPlan:
-    """What the session's sweep consists of."""
+    """What the session's sweep consists of; within a budget, with the trials that are expected to fit into it."""
     data, config, slots = session.dataset, session.config, session.allotment.concurrent
-    fusing, groups = fusing_of(config), groups_of(config, session.specs)
+    specs = _specs_that_fit(session)
+    fusing, groups = fusing_of(config), groups_of(config, specs)
     parts = [part for group in groups if fusing for part in in_parts(group, slots, fusing.most)]
     return SweepPlan(
-        specs=tuple(session.specs),
+        specs=tuple(specs),
         rungs=session.rungs,
         concurrent=slots,
         final_concurrent=session.final_allotment.concurrent,
@@ -60,6 +64,11 @@ def sweep_plan(session: SweepSession) -> SweepPlan:
     )
 
 
+def _specs_that_fit(session: SweepSession) -> list[TrialSpec]:
+    budget = session.config.budget
+    return session.specs if budget is None else session.specs[: budget.trials]
+
+
 def forecast_sweep(session: SweepSession, planned: GraphPlan) -> Forecast:
     """Estimates what is left of a sweep, by timing steps on the Ray cluster on which the trials would run."""
     with connected(session.config.address):
@@ -73,8 +82,9 @@ def forecast_sweep(session: SweepSession, planned: GraphPlan) -> Forecast:
 
 
 def _ended_trials(session: SweepSession) -> frozenset[int]:
-    """Returns the trials of the search that have ended and will not run again, read as `search.tuner` reads them."""
-    return frozenset(Ledger(session.trials_folder, session.specs, fixed=session.config.search == "random").ended)
+    """Returns the planned trials that have ended and will not run again, read as `search.tuner` reads them."""
+    specs, fixed = _specs_that_fit(session), session.config.search == "random"
+    return frozenset(Ledger(session.trials_folder, specs, fixed).ended)
 
 
 def _spans(estimate: SweepEstimate, planned: GraphPlan) -> dict[str, TimeEstimate]:
@@ -92,34 +102,45 @@ def forecast_lines(session: SweepSession, planned: GraphPlan, forecast: Forecast
     stages = as_text(_boxes(planned)).splitlines()
     if forecast is None:
         return [*stages, "nothing is left to run"]
-    search, allotment = forecast.estimate.search, session.allotment
-    reaching = ", ".join(f"{epoch}: {count:.0f}" for epoch, count in search.reaching.items())
-    plan = forecast.plan
-    others = ((plan.num_finalists + 1) * plan.seeds + plan.num_audited) * session.rungs.max_epochs
-    kinds = "baseline, finalists and audit" if plan.num_audited else "baseline and finalists"
+    plan, allotment = forecast.plan, session.allotment
     each = f"{allotment.cpus:g} CPU" + (f" and {allotment.gpus:g} GPU" if allotment.gpus else "")
     workers = "" if allotment.workers == 1 else f"{allotment.workers} workers of "
-    rows = mlflow_rows(plan, search.expected_epochs, session.dataset.num_classes)
+    rows = mlflow_rows(plan, forecast.estimate.search.expected_epochs, session.dataset.num_classes)
+    counted = "" if planned.running >= {"search", "baseline", "confirm"} else ", what has finished included"
     times = ", ".join(f"{name} {_to_the_second(span.expected)}" for name, span in forecast.spans.items())
     total = forecast.total
     return [
         *stages,
-        f"rungs (epoch: trials expected to reach it): {reaching}",
-        f"epochs: {search.expected_epochs:.0f} expected in the search, {search.worst_epochs} if nothing is stopped; "
-        f"{others} of {kinds}",
+        *_epoch_lines(planned, forecast),
         f"time: about {_to_the_second(total.expected)}, {_to_the_second(total.worst)} if nothing is stopped ({times})",
         f"at once: {allotment.concurrent} trials, each {workers}{each}, {session.precision}",
         *_fused_lines(session, forecast.fusing_gains),
         *_lines_on_earlier_trainings(session, planned, plan),
-        f"disk: at most {disk_bytes(plan) / MEGABYTE:,.0f} MB for weights and states",
-        f"MLflow: about {rows:,.0f} rows",
+        f"disk: at most {disk_bytes(plan) / MEGABYTE:,.0f} MB for weights and states{counted}",
+        f"MLflow: about {rows:,.0f} rows{counted}",
     ]
+
+
+def _epoch_lines(planned: GraphPlan, forecast: Forecast) -> list[str]:
+    """Says how many epochs the stages that run will train, and how far the trials will get if the search runs."""
+    lines, epochs, plan, search = [], [], forecast.plan, forecast.estimate.search
+    if "search" in planned.running:
+        reaching = ", ".join(f"{epoch}: {count:.0f}" for epoch, count in search.reaching.items())
+        lines.append(f"rungs (epoch: trials expected to reach it): {reaching}")
+        worst = f"{search.worst_epochs} if nothing is stopped"
+        epochs.append(f"{search.expected_epochs:.0f} expected in the search, {worst}")
+    trainings = {"baseline": plan.seeds, "confirm": plan.num_finalists * plan.seeds, "audit": plan.num_audited}
+    at_full_length = {stage: count for stage, count in trainings.items() if count and stage in planned.running}
+    if at_full_length:
+        kinds = " and ".join(", ".join(_KINDS[stage] for stage in at_full_length).rsplit(", ", 1))
+        epochs.append(f"{sum(at_full_length.values()) * plan.rungs.max_epochs} of {kinds}")
+    return [*lines, f"epochs: {'; '.join(epochs)}"] if epochs else lines
 
 
 def _fused_lines(session: SweepSession, gains: Mapping[int, float]) -> list[str]:
     """Says which trials are fused, and which could be fused but would hardly gain anything by it."""
     lines = []
-    for group in groups_of(session.config, session.specs):
+    for group in groups_of(session.config, _specs_that_fit(session)):
         trials = ", ".join(str(spec.index) for spec in group)
         gain = gains.get(group[0].index)
         how = f"fused, {gain:.1f} times as fast" if gain else "not fused, because that is hardly faster here"

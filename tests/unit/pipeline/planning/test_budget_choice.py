@@ -76,6 +76,16 @@ def test_what_decides_no_sweeps_time_leaves_its_size_as_it_was(fit: Fit, options
     assert fit().startswith(f"{FIRST}, as chosen before; ")
 
 
+def test_the_sweep_keeps_its_trials_and_so_the_settings_by_which_it_is_known(
+    fit: Fit, config_of: Callable[..., SweepConfig]
+) -> None:
+    """Else `--plan` would say of a finished sweep that it runs again, with other trials."""
+    fit()
+    fitted = fit_to_budget(config_of(trials=20), "30m", 0.0, Console(quiet=True))
+    assert (fitted.trials, fitted.max_epochs) == (20, 2)
+    assert fitted.budget is not None and fitted.budget.trials < 20
+
+
 def test_so_does_another_tracking_store(fit: Fit, store: Path, tmp_path: Path) -> None:
     fit()
     other = shutil.copy(store, tmp_path)

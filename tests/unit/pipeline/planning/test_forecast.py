@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.cluster.allotment import Allotment
-from pipeline.config import SweepConfig
+from pipeline.config import Budget, SweepConfig
 from pipeline.graph.graph import Graph
 from pipeline.graph.plan import GraphPlan
 from pipeline.graph.reuse import Remembered, ReuseDecision
@@ -144,6 +144,40 @@ def test_it_says_nothing_of_what_does_not_run(
     said = "\n".join(lines(session, forecast(*running), *running))
     assert ("already ended" in said) == ("search" in running)
     assert "the time still includes" not in said
+
+
+def test_it_counts_the_epochs_of_the_stages_that_run(
+    session: SweepSession, forecast: Callable[..., Forecast]
+) -> None:
+    """The full length is 45 epochs; the baseline has two trainings of that length, and the two finalists have four."""
+
+    def said(*running: str) -> list[str]:
+        starts = ("rungs ", "epochs: ", "disk: ", "MLflow: ")
+        return [line for line in lines(session, forecast(*running), *running) if line.startswith(starts)]
+
+    rungs, epochs, *sizes = said(*STAGES)
+    assert rungs.startswith("rungs (epoch: trials expected to reach it): 3: 5, ")
+    assert epochs.endswith(" expected in the search, 225 if nothing is stopped; 270 of baseline and finalists")
+    assert [line.partition(": ")[0] for line in sizes] == ["disk", "MLflow"]
+    assert not any("included" in line for line in sizes)
+    only_search = said("search")
+    assert only_search[1].endswith(" expected in the search, 225 if nothing is stopped")
+    for running, epochs in {
+        ("baseline", "confirm", "evaluate"): ["epochs: 270 of baseline and finalists"],
+        ("confirm",): ["epochs: 180 of finalists"],
+        ("evaluate", "register", "report"): [],
+    }.items():
+        told = said(*running)
+        assert told[:-2] == epochs
+        assert all(line.endswith(", what has finished included") for line in told[-2:])
+
+
+def test_within_a_budget_the_plan_has_the_trials_that_are_expected_to_fit(
+    session: SweepSession, forecast: Callable[..., Forecast], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = Budget(seconds=60.0, deadline=0.0, trials=3, finalists_seconds=1.0, fixed_seconds=1.0)
+    monkeypatch.setattr(session, "config", replace(session.config, budget=budget))
+    assert [spec.index for spec in forecast(*STAGES).plan.specs] == [0, 1, 2]
 
 
 def test_it_says_nothing_where_nothing_is_trained(session: SweepSession, forecast: Callable[..., Forecast]) -> None:
