@@ -161,6 +161,8 @@ def _measured_score(session: TrainSession, run_id: str, weights: Folder) -> Test
     with _counted_as_read(session, run_id), Watchdog(session.config.stall_minutes, session.say):
         (test,) = evaluate_on_test([weights], data.test, session.allotment, with_mirror)
     record_test(session.tracker, session.artifacts, data, run_id, test, session.name)
+    session.artifacts.finish()  # what is remembered below is not tested again, so the run must have its files by then
+    session.tracker.flush()
     counts = test.counts
     score = TestScore(counts.correct, counts.total, tuple(counts.class_accuracy), test.tta_correct)
     session.memory.remember("tested", {"run_id": run_id, "score": asdict(score)})

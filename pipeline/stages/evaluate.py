@@ -20,4 +20,5 @@ def evaluate_on_test_images(session: SweepSession, confirm: Confirmed) -> Evalua
         record_test(tracker, session.artifacts, data, run.run_id, result, f"trial {model.index}, seed {run.seed}")
         by_class = tuple(counts.class_accuracy)
         scores[run.run_id] = TestScore(counts.correct, counts.total, by_class, result.tta_correct)
+    session.artifacts.finish()  # a stage that has finished is not run again, so the runs must have its files by then
     return Evaluated(scores, count_test_set_reads(tracker.client, data.test_digest))
