@@ -10,6 +10,7 @@ from pipeline.charts.style import Values
 from pipeline.page.blocks import Block, Chart, Row, Table, Text, need
 from pipeline.page.number_texts import percent
 from pipeline.page.sweep_records import SweepRecords
+from pipeline.trials.records import UNSOUND
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 
@@ -32,7 +33,8 @@ def hyperparameters(records: SweepRecords) -> list[Block]:
     importance = summary["importance"]
     shares = importance["shares"] if importance else {}
     blocks: list[Block] = [Text(line) for line in lines]
-    rows = [row for row in summary["leaderboard"] if row["val_accuracy"] is not None]
+    scored = [row for row in summary["leaderboard"] if row["val_accuracy"] is not None]
+    rows = [row for row in scored if row["ended"] not in UNSOUND]
     names = searched(summary["leaderboard"], shares)
     if names and rows:
         blocks += _coordinates(rows, names)
@@ -71,7 +73,10 @@ def _coordinates(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> lis
     more = len(names) + 1 - len(axes)
     left_out = f" Not shown: {', '.join(names[-more:])}." if more else ""
     return [
-        Text(f"A line is a trial; yellow is best. Move the slider to fade the trials below an accuracy.{left_out}"),
+        Text(
+            "A line is a trial; yellow is best. Trials that diverged or failed are left out. Move the slider to fade "
+            f"the trials below an accuracy.{left_out}"
+        ),
         Chart(
             parallel_coordinates(points, ticks, axes),
             "The trials' hyperparameters as parallel coordinates, coloured by validation accuracy",

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import vl_convert
 
-from pipeline.page.blocks import Charts, Table
+from pipeline.page.blocks import Chart, Charts, Table
 from pipeline.page.class_sections import class_accuracy
+from pipeline.page.hyperparameter_sections import hyperparameters
 from pipeline.page.page import SECTIONS, render_page, sections_of
 from pipeline.page.sweep_records import SweepRecords
 from pipeline.page.trial_sections import costs, leaderboard
@@ -96,6 +97,20 @@ def test_what_models_cost_is_shown_without_trials_that_diverged_or_failed(
     for chart in charts.charts:
         shown = {point["trial"] for values in chart.spec["datasets"].values() for point in values}
         assert shown == {each["trial"] for each in summary["leaderboard"][:-1]}
+
+
+@pytest.mark.parametrize("outcome", ["diverged", "failed"])
+def test_the_parallel_coordinates_are_without_trials_that_diverged_or_failed(
+    summary: dict[str, Any], outcome: str
+) -> None:
+    summary["leaderboard"][-1] |= {"ended": outcome, "val_accuracy": 0.999}
+    (chart,) = (
+        block
+        for block in hyperparameters(records(summary))
+        if isinstance(block, Chart) and block.says.startswith("The trials' hyperparameters")
+    )
+    points = [point for values in chart.spec["datasets"].values() for point in values if "trial" in point]
+    assert {point["trial"] for point in points} == {each["trial"] for each in summary["leaderboard"][:-1]}
 
 
 def test_the_page_asks_for_nothing_outside_itself(html: str, page: HtmlPage) -> None:
