@@ -87,18 +87,23 @@ def trained(dataset: Dataset, arguments: argparse.Namespace) -> Iterator[tuple[A
             yield arm, seed, known[key]
 
 
-def table(results: dict[Arm, list[float]], factors: Sequence[str]) -> str:
-    """Markdown: the mean of each arm, then what each factor adds, in pairs of trainings that are otherwise the same."""
-    lines = ["| factors | mean | standard deviation | n |", "|---|---|---|---|"]
-    for arm, values in results.items():
-        lines.append(
-            f"| {', '.join(arm) or 'none'} | {statistics.mean(values):.2%} | {_spread(values)} | {len(values)} |"
-        )
+def table(results: dict[Arm, list[float | None]], factors: Sequence[str]) -> str:
+    """Markdown: the mean of each arm, then what each factor adds, in pairs of trainings that are otherwise the same.
+
+    A training that diverged, None in `results`, has no accuracy: it is counted, but is part of no mean and no pair.
+    """
+    lines = ["| factors | mean | standard deviation | n | diverged |", "|---|---|---|---|---|"]
+    for arm, ends in results.items():
+        values = [accuracy for accuracy in ends if accuracy is not None]
+        mean = f"{statistics.mean(values):.2%}" if values else ""
+        counts = f"{len(values)} | {len(ends) - len(values)}"
+        lines.append(f"| {', '.join(arm) or 'none'} | {mean} | {_spread(values)} | {counts} |")
     lines += ["", "| factor | adds, in points | standard error | seeds |", "|---|---|---|---|"]
     for factor in factors:
         gains = [100 * gain for gain in _gains(results, factor)]
+        mean = f"{statistics.mean(gains):+.2f}" if gains else ""
         error = f"{statistics.stdev(gains) / len(gains) ** 0.5:.2f}" if len(gains) > 1 else ""
-        lines.append(f"| {factor} | {statistics.mean(gains):+.2f} | {error} | {len(gains)} |")
+        lines.append(f"| {factor} | {mean} | {error} | {len(gains)} |")
     return "\n".join(lines)
 
 
@@ -106,14 +111,20 @@ def _spread(values: Sequence[float]) -> str:
     return f"{statistics.stdev(values):.2%}" if len(values) > 1 else ""
 
 
-def _gains(results: dict[Arm, list[float]], factor: str) -> list[float]:
+def _gains(results: dict[Arm, list[float | None]], factor: str) -> list[float]:
     """Accuracy with the factor minus accuracy without it, for each seed: the mean over all else that varies.
 
-    The combinations of the other factors share the seed, so they are no further samples.
+    The combinations of the other factors share the seed, so they are no further samples. A seed with which every pair
+    has a training that diverged is left out.
     """
     pairs = [(results[arm], results[tuple(each for each in arm if each != factor)]) for arm in results if factor in arm]
-    differences = [[on - off for on, off in zip(with_it, without, strict=True)] for with_it, without in pairs]
-    return [statistics.mean(of_a_seed) for of_a_seed in zip(*differences, strict=True)]
+    differences = [[_difference(*pair) for pair in zip(with_it, without, strict=True)] for with_it, without in pairs]
+    by_seed = [[gain for gain in of_a_seed if gain is not None] for of_a_seed in zip(*differences, strict=True)]
+    return [statistics.mean(gains) for gains in by_seed if gains]
+
+
+def _difference(on: float | None, off: float | None) -> float | None:
+    return None if on is None or off is None else on - off
 
 
 def parse() -> argparse.Namespace:
@@ -132,9 +143,9 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     arguments = parse()
     dataset = load_dataset(DataConfig(arguments.dataset, train_limit=arguments.train_limit))
-    results: dict[Arm, list[float]] = {}
+    results: dict[Arm, list[float | None]] = {}
     for arm, _, accuracy in trained(dataset, arguments):
-        results.setdefault(arm, []).append(accuracy or 0.0)
+        results.setdefault(arm, []).append(accuracy)
     print(table(results, arguments.factor))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import ablation
-from benchmarks.ablation import Arm, trained
+from benchmarks.ablation import Arm, table, trained
 from vit.data.dataset import DataConfig, load_dataset
 
 ARM: Arm = ("optimizer=muon",)
@@ -85,3 +85,13 @@ def test_an_older_file_is_read_and_is_said_not_to_tell(
         assert results(file) == [((), 0, 0.25), (ARM, 0, 0.5)]
         assert f"{file} does not say what its results were trained with" in capsys.readouterr().out
     assert trainings == [(ARM, 0)]
+
+
+def test_a_training_that_diverged_is_counted_and_is_part_of_no_mean() -> None:
+    lines = table({(): [0.6, 0.5, 0.4], ARM: [0.7, None, 0.6]}, ARM).splitlines()
+    assert lines[2:4] == [
+        "| none | 50.00% | 10.00% | 3 | 0 |",
+        "| optimizer=muon | 65.00% | 7.07% | 2 | 1 |",
+    ]
+    assert lines[-1] == "| optimizer=muon | +15.00 | 5.00 | 2 |"  # 10 points with the first seed, 20 with the third
+    assert table({(): [0.6], ARM: [None]}, ARM).splitlines()[-1] == "| optimizer=muon |  |  | 0 |"
