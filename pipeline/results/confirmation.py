@@ -116,4 +116,5 @@ def _rank_key(model: ConfirmedModel) -> tuple[bool, float, float, int, int]:
     if model.error is not None or not model.runs:
         return (True, 0.0, 0.0, count_parameters(model.spec.model), model.index)
     loss = mean(run.best.loss for run in model.runs)
-    return (False, -mean(model.val_accuracies), loss, count_parameters(model.spec.model), model.index)
+    # Rounded, since equal means of other accuracies may differ in their last digit.
+    return (False, -round(mean(model.val_accuracies), 12), loss, count_parameters(model.spec.model), model.index)

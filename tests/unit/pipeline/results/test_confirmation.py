@@ -117,6 +117,11 @@ def test_the_best_run_stands_for_the_model(accuracies: tuple[float, ...], losses
     assert confirmed(1, accuracies, losses).best_run.seed == best
 
 
+def test_means_that_differ_only_by_rounding_are_equal() -> None:
+    """As floats, the mean of 0.1 and 0.7 is a little less than that of 0.4 and 0.4."""
+    assert order([confirmed(2, (0.4, 0.4), (1.0, 1.0)), confirmed(1, (0.1, 0.7), (0.5, 0.5))]) == [1, 2]
+
+
 def test_the_winner_of_the_ranked_models() -> None:
     models = ranked([confirmed(0, (0.6, 0.6)), confirmed(5, (0.7, 0.7)), confirmed(3, (0.9,), error="failed")])
     assert winner_of(models).index == 5
