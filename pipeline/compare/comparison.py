@@ -116,8 +116,10 @@ def _share(correct: int, total: int) -> Figure | None:
 
 
 def _classes(models: Sequence[Evidence]) -> tuple[ClassAccuracies | None, tuple[str, ...]]:
-    names = models[0].class_names
-    if names is None or any(model.class_names != names for model in models):
+    names, unknown = models[0].class_names, [model.name for model in models if model.class_names is None]
+    if names is None or unknown:
+        return None, (f"accuracy by class is left out: no weights are recorded of {', '.join(unknown)}",)
+    if any(model.class_names != names for model in models):
         return None, ("accuracy by class is left out: the models do not know the same classes",)
     if _same_test(models):
         tested = [model.test.confusion(len(names)) for model in models if model.test is not None]

@@ -93,6 +93,7 @@ def test_else_classes_are_of_validation_with_a_word_on_other_images() -> None:
     ("second", "note"),
     [
         (replace(SECOND, class_names=("cat", "cow")), "the models do not know the same classes"),
+        (replace(SECOND, class_names=None), "no weights are recorded of b"),
         (replace(SECOND, test=None, confusion=None), "not all models have figures of the same images"),
     ],
 )
