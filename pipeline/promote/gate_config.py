@@ -39,7 +39,7 @@ class GateConfig:
                 )
         for name in ("max_latency_ratio", "max_size_ratio"):
             if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{_flag(name)} is {getattr(self, name):g}, but must be above 0")
+                raise UsageError(f"{_flag(name)} is {getattr(self, name):g}, but must be above 0 and finite")
 
 
 def _flag(name: str) -> str:

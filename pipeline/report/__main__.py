@@ -43,13 +43,14 @@ def _make(flags: Namespace, uri: str) -> None:
         from pipeline.report.sweep_choice import find_sweep
 
         run = find_sweep(client, flags.sweep)
+        name = str(run.info.run_name)
+        out: Path = flags.out or Path(Path(f"{name}.html").name)  # the user may have given the run a name with slashes
+        refuse_unwritable_file("--out", out)
         records = read_sweep(client, run.info.run_id)
     from pipeline.page.page import render_page, sections_of
 
     sections = sections_of(records)
     left_out = {section.anchor: section.left_out for section in sections if section.left_out}
-    name = str(run.info.run_name)
-    out: Path = flags.out or Path(f"{name}.html")
     out.write_text(render_page(records.summary, sections), encoding="utf-8")
     for anchor, reason in left_out.items():
         print(f"left out: {anchor}: {reason}")

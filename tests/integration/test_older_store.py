@@ -104,6 +104,16 @@ def test_its_page_is_made_of_what_it_holds(store: Path) -> None:
     assert "stages" in page.text and "curves-chart-2" in page.charts
 
 
+def test_its_page_is_written_here_whatever_the_sweep_is_called(store: Path) -> None:
+    run_here("pipeline.report.__main__", store, "--out", "page.html", "--json", "made.json")
+    made, client = json.loads((store / "made.json").read_text()), client_of(store)
+    client.update_run(made["run_id"], name="team/best")
+    done = run_here("pipeline.report.__main__", store, made["run_id"])
+    client.update_run(made["run_id"], name=made["sweep"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (store / "best.html").is_file()
+
+
 def test_the_ui_shows_it(store: Path) -> None:
     port = free_port()
     address = f"http://127.0.0.1:{port}"

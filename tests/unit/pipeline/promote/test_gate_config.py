@@ -16,7 +16,7 @@ from pipeline.promote.gate_config import GateConfig
         ("calibration_margin", math.nan, "--calibration-margin is nan"),
         ("max_latency_ratio", 0.0, "--max-latency-ratio is 0, but must be above 0"),
         ("max_size_ratio", math.nan, "--max-size-ratio is nan"),
-        ("max_size_ratio", math.inf, "--max-size-ratio is inf"),
+        ("max_size_ratio", math.inf, "--max-size-ratio is inf, but must be above 0 and finite$"),
     ],
 )
 def test_it_refuses(name: str, value: float, message: str) -> None:
