@@ -43,10 +43,10 @@ def edge_warnings(space: Space, shape: DataShape, trials: Sequence[TrialResult])
     """Returns a line for each edge of a range at which the best trials crowd, saying how to widen the range.
 
     The best trials are a tenth of the drawn trials that completed an epoch, and at least 3. The published
-    configuration and the space's base are not drawn and do not count. The edges of a range of floats are its outer tenths; those of
-    integers, and of numeric choices of three options or more, are the lowest and the highest value. Strings, booleans
-    and choices of two options have no edges. There is no edge either at an end that cannot be widened: 0, or 1 for
-    whole numbers.
+    configuration and the space's base are not drawn and do not count. The edges of a range of floats are its outer
+    tenths; those of integers, and of numeric choices of three options or more, are the lowest and the highest value.
+    Strings, booleans and choices of two options have no edges. There is no edge either at an end that cannot be
+    widened: 0, or 1 for whole numbers.
 
     A line requires that at least two thirds of the best trials lie at an edge, and that this would have a chance of at
     most 1% (binomial) if the hyperparameter did not matter. So a hyperparameter without effect causes a warning in at

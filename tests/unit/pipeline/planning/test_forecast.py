@@ -146,9 +146,7 @@ def test_it_says_nothing_of_what_does_not_run(
     assert "the time still includes" not in said
 
 
-def test_it_counts_the_epochs_of_the_stages_that_run(
-    session: SweepSession, forecast: Callable[..., Forecast]
-) -> None:
+def test_it_counts_the_epochs_of_the_stages_that_run(session: SweepSession, forecast: Callable[..., Forecast]) -> None:
     """The full length is 45 epochs; the baseline has two trainings of that length, and the two finalists have four."""
 
     def said(*running: str) -> list[str]:
