@@ -13,8 +13,13 @@ from vit.data.arrays import DataError
 
 
 def exit_with_error(message: str, status: int) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    _print_error(message)
     sys.exit(status)
+
+
+def _print_error(message: str) -> None:
+    with contextlib.suppress(OSError):  # nobody may be reading any more
+        print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
 def _exit_without_waiting(message: str, status: int) -> NoReturn:
@@ -25,9 +30,9 @@ def _exit_without_waiting(message: str, status: int) -> NoReturn:
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         exit_with_error(message, status)
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _print_error(message)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -40,5 +40,7 @@ class Interrupt:
         again, self.requested = self.requested, True
         if again or not self._deferring:
             raise KeyboardInterrupt
-        # Not with `print`: the signal may arrive while `print` is writing another line.
-        os.write(1, b"stopping at the end of the epoch (Ctrl-C again: immediately)\n")
+        # Not with `print`: the signal may arrive while `print` is writing another line. The reader of a pipe may have
+        # ended by the same signal.
+        with suppress(OSError):
+            os.write(1, b"stopping at the end of the epoch (Ctrl-C again: immediately)\n")

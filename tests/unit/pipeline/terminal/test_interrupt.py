@@ -113,3 +113,22 @@ print(before == after, set(before) & set(during) == set())
 """
     with program(body) as running:
         assert running.hear() == "True True"
+
+
+WITHOUT_A_READER = """
+with interrupt.handled(), interrupt.deferred():
+    turn()
+    sys.exit(7 if interrupt.requested else 8)
+"""
+
+
+@SIGNALS
+def test_it_stops_in_good_order_though_nobody_reads_what_it_says(number: signal.Signals) -> None:
+    """In `python -m pipeline.sweep | tee log`, Ctrl-C ends `tee` at once."""
+    with program(WITHOUT_A_READER) as told:
+        assert told.hear() == "undisturbed"
+        assert told.process.stdout is not None
+        told.process.stdout.close()
+        told.process.send_signal(number)
+        told.go_on()
+        assert told.process.wait(DEADLINE) == 7
