@@ -49,10 +49,10 @@ class DistributedTrial(tune.Trainable):
             return error_report(error, training.num_delivered)
         if entry is None and not training.is_over:
             return waiting_report(training.num_delivered)
+        if entry is None and training.history.diverged is None:
+            raise RuntimeError("the workers ended before the training did")  # Tune starts the trial again
         if entry is None:
-            return early_end_report(
-                "diverged", training.history.diverged or "the workers ended early", training.num_delivered
-            )
+            return early_end_report("diverged", str(training.history.diverged), training.num_delivered)
         return epoch_report(entry, epochs, training.history.refused, pause)
 
     def _next_epoch(self) -> dict[str, Any] | None:
