@@ -33,7 +33,7 @@ class ArtifactMaker:
 
     def __init__(self) -> None:
         self._scratch = Path(tempfile.mkdtemp(prefix="vit-artifacts-"))
-        self._pool = _new_pool()
+        self._pool = _new_pool(self._scratch)
         # This thread starts the pool's process, which inherits its signal mask: Ctrl-C never reaches the process, not
         # even while it starts.
         self._waiter = ThreadPoolExecutor(1, thread_name_prefix="artifacts", initializer=_block_ctrl_c)
@@ -71,7 +71,7 @@ class ArtifactMaker:
             self._pool.submit(job, folder, *arguments).result()
         except BrokenProcessPool as error:
             self._pool.shutdown(wait=False)
-            self._pool = _new_pool()
+            self._pool = _new_pool(self._scratch)
             return folder, error
         except Exception as error:  # drawing may raise anything
             if disk_full(error) or isinstance(error, PipelineError):  # worse than a missing figure: weights are lost
@@ -100,27 +100,32 @@ class ArtifactMaker:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-def _new_pool() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_lower_priority)
+def _new_pool(scratch: Path) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin, initargs=(scratch,))
 
 
 def _block_ctrl_c() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for the driver, which still needs its figures
 
 
-def _lower_priority() -> None:
+def _begin(scratch: Path) -> None:
+    """Prepares the process that runs the jobs."""
     os.nice(19)
     # Tools that stop a job may signal its child processes too; the driver still needs its figures, and ends this
     # process itself.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    threading.Thread(target=_end_with_the_driver, args=(scratch,), daemon=True).start()
 
 
-def _end_with_the_driver() -> None:
-    """Ends this process with its driver: if the driver is killed, it would otherwise wait for a next job for ever."""
+def _end_with_the_driver(scratch: Path) -> None:
+    """Ends this process with its driver, if that is killed; it would otherwise wait for a next job for ever.
+
+    Nobody then wants what the jobs have made, so that is removed.
+    """
     driver = parent_process()
     if driver is not None:
         driver.join()
+    shutil.rmtree(scratch, ignore_errors=True)
     os._exit(1)
 
 

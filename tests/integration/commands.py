@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipeline.terminal import exits
+from pipeline.tracking import artifacts
 from tests.deadline import DEADLINE
 from tests.tracking_uri import tracking_uri_undone
 
@@ -51,6 +53,8 @@ def run_here(
         patch.setattr(sys, "argv", [module, *arguments])
         patch.setattr(gc, "freeze", lambda: None)  # freezing is meant for a process that ends soon
         patch.setattr(exits, "_exit_without_waiting", exits.exit_with_error)  # the original would end this process, too
+        # A thread need not start and import anything, and its priority is not so low that other tests hold it up.
+        patch.setattr(artifacts, "_new_pool", lambda scratch: ThreadPoolExecutor(1))
         for name, value in (env or {}).items():
             patch.setenv(name, value)
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):

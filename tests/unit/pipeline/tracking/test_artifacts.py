@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import psutil
 import pytest
 
 from pipeline.errors import PipelineError
@@ -167,6 +168,26 @@ def test_ctrl_c_leaves_the_side_process_alive(jobs: ModuleType, tmp_path: Path) 
         finally:
             if driver.poll() is None:
                 os.killpg(driver.pid, signal.SIGKILL)
+
+
+def test_a_driver_that_is_killed_leaves_no_folder(jobs: ModuleType, tmp_path: Path) -> None:
+    started, go_on, temporary = tmp_path / "started", tmp_path / "go_on", tmp_path / "temporary"
+    os.mkfifo(started)
+    os.mkfifo(go_on)
+    temporary.mkdir()
+    (tmp_path / "driver.py").write_text(DRIVER)
+    path = f"{ROOT}{os.pathsep}{tmp_path}"
+    line = [sys.executable, str(tmp_path / "driver.py"), str(started), str(go_on)]
+    with subprocess.Popen(line, env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(temporary)}) as driver:
+        try:
+            started.open().close()
+            children = psutil.Process(driver.pid).children(recursive=True)
+            assert [each.name[:14] for each in os.scandir(temporary) if each.is_dir()] == ["vit-artifacts-"]
+        finally:
+            driver.kill()
+    _, alive = psutil.wait_procs(children, timeout=DEADLINE)
+    assert alive == []
+    assert list(temporary.glob("vit-artifacts-*")) == []
 
 
 @pytest.fixture
