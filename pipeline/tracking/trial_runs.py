@@ -1,9 +1,10 @@
 """Writes each trial's run in MLflow: its metrics by epoch, its figures and weights, and how it ended."""
 
 import json
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -54,6 +55,8 @@ class TrialRuns(Observer):
     trials_folder: str
     dataset: DatasetReference
     class_names: tuple[str, ...]
+    _unreachable: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
+    """Set once the tracking server has not said whether a run has its weights."""
 
     def key(self, spec: TrialSpec) -> str:
         """Returns the key by which the tracker knows the trial's run."""
@@ -140,9 +143,16 @@ class TrialRuns(Observer):
         self._end(record, ended)
 
     def _has_weights(self, run_id: str) -> bool:
+        """Whether a run has its weights; False if the server does not say: what is recorded twice counts once.
+
+        The server is then not asked about further runs, since each answer may take minutes not to come.
+        """
+        if self._unreachable.is_set():
+            return False
         try:
             return lost_weights(self.tracker.client, run_id) is None
-        except (MlflowException, OSError):  # the server is unreachable; what is recorded twice counts once
+        except (MlflowException, OSError):
+            self._unreachable.set()
             return False
 
 

@@ -272,7 +272,10 @@ def test_a_run_that_has_lost_its_weights_is_recorded_again(start: Callable[[], D
 def test_where_the_server_is_away_a_run_is_recorded_again_and_nothing_dies_with_it(
     start: Callable[[], Driver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked: list[object] = []
+
     def away(*arguments: object) -> None:
+        asked.append(arguments)
         raise MlflowException("the server is away")
 
     first = start()
@@ -280,7 +283,9 @@ def test_where_the_server_is_away_a_run_is_recorded_again_and_nothing_dies_with_
     before, second = first.recorded(), start()
     with monkeypatch.context() as patch:
         patch.setattr(second.tracker.client, "list_artifacts", away)
-        second.runs.trial_restored(record("asha"))
+        for _ in range(3):
+            second.runs.trial_restored(record("asha"))
+    assert len(asked) == 1  # each answer may take minutes not to come
     assert second.artifacts.made != []
     assert second.recorded() == before
 
