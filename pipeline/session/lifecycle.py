@@ -38,7 +38,8 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
     Raises:
         DataError, UsageError, PipelineError: a check failed; no run has been written.
     """
-    refuse_unreachable(resolve_tracking_uri(config.tracking_uri))
+    uri = resolve_tracking_uri(config.tracking_uri)
+    refuse_unreachable(uri)
     dataset = load_dataset(config.data)
     if config.tta == "flip" and not dataset.mirror_safe:
         raise UsageError(f"--tta is flip, but must be none for {dataset.name}: a mirror image may be of another class")
@@ -46,19 +47,26 @@ def open_session(kind: type[S], config: Any, console: Console) -> Iterator[S]:
     with storage_errors(folder):
         folder = folder_to_use(folder, config.forced)
     keep_compiled_code(config)
-    with locked(folder), ExitStack() as earlier:
+    with locked(folder), ExitStack() as earlier, _tracking_errors(uri):
         refuse_unwritable_storage(folder)
         session = kind(config, console, dataset, folder)
         try:
             for other in sorted(set(session.memory.trained_in.values())):  # only one command may train there, too
                 earlier.enter_context(locked(other))
             yield session
-        except (MlflowException, RequestException) as error:  # from calls that bypass the tracker's queue
-            raise TrackingError(f"{session.tracker.uri} fails: {error}") from error
         finally:
             session.artifacts.close()
             with suppress(OSError):  # otherwise the next command would continue in a folder where nothing was begun
                 session.memory.remove_if_unused()
+
+
+@contextmanager
+def _tracking_errors(uri: str) -> Iterator[None]:
+    """Turns MLflow's errors, from calls that bypass the tracker's queue, into TrackingError."""
+    try:
+        yield
+    except (MlflowException, RequestException) as error:
+        raise TrackingError(f"{without_passwords(uri)} fails: {error}") from error
 
 
 def folder_of(kind: type[Session[Any]], config: Any, dataset: Dataset) -> str:

@@ -26,7 +26,9 @@ class RunWriter:
         self._client, self._experiment_id, self._owner = client, experiment_id, owner
         # The tags that MLflow's own fluent interface would set: who started the run, from which program and commit.
         self._origin: dict[str, str] = resolve_tags()
-        self._earlier = {run.data.tags[RECORD_TAG].partition("/")[2]: run for run in self._find("%")}
+        # A request that MLflow repeats by itself, since no answer came, may leave a second run, which stays empty.
+        fullest_last = sorted(self._find("%"), key=lambda run: len(run.data.metrics))
+        self._earlier = {run.data.tags[RECORD_TAG].partition("/")[2]: run for run in fullest_last}
         self.run_ids: dict[str, str] = {key: run.info.run_id for key, run in self._earlier.items()}
         self._earlier_steps: dict[tuple[str, str], set[int]] = {}
         """The steps that earlier processes wrote, by run key and metric name."""

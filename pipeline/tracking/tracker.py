@@ -108,12 +108,18 @@ class Tracker:
             self.end_run(key, status, tags)
 
     def run_id(self, key: str) -> str:
-        """Returns the MLflow id of a run, once everything queued has been written."""
-        self.flush()
-        return self._writer.run_ids[key]
+        """Returns the MLflow id of a run, once everything queued has been written.
+
+        Raises:
+            TrackingError: the server does not answer, or has refused the run.
+        """
+        found = self.find_run_id(key)
+        if found is None:
+            raise TrackingError(f"{key} has no run in {without_passwords(self.uri)}, because MLflow refused it")
+        return found
 
     def find_run_id(self, key: str) -> str | None:
-        """Returns the same as `run_id`, or None if there is no such run."""
+        """Returns the same as `run_id`, but None if there is no such run."""
         self.flush()
         return self._writer.run_ids.get(key)
 

@@ -21,6 +21,7 @@ from pipeline.session.lock import locked
 from pipeline.session.memory import SessionMemory
 from pipeline.session.session import Session
 from pipeline.terminal.interrupt import Interrupt
+from pipeline.tracking.tracker import Tracker
 from tests.deadline import DEADLINE
 from vit.data.dataset import DataConfig, Dataset
 from vit.files.storage import Folder
@@ -59,6 +60,15 @@ def test_what_mlflow_says_of_its_server_becomes_one_line(tmp_path: Path, error: 
         raise error
     assert str(failed.value) == f"sqlite:///{tmp_path}/mlflow.db fails: the server is away"
     assert failed.value.status == 1
+
+
+def test_so_does_what_it_says_when_a_session_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise MlflowException("the server is away")
+
+    monkeypatch.setattr(Tracker, "_open_experiment", away)
+    with pytest.raises(PipelineError, match=r"mlflow\.db fails: the server is away$"), open_bare(tmp_path):
+        raise AssertionError("it opened")
 
 
 def test_an_error_is_told_by_the_run_and_the_command_to_go_on_by_the_terminal(session: Any) -> None:

@@ -198,3 +198,15 @@ def test_a_run_whose_making_went_unanswered_is_made_once(
         "trial-01": made[1].info.run_id,
     }
     assert tracker.run_id("sweep") == made[0].info.run_id
+
+
+def test_of_two_runs_of_the_same_key_the_one_with_records_is_gone_on_with(owner: Callable[[str], Tracker]) -> None:
+    """MLflow repeats a request by itself if no answer comes in time, and a server that hangs then makes two runs."""
+    first = owner("twice")
+    begin(first, depth=3)
+    first.log("trial/1", {"val/loss": 1.0})
+    known, whole = first.client, first.client.get_run(first.run_id("trial/1"))
+    tags = {name: value for name, value in whole.data.tags.items() if name != "mlflow.runName"}
+    for start_time in (0, whole.info.start_time + 1):
+        known.create_run(whole.info.experiment_id, start_time=start_time, tags=tags, run_name=f"empty-{start_time}")
+    assert owner("twice").run_id("trial/1") == whole.info.run_id

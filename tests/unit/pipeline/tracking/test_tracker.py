@@ -202,6 +202,8 @@ def test_a_record_that_is_refused_holds_up_no_other(tracker: Tracker, caplog: py
         tracker.flush(timeout=DEADLINE)
     assert runs_of(tracker)["trial"].data.metrics == {"val/loss": 2.0}
     assert [message.partition(" is lost")[0] for message in caplog.messages] == ["a record of t", "a record of nobody"]
+    with pytest.raises(TrackingError, match=r"^nobody has no run in sqlite:///.*, because MLflow refused it$"):
+        tracker.run_id("nobody")
 
 
 def test_a_locked_database_holds_up_the_writer_and_not_the_training(tracker: Tracker, database: Path) -> None:
