@@ -53,6 +53,17 @@ class SharedData:
         return data
 
 
+class _Trainer(TorchTrainer):
+    """Starts no process for Ray Data sets: no training has any, and on two cores, its imports take seconds.
+
+    Ray Train has no setting for that. If another version names its parts differently, it starts that process again.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks: list[Any] = super()._create_default_callbacks()
+        return [callback for callback in callbacks if type(callback).__name__ != "DatasetsCallback"]
+
+
 class WorkerGroup:
     """Workers that are started once, at the first instruction, and do one training after another."""
 
@@ -61,7 +72,7 @@ class WorkerGroup:
         self._folder = Folder(f"{config.folder}/{name}")
         self.error: BaseException | None = None
         """The error that ended the workers, if any."""
-        self._trainer = TorchTrainer(
+        self._trainer = _Trainer(
             train_as_instructed,
             train_loop_config={"group_folder": self._folder.uri, "data": data},
             scaling_config=config.scaling,

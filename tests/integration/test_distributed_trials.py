@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
+from ray.util.state import list_actors
 
 from pipeline.cluster.allotment import Allotment
 from pipeline.search.tuner import run_search
@@ -32,11 +33,11 @@ SPECS = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def four_cores() -> Iterator[None]:
-    """A Ray with four logical cores, and with the dashboard that Ray Train asks when it cleans up after workers."""
-    ray.init(address="local", num_cpus=4, include_dashboard=True, log_to_driver=False)
-    yield
+@pytest.fixture
+def dashboard() -> Iterator[str]:
+    """The dashboard, which Ray Train asks when it cleans up after workers, of a Ray with four logical cores."""
+    context = ray.init(address="local", num_cpus=4, include_dashboard=True, log_to_driver=False)
+    yield f"http://{context.dashboard_url}"
     ray.shutdown()
 
 
@@ -57,7 +58,7 @@ class _Workers(Observer):
             self.killed.append(alive[0])
 
 
-def test_eight_trials_of_two_workers(tmp_path: Path) -> None:
+def test_eight_trials_of_two_workers(dashboard: str, tmp_path: Path) -> None:
     """The same four workers train one trial after another, and those that die are replaced."""
     workers = _Workers()
     two_at_once = Allotment(cpus=1, gpus=0, concurrent=2, workers=2)
@@ -75,6 +76,9 @@ def test_eight_trials_of_two_workers(tmp_path: Path) -> None:
         epochs = TrialHistory.read(trial_folder(str(tmp_path / "trials"), record.index)).epochs
         assert [entry["epoch"] for entry in epochs] == [epoch.number for epoch in record.epochs]
         assert len(epochs) == (RUNGS.max_epochs if record.outcome == "finished" else _stopped_at(decisions, record))
+    started = {actor.class_name for actor in list_actors(address=dashboard, limit=1000)}
+    assert "RayTrainWorker" in started
+    assert "DatasetManager" not in started  # Ray Train's process for Ray Data sets, of which there are none
     # The cores that they held are free, and no placement group waits for resources or holds any.
     wait_until(lambda: ray.available_resources().get("CPU") == 4)
     assert {group["state"] for group in ray.util.placement_group_table().values()} == {"REMOVED"}
