@@ -78,12 +78,12 @@ class Deadline(Observer):
         """Whether there is time for a further trial and for everything that follows the search."""
         return not self._is_over and self._clock() + self._trial_seconds() <= self._search_end()
 
-    def leaves_time_to_go_on(self, index: int) -> bool:
-        """Whether there is time for a further epoch of a trial, if it takes as long as the one that has just ended."""
-        now = self._clock()
+    def leaves_time_to_go_on(self, index: int, epochs: int = 1) -> bool:
+        """Whether there is time for further epochs of a trial, if each takes as long as the one that has just ended."""
+        now, end = self._clock(), self._search_end()
         epoch_seconds = now - self._last_epoch_end[index]
-        self._is_over |= now + epoch_seconds > self._search_end()
-        return not self._is_over
+        self._is_over |= now + epoch_seconds > end
+        return not self._is_over and now + epochs * epoch_seconds <= end
 
     def seconds_left(self) -> float:
         """Returns the seconds left for the search alone; 0 if there is no time for a further trial."""

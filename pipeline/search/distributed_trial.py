@@ -40,8 +40,11 @@ class DistributedTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         training, epochs = self._training, self._spec.recipe.epochs
         if self._unreported:
-            return epoch_report(self._unreported.pop(0), epochs, training.history.refused, training.num_delivered)
-        pause = next((rung for rung in self._rungs.epochs if rung > training.num_delivered), epochs)
+            known = training.num_delivered
+            return epoch_report(
+                self._unreported.pop(0), epochs, training.history.refused, known, self._leg_after(known)
+            )
+        pause = training.num_delivered + self._leg_after(training.num_delivered)
         try:
             training.permit(pause)
             entry = self._next_epoch()
@@ -53,7 +56,11 @@ class DistributedTrial(tune.Trainable):
             raise RuntimeError("the workers ended before the training did")  # Tune starts the trial again
         if entry is None:
             return early_end_report("diverged", str(training.history.diverged), training.num_delivered)
-        return epoch_report(entry, epochs, training.history.refused, pause)
+        return epoch_report(entry, epochs, training.history.refused, pause, self._leg_after(pause))
+
+    def _leg_after(self, epoch: int) -> int:
+        """How many epochs the workers train after this one until they pause: at the next rung, or at the end."""
+        return next((rung for rung in self._rungs.epochs if rung > epoch), self._spec.recipe.epochs) - epoch
 
     def _next_epoch(self) -> dict[str, Any] | None:
         """The next epoch; None if none is left or, while the training is not over, if no worker has started yet."""

@@ -26,8 +26,8 @@ class SearchLimits:
     """How many trials may run at the same time; at least one."""
     may_begin: Callable[[], bool] = lambda: True
     """Whether there is time for a further trial."""
-    may_go_on: Callable[[int], bool] = lambda index: True
-    """Whether there is time for a further epoch of a trial."""
+    may_go_on: Callable[[int, int], bool] = lambda index, epochs: True
+    """Whether there is time for this many further epochs of a trial, after which it can be stopped again."""
 
 
 Suggest = Callable[[int, Sequence[TrialRecord]], TrialSpec]
@@ -144,7 +144,7 @@ class SearchDriver:
             return False
         if not go_on:
             self._outcomes[index] = ("asha", None)
-        elif report["pauses"] and index != 0 and not self._limits.may_go_on(index):
+        elif report["pauses"] and index != 0 and not self._limits.may_go_on(index, report["next_leg"]):
             self._outcomes[index], go_on = ("budget", None), False
         return go_on
 

@@ -10,7 +10,9 @@ from vit.training.fit import NonFiniteLossError
 ACCURACY = "val/accuracy"
 
 
-def epoch_report(entry: dict[str, Any], epochs: int, refused: list[str], trains_to: int) -> dict[str, Any]:
+def epoch_report(
+    entry: dict[str, Any], epochs: int, refused: list[str], trains_to: int, next_leg: int = 1
+) -> dict[str, Any]:
     """The report of an epoch.
 
     Args:
@@ -18,10 +20,11 @@ def epoch_report(entry: dict[str, Any], epochs: int, refused: list[str], trains_
         epochs: the trial's full length.
         refused: checkpoints that could not be read, each with its path.
         trains_to: the epoch to which the trial has been trained, or will be without waiting for a decision.
+        next_leg: how many epochs after that one it will then train without waiting for another decision.
     """
     number = entry["epoch"]
-    pauses, done = number >= trains_to, number >= epochs
-    return {**entry, ACCURACY: entry["metrics"][ACCURACY], "refused": refused, "pauses": pauses, "done": done}
+    decides = {"pauses": number >= trains_to, "next_leg": next_leg, "done": number >= epochs}
+    return {**entry, ACCURACY: entry["metrics"][ACCURACY], "refused": refused, **decides}
 
 
 def early_end_report(outcome: Outcome, reason: str, epochs: int) -> dict[str, Any]:

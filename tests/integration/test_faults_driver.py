@@ -1,5 +1,6 @@
 """Tests that a killed, repeated or extended sweep keeps all results and does nothing twice."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,8 +93,11 @@ def test_a_driver_that_is_killed_twice_and_torn_checkpoints_change_no_result(
 def test_a_finished_search_is_not_run_again_and_may_be_extended(undisturbed: Path) -> None:
     sweeps, first_summary = undisturbed / "sweeps", summary(undisturbed)
     files, runs = stamps(sweeps, set(range(5))), ends(runs_of(undisturbed))
+    (memory,) = sweeps.glob("*/session.json")
+    memory.write_text(json.dumps({**json.loads(memory.read_text()), "finished": False}))  # as if it had died at its end
     again = run_here("pipeline.sweep", undisturbed, *SWEEP, "--json", "again.json")
     assert (again.returncode, again.stderr) == (0, "")
+    assert json.loads(memory.read_text())["finished"] is True  # so `pipeline.doctor` does not ask to go on with it
     assert re.match(r"prepare: cached from run \w{8} \(.*\)\nsearch: cached from run \w{8} \(.*\)\n", again.stdout)
     assert results(summary(undisturbed, "again.json")) == results(first_summary)
     assert ends(runs_of(undisturbed)) == runs

@@ -50,7 +50,7 @@ def test_without_time_trials_stop_and_another_time_they_go_on(
 ) -> None:
     asked: dict[int, int] = {}
 
-    def only_the_first_epoch_has_time(index: int) -> bool:
+    def only_the_first_epoch_has_time(index: int, epochs: int) -> bool:
         asked[index] = asked.get(index, 0) + 1
         return asked[index] == 1
 

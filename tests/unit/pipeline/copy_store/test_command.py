@@ -61,4 +61,4 @@ def test_it_says_what_was_copied(own: Path, team: Path) -> None:
     assert '"vit-x": 2' in (own / "copied.json").read_text()
     client_of(team).set_registered_model_alias("vit-x", "champion", "2")
     done = run_here(COMMAND, own, *arguments)
-    assert "kept: 1 rows of registered_model_aliases that have changed in --to since they were copied" in done.stdout
+    assert "kept: 1 rows of registered_model_aliases that differ in --to since they were copied" in done.stdout

@@ -175,6 +175,23 @@ def test_another_model_of_the_same_name_is_refused(own: Path, team: Path, statem
     assert files_below(team) == before
 
 
+def test_runs_that_went_on_after_they_were_copied_are_refused(own: Path, team: Path) -> None:
+    copy_into(own, team)
+    change(own, "UPDATE runs SET status = 'FINISHED', end_time = end_time + 1")
+    before = files_below(team)
+    with pytest.raises(UsageError, match=r"^--from has 2 runs that went on after they had been copied to --to, "):
+        copy_into(own, team)
+    assert files_below(team) == before
+
+
+def test_runs_that_went_on_in_the_teams_store_stay_as_they_are_there(own: Path, team: Path) -> None:
+    copy_into(own, team)
+    change(team, "UPDATE runs SET status = 'FINISHED', end_time = end_time + 1")
+    before = contents(client_of(team))
+    copy_into(own, team)
+    assert contents(client_of(team)) == before
+
+
 def test_files_that_are_nowhere_are_refused(made: Path, own: Path, team: Path) -> None:
     record_files_in(own, made / "own", "/home/somebody/else")
     (own / "mlartifacts").rename(own / "elsewhere")

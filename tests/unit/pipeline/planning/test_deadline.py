@@ -162,6 +162,19 @@ def test_a_trial_goes_on_while_there_is_time_for_another_epoch_like_its_last() -
     assert not epoch_of(deadline, clock, trial, 51)
 
 
+def test_a_trial_that_cannot_be_stopped_before_its_next_rung_needs_the_time_for_all_epochs_until_then() -> None:
+    clock = Clock()
+    deadline = Deadline(BUDGET, FINAL_TRAININGS, clock)
+    trial = record(1, 0.5, epoch_seconds=1.0)
+    deadline.trial_started(trial.spec)
+    clock.now = 460
+    deadline.epoch_done(trial.spec, trial.epochs[0])
+    clock.now = 560  # an epoch took 100 s, and the search has time until 760 s
+    assert deadline.leaves_time_to_go_on(trial.index, epochs=2)
+    assert not deadline.leaves_time_to_go_on(trial.index, epochs=3)
+    assert deadline.leaves_time_to_begin()  # the search is not over: other trials may need less
+
+
 def test_once_a_trial_has_to_stop_the_search_is_over_for_all() -> None:
     clock = Clock()
     deadline = Deadline(BUDGET, FINAL_TRAININGS, clock)

@@ -44,7 +44,7 @@ class Search:
         self.folder = folder or f"memory://{uuid4()}/trials"
         specs = [TrialSpec(index, ViTConfig(), Recipe(), seed=index) for index in range(trials)]
         self.ledger = Ledger(self.folder, specs)
-        limits = SearchLimits(lambda: 1, may_go_on=lambda index: self.has_time)
+        limits = SearchLimits(lambda: 1, may_go_on=lambda index, epochs: self.has_time)
         self.driver = SearchDriver(specs, LADDER, self.ledger, [], limits, lambda: self.interrupted)
         self.scheduler = AshaScheduler(self.driver)
         self.trials = [FakeTrial(index) for index in range(trials)]
@@ -52,7 +52,7 @@ class Search:
             self.ledger.started(spec)
 
     def report(self, index: int, epoch: int, accuracy: float, **more: Any) -> str:
-        result = {"epoch": epoch, "val/accuracy": accuracy, "pauses": True, **more}
+        result = {"epoch": epoch, "val/accuracy": accuracy, "pauses": True, "next_leg": 1, **more}
         return self.scheduler.on_trial_result(None, self.trials[index], result)
 
     def report_end(self, index: int, epoch: int, outcome: str) -> None:
