@@ -79,6 +79,8 @@ def _plan(session: SweepSession) -> GraphPlan:
 def _announce_cached(session: SweepSession, plan: GraphPlan) -> dict[str, Any]:
     for name, decision in plan.decisions.items():
         session.say(f"{name}: {decision.reason}")
+    if session.memory.remembered("finished") is False:  # what it had left was done elsewhere, over the same store
+        session.memory.remember("finished", True)
     return plan.outputs
 
 

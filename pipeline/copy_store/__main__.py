@@ -63,7 +63,7 @@ def _show(copied: "StoreCopy") -> None:
     kept = {f"rows of {name}": counts.changed for name, counts in copied.rows.items()}
     for what, count in {**kept, "files": copied.changed_files}.items():
         if count:
-            print(f"kept: {count} {what} that have changed in --to since they were copied")
+            print(f"kept: {count} {what} that differ in --to since they were copied")
     rows = copied.rows
     print(
         f"{len(copied.experiments)} experiments, {_all(rows['runs'])} runs, {_all(rows['metrics'])} metric values, "

@@ -39,6 +39,22 @@ def _reasons(source: sa.Connection, target: sa.Connection) -> Iterator[str]:
     if not str(default).startswith(SERVED):
         yield f"the server on --to keeps artifacts in {default}: start it with --serve-artifacts before its first start"
     yield from _other_models(source, target)
+    yield from _longer_runs(source, target)
+
+
+def _longer_runs(source: sa.Connection, target: sa.Connection) -> Iterator[str]:
+    """Yields a reason if runs that both stores have went on in the source: the target would get a half of each."""
+    runs = table("runs")
+    ours, theirs = (
+        {run: end or 0 for run, end in connection.execute(sa.select(runs.c.run_uuid, runs.c.end_time))}
+        for connection in (source, target)
+    )
+    longer = [run for run in sorted(ours.keys() & theirs.keys()) if ours[run] > theirs[run]]
+    if longer:
+        yield (
+            f"--from has {len(longer)} runs that went on after they had been copied to --to, such as {longer[0]}: "
+            "go on in --to, or copy into a new store"
+        )
 
 
 def _other_models(source: sa.Connection, target: sa.Connection) -> Iterator[str]:
