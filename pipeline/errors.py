@@ -3,6 +3,8 @@
 import errno
 import re
 
+from vit.files.errors import StorageError
+
 FAILED, BAD_USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
 
 
@@ -60,3 +62,17 @@ def disk_full(error: BaseException | None) -> str | None:
             return f"no space left{where}: make room, and run the same command again"
         error = getattr(error, "cause", None) or error.__cause__
     return None
+
+
+def storage_failure(error: BaseException | None) -> str | None:
+    """Returns a message for the user if a full disk or an object store caused the error, however it was wrapped.
+
+    Returns None if the error has another cause. After such a failure the same work succeeds later, so it must not be
+    recorded as failed.
+    """
+    message = disk_full(error)
+    while message is None and isinstance(error, BaseException):
+        if isinstance(error, StorageError):
+            message = f"{error} (all that was saved is there; run the same command again once the storage answers)"
+        error = getattr(error, "cause", None) or error.__cause__
+    return message

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.errors import disk_full
+from pipeline.errors import storage_failure
 from pipeline.search.asha import Asha
 from pipeline.search.reports import ACCURACY
 from pipeline.trials.ledger import Ledger
@@ -65,8 +65,8 @@ class SearchDriver:
         self._outcomes: dict[int, tuple[Outcome, str | None]] = {}
         """The outcome, and the error if any, of each trial that is about to end, by index."""
         self._ended = dict(ledger.ended)
-        self.disk_full: str | None = None
-        """The message for the user if the disk is full; None otherwise."""
+        self.storage_failure: str | None = None
+        """The message for the user if the disk is full or the storage is away; None otherwise."""
 
     def announce_restored(self) -> None:
         """Notifies the observers of the trials that had already ended under an earlier driver."""
@@ -195,7 +195,7 @@ class SearchDriver:
         """Ends a trial that is done, or that `goes_on` has stopped."""
         outcome, error = self._outcomes.get(index, ("finished", None))
         if outcome == "interrupted" and error is not None:
-            self.disk_full = self.disk_full or error
+            self.storage_failure = self.storage_failure or error
             error = None
         self._end(index, outcome, error)
 
@@ -229,18 +229,18 @@ class SearchDriver:
 
     @property
     def stopping(self) -> bool:
-        """Whether the search is stopping, because the user wants it to or because the disk is full."""
-        return self.disk_full is not None or self._interrupted()
+        """Whether the search is stopping, because the user wants it to or because its folder cannot be written."""
+        return self.storage_failure is not None or self._interrupted()
 
     def _write(self, change: Callable[[], None]) -> bool:
-        """Changes the ledger; returns False if the disk is full, which stops the search in an orderly way."""
+        """Changes the ledger; returns False if it cannot be written, which stops the search in an orderly way."""
         try:
             change()
         except OSError as error:
-            full = disk_full(error)
-            if full is None:
+            failure = storage_failure(error)
+            if failure is None:
                 raise
-            self.disk_full = self.disk_full or full
+            self.storage_failure = self.storage_failure or failure
             return False
         return True
 

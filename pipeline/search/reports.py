@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.errors import disk_full, last_line
+from pipeline.errors import last_line, storage_failure
 from pipeline.training.training import is_out_of_memory
 from pipeline.trials.records import Outcome
 from vit.training.fit import NonFiniteLossError
@@ -51,9 +51,9 @@ def error_report(error: Exception, epochs: int) -> dict[str, Any]:
     """
     if isinstance(error, NonFiniteLossError):
         return early_end_report("diverged", str(error), epochs)
-    full = disk_full(error)
-    if full is not None:
-        return early_end_report("interrupted", full, epochs)
+    failure = storage_failure(error)
+    if failure is not None:
+        return early_end_report("interrupted", failure, epochs)
     if is_out_of_memory(error):
         return early_end_report("failed", f"out of memory: {error}", epochs)
     raise error

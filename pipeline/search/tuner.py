@@ -35,7 +35,7 @@ def run_search(
     `limits`, as many trials run at the same time as the allotment says.
 
     Raises:
-        PipelineError: the disk is full; what was saved is still there.
+        PipelineError: the disk is full or the storage is away; what was saved is still there.
     """
     ledger = Ledger(search.context.folder, search.specs, fixed=search.suggest is None)
     limits = limits or SearchLimits(lambda: search.allotment.concurrent)
@@ -47,8 +47,8 @@ def run_search(
         finally:
             with contextlib.suppress(OSError):
                 _remove_folder(search.tune_folder)  # the trials' folders hold everything of use
-    if driver.disk_full is not None:
-        raise PipelineError(driver.disk_full)
+    if driver.storage_failure is not None:
+        raise PipelineError(driver.storage_failure)
     return driver.records
 
 

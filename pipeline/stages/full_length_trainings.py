@@ -46,7 +46,7 @@ def train_to_full_length(
 
     Raises:
         InterruptedCommandError: the user wants to stop; all epochs are saved.
-        PipelineError: the disk is full.
+        PipelineError: the disk is full or the storage is away.
     """
     trainings = [
         _FullLengthTraining(session, configuration, seed, precision, observers)

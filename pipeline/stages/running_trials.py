@@ -34,7 +34,7 @@ def run_trials(
 
     Raises:
         InterruptedCommandError: the user wants to stop; the trials that have ended stay in MLflow.
-        PipelineError: the disk is full.
+        PipelineError: the disk is full or the storage is away.
     """
     runs = kind(session.tracker, session.artifacts, folder, session.dataset_reference, session.dataset.class_names)
     search = Search(

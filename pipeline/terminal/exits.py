@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import psutil
 
-from pipeline.errors import BAD_USAGE, FAILED, INTERRUPTED, InterruptedCommandError, PipelineError, disk_full
+from pipeline.errors import BAD_USAGE, FAILED, INTERRUPTED, InterruptedCommandError, PipelineError, storage_failure
 from vit.data.arrays import DataError
 
 
@@ -52,7 +52,7 @@ def run_command(command: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         _exit_without_waiting("interrupted", INTERRUPTED)
     except Exception as error:
-        full = disk_full(error)
-        if full is None:
+        failure = storage_failure(error)
+        if failure is None:
             raise
-        exit_with_error(full, FAILED)
+        exit_with_error(failure, FAILED)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipeline.errors import PipelineError, disk_full
+from pipeline.errors import PipelineError, storage_failure
 from pipeline.trials.folder import CONFUSION_FILE, TrialHistory, read_confusion
 from pipeline.trials.predictions import PREDICTIONS_FILE, Predictions
 from vit.files.storage import CONFIG_FILE, WEIGHTS_FILE, Folder
@@ -45,7 +45,7 @@ class ArtifactMaker:
         """Queues `job(folder, *arguments)`, with a new folder, and after it `then(folder)` in a thread of this process.
 
         If the job fails, a warning names it, and `then` gets the folder with what the job had completed: a missing
-        figure must not make a search fail. A full disk or a lost file does; `finish` raises it.
+        figure must not make a search fail. A full disk, a storage that is away or a lost file does; `finish` raises it.
         """
         future = self._waiter.submit(self._run, job, arguments, name, then)
         with self._lock:
@@ -74,7 +74,8 @@ class ArtifactMaker:
             self._pool = _new_pool(self._scratch)
             return folder, error
         except Exception as error:  # drawing may raise anything
-            if disk_full(error) or isinstance(error, PipelineError):  # worse than a missing figure: weights are lost
+            # Worse than a missing figure: weights are lost, or cannot be written or read now.
+            if storage_failure(error) or isinstance(error, PipelineError):
                 raise
             return folder, error
         return folder, None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from pipeline.errors import PipelineError, disk_full, last_line
+from pipeline.errors import PipelineError, last_line, storage_failure
 from pipeline.tracking.weights import weights_digest
 from pipeline.training.distributed_training import Assignment, DistributedTraining
 from pipeline.training.instruction import POLL_SECONDS
@@ -25,7 +25,7 @@ def run_trainings(
     retries it.
 
     Raises:
-        PipelineError: the disk is full; what was saved is still there.
+        PipelineError: the disk is full or the storage is away; what was saved is still there.
     """
     records: list[TrialRecord] = []
     workers = WorkerGroup(data, config)
@@ -73,9 +73,9 @@ def _follow(assignment: Assignment, workers: WorkerGroup, interrupted: Callable[
         if outcome == "finished":
             digest = weights_digest(assignment.folder)  # taken now: later the weights may have been changed
     except Exception as reason:
-        full = disk_full(reason)
-        if full is not None:
-            raise PipelineError(full) from reason
+        failure = storage_failure(reason)
+        if failure is not None:
+            raise PipelineError(failure) from reason
         epochs = [EpochRecord.of(entry) for entry in training.history.epochs]
         outcome, error = "failed", last_line(reason) or type(reason).__name__
     if outcome == "interrupted":

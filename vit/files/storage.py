@@ -10,6 +10,8 @@ from pathlib import Path
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from vit.files.errors import StorageError
+
 STATE_FILE = "latest.pt"
 PREVIOUS_STATE_FILE = "previous.pt"
 WEIGHTS_FILE = "model.safetensors"
@@ -101,13 +103,13 @@ class Folder:
 
     @contextmanager
     def _errors_name(self, name: str) -> Iterator[None]:
-        """Turns any error of an object store's client into an OSError that names the file."""
+        """Turns any error of an object store's client into a StorageError that names the file, or FileNotFoundError."""
         try:
             yield
         except Exception as error:
             if self._is_local:
                 raise
-            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else StorageError
             raise kind(f"{self.uri}/{name}: {error}") from error
 
 

@@ -160,13 +160,13 @@ def test_it_counts_the_epochs_of_the_stages_that_run(session: SweepSession, fore
     assert not any("included" in line for line in sizes)
     only_search = said("search")
     assert only_search[1].endswith(" expected in the search, 225 if nothing is stopped")
-    for running, epochs in {
+    for running, counted in {
         ("baseline", "confirm", "evaluate"): ["epochs: 270 of baseline and finalists"],
         ("confirm",): ["epochs: 180 of finalists"],
         ("evaluate", "register", "report"): [],
     }.items():
         told = said(*running)
-        assert told[:-2] == epochs
+        assert told[:-2] == counted
         assert all(line.endswith(", what has finished included") for line in told[-2:])
 
 

@@ -17,6 +17,7 @@ from pipeline.trials.folder import TrialLedger
 from pipeline.trials.ledger import Ledger
 from pipeline.trials.rungs import Decision, Rungs
 from tune_spaces.trial_spec import TrialSpec
+from vit.files.errors import StorageError
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 
@@ -333,10 +334,24 @@ def test_a_full_disk_ends_the_search_in_good_order(monkeypatch: pytest.MonkeyPat
     assert search.report(1, 1, 0.6) == STOP
     assert search.report(2, 2, 0.6) == STOP
     assert (search.reason(1), search.reason(2)) == ("interrupted", "interrupted")
-    assert search.driver.disk_full == "no space left: make room, and run the same command again"
+    assert search.driver.storage_failure == "no space left: make room, and run the same command again"
     monkeypatch.undo()
     # A decision that was not written does not count for the next driver.
     assert Search(3, search.folder).decided == {0: (), 1: (), 2: ()}
+
+
+def test_so_does_an_object_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = Search(3)
+
+    def away(*ledger: Any) -> None:
+        raise StorageError("s3://sweeps/trial.json: Could not connect to the endpoint URL")
+
+    monkeypatch.setattr(TrialLedger, "write", away)
+    assert (search.report(1, 1, 0.6), search.reason(1)) == (STOP, "interrupted")
+    assert search.driver.storage_failure == (
+        "s3://sweeps/trial.json: Could not connect to the endpoint URL (all that was saved is there; run the same "
+        "command again once the storage answers)"
+    )
 
 
 def test_another_trouble_with_the_folder_is_no_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:

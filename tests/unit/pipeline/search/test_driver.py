@@ -68,7 +68,7 @@ def test_an_end_that_cannot_be_written_down_is_none(tmp_path: Path, monkeypatch:
     search.tell("complete")
     assert search.observer.news == ["started", "epoch 1", "interrupted"]
     assert [record.outcome for record in search.driver.records] == ["interrupted"]
-    assert search.driver.disk_full == "no space left: /data/trial.json: make room, and run the same command again"
+    assert search.driver.storage_failure == "no space left: /data/trial.json: make room, and run the same command again"
     assert search.driver.has_no_more_trials
     assert search.ledger is not None and search.ledger.outcome is None
 

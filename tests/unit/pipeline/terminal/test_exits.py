@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import disk_full
+from pipeline.errors import disk_full, storage_failure
 from tests.deadline import DEADLINE
+from vit.files.errors import StorageError
 
 ROOT = Path(__file__).parents[4]
 
@@ -114,6 +115,27 @@ def test_a_quota_that_is_used_up_is_a_full_disk() -> None:
     assert disk_full(OSError(errno.EDQUOT, "Disk quota exceeded")) is not None
 
 
+AWAY = StorageError("s3://bucket/x: no answer")
+
+
+@pytest.mark.parametrize("error", [AWAY, raised_from(AWAY), WrappedByRayError(raised_from(WrappedByRayError(AWAY)))])
+def test_an_object_store_that_does_not_answer_is_no_full_disk_but_a_failure_of_the_storage(error: Exception) -> None:
+    assert disk_full(error) is None
+    failure = storage_failure(error)
+    assert failure is not None and failure.startswith("s3://bucket/x: no answer (all that was saved is there; ")
+    assert storage_failure(FULL) == disk_full(FULL)
+
+
+def test_a_storage_that_does_not_answer_is_one_line() -> None:
+    done = _run(
+        "from pipeline.terminal.exits import *\nfrom vit.files.errors import StorageError\n"
+        "def command(): raise StorageError('s3://bucket/x: no answer')\nrun_command(command)"
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: s3://bucket/x: no answer (all ")
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -127,3 +149,4 @@ def test_a_quota_that_is_used_up_is_a_full_disk() -> None:
 )
 def test_other_trouble_is_no_full_disk(error: Exception | None) -> None:
     assert disk_full(error) is None
+    assert storage_failure(error) is None

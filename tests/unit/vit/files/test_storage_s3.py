@@ -15,6 +15,7 @@ from tests.conftest import S3_CREDENTIALS
 from tests.deadline import DEADLINE
 from vit.data.normalisation import Normalisation
 from vit.files.checkpoint import CheckpointError, ModelCard, load_model, load_state, save_card, save_state, save_weights
+from vit.files.errors import StorageError
 from vit.files.storage import Folder
 from vit.model.config import ViTConfig
 from vit.model.vision_transformer import VisionTransformer
@@ -183,5 +184,5 @@ def test_missing_credentials_are_an_error_that_names_the_file() -> None:
         lambda: folder.rename("a.bin", "b.bin"),
         lambda: folder.remove("a.bin"),
     ):
-        with pytest.raises(OSError, match=r"^s3://sweeps/run/a\.bin: Unable to locate credentials$"):
+        with pytest.raises(StorageError, match=r"^s3://sweeps/run/a\.bin: Unable to locate credentials$"):
             action()
