@@ -115,6 +115,14 @@ start_mlflow() {
     done
 }
 
+wait_for_an_end() {  # of PostgreSQL or, if it was started, of MLflow; neither is of use without the other
+    while pg_ctl --pgdata "$folder/postgresql" status >/dev/null; do
+        [ -z "$mlflow" ] || kill -0 "$mlflow" 2>/dev/null || fail "MLflow has ended, see $folder/log/mlflow.log"
+        sleep 1
+    done
+    fail "PostgreSQL has ended, see $folder/log/postgresql.log"
+}
+
 stop() {
     trap - EXIT
     if [ -n "$mlflow" ]; then
@@ -149,10 +157,8 @@ trap 'exit 0' INT TERM
 start_database
 if [ -n "$database_only" ]; then
     echo "the database runs: . $folder/run/env, then psql, pg_dump, pg_restore (Ctrl-C ends it)"
-    while pg_ctl --pgdata "$folder/postgresql" status >/dev/null; do sleep 1; done
-    fail "PostgreSQL has ended, see $folder/log/postgresql.log"
+    wait_for_an_end
 fi
 start_mlflow
 echo "MLflow: http://$SERVER_NAME:$SERVER_PORT (log: $folder/log/mlflow.log; Ctrl-C ends it)"
-wait "$mlflow" || true
-fail "MLflow has ended, see $folder/log/mlflow.log"
+wait_for_an_end

@@ -92,13 +92,12 @@ class CommandConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """The time limit of a sweep, and what was expected to fit into it."""
+    """The time limit of a sweep, and what is expected to fit into it; further trials start only if there is time."""
 
     seconds: float
     deadline: float
     """When the time is over, in seconds since 1970."""
     trials: int
-    """How many trials are expected to fit; all further ones of the sweep start only if there is time."""
     finalists_seconds: float
     """The seconds that the epochs of the finalists are expected to take."""
     fixed_seconds: float

@@ -31,7 +31,7 @@ def fetch_model(uri: str) -> FetchedModel:
 
     Raises:
         UsageError: there is no such model, or this pipeline did not register it.
-        PipelineError: loading it would unpickle code.
+        PipelineError: its files are damaged, or loading it would unpickle code.
     """
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -42,9 +42,9 @@ def fetch_model(uri: str) -> FetchedModel:
         data = path / str(about.flavors["pytorch"]["model_data"])
         try:
             mlflow.pytorch.load_model(str(path))  # fails for a program whose loading would unpickle code
-        except MlflowException as error:
+            served = ServedProgram((data / PROGRAM_FILE).read_bytes(), *read_labels(data))
+        except Exception as error:  # torch, zip, json and MLflow each raise their own errors for a broken file
             raise PipelineError(f"--model is {uri}, which is not loaded: {error}") from error
-        served = ServedProgram((data / PROGRAM_FILE).read_bytes(), *read_labels(data))
         return FetchedModel(served, about.model_id, about.run_id)
 
 

@@ -36,13 +36,14 @@ def find_images(inputs: Iterable[str], out: Path | None = None) -> list[ImageSou
     Args:
         inputs: folders, which are searched at all depths for image files and Parquet files; files, whatever their
             suffix; or patterns with `*`, `?`, `[]` and `**`.
-        out: the file for the result. Folders and patterns never include it, since an earlier command may have written
-            it there.
+        out: the file for the result, which is never included, since an earlier command may have written it there.
 
     Raises:
-        UsageError: an input leads to no file, or none of the files can be used.
+        UsageError: an input leads to no file, none of the files can be used, or the result would replace images.
     """
     files = dict.fromkeys(file for each in inputs for file in _files(each, out))
+    if not files:
+        raise UsageError(f"{out} is the file of --out, and there is no other input")
     sources = [source for file in files for source in _sources(file)]
     if not sources:
         raise UsageError(f"the Parquet files have no rows: {', '.join(files)}")
@@ -58,7 +59,7 @@ def _files(given: str, out: Path | None) -> list[str]:
             found = sorted(_files_below(path))
             rule = f"is a folder that holds no image (*{', *'.join(IMAGE_SUFFIXES)}) and no *{_PARQUET}, at any depth"
         elif os.path.exists(path):
-            return [path]
+            return [] if out is not None and _is_earlier_result(path, out) else [path]
         else:
             found = sorted(file for file in glob.iglob(path, recursive=True) if os.path.isfile(file))
             rule = "names no file, no folder, and no pattern that a file fits"
@@ -76,9 +77,27 @@ def _is_same(file: str, out: Path) -> bool:
     return os.path.basename(file) == out.name and os.path.realpath(file) == os.path.realpath(out)
 
 
+def _is_earlier_result(file: str, out: Path) -> bool:
+    """Whether a file that the user names, perhaps by the shell's pattern, is that of an earlier result.
+
+    Raises UsageError if it holds images, which the result would replace.
+    """
+    if not _is_same(file, out):
+        return False
+    if not file.lower().endswith(_PARQUET) or all(source.broken for source in _sources(file)):
+        return True
+    raise UsageError(f"--out is {out}, which is also one of the inputs: name another file")
+
+
 def _files_below(folder: str) -> Iterator[str]:
     """Yields the image files and Parquet files at any depth, without hidden ones, which belong to other programs."""
-    for place, folders, names in os.walk(folder, onerror=_raise):
+    entered: set[str] = set()
+    for place, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        real = os.path.realpath(place)
+        if real in entered:  # a link leads back to a folder above it, or two lead to the same
+            folders.clear()
+            continue
+        entered.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and name.lower().endswith((*IMAGE_SUFFIXES, _PARQUET)):

@@ -114,6 +114,15 @@ class TeamServer:
         self._process = None
         return status
 
+    def wait(self) -> int:
+        """Waits until the server has ended by itself; returns its exit status when all its processes are gone."""
+        assert self._process is not None
+        processes = self.processes()
+        status = self._process.wait(timeout=DEADLINE)
+        wait_until(lambda: not any(lives(process) for process in processes))
+        self._process = None
+        return status
+
     def kill(self) -> None:
         """Kills all processes of the server together, as a power cut would; does nothing if none is running."""
         processes: set[psutil.Process] = set()

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import mlflow
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -14,6 +15,7 @@ from pipeline.tracking.server import open_client
 from pipeline.trials.predictions import Predictions
 from tests.integration.commands import client_of, run_here
 from tests.integration.readme import commands_of
+from tests.tracking_uri import tracking_uri_undone
 from tests.unit.pipeline.registry.passports import passport
 from tests.unit.vit.data.sample_data import encoded, save, write_shard
 from vit.data.dataset import DataConfig, Dataset, load_dataset
@@ -116,6 +118,22 @@ def test_where_nothing_can_be_read_the_command_fails_and_the_file_says_why(train
     done = run_here("pipeline.predict", trained.folder, "--model", MODEL, "broken.png", "--out", "none.csv")
     assert (done.returncode, done.stderr) == (1, "error: none of the 1 images could be read: none.csv says why\n")
     assert "unknown format" in (trained.folder / "none.csv").read_text()
+
+
+@pytest.mark.parametrize("name", ["labels.json", "model.pt2"])
+def test_a_damaged_model_is_one_line(trained: Trained, tmp_path: Path, name: str) -> None:
+    (trained.folder / "a.png").touch()
+    uri = f"sqlite:///{trained.folder}/mlflow.db"
+    with tracking_uri_undone():
+        mlflow.set_tracking_uri(uri)
+        model = Path(mlflow.artifacts.download_artifacts(MODEL, dst_path=str(tmp_path)))
+    file = model / "data" / name
+    content = file.read_bytes()
+    middle = len(content) // 2
+    file.write_bytes(content[:middle] + bytes(100) + content[middle + 100 :])
+    done = run_here("pipeline.predict", trained.folder, "--model", str(model), "a.png", "--out", "p.csv")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+    assert done.stderr.startswith(f"error: --model is {model}, which is not loaded: ")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Tests that a team's server keeps everything: when a store moves in, through a power cut, and in a backup."""
 
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -183,3 +185,11 @@ def test_a_backup_restored_into_another_folder_holds_all_and_ends_orderly(
         assert contents(restored) == before
         assert Path(restored.download_artifacts(run, "file.txt", str(tmp_path))).read_text() == "a file"
         assert other.end() == 0
+
+
+def test_it_ends_when_its_database_has_ended(server: TeamServer) -> None:
+    """So systemd starts both again; MLflow alone would go on, and answer with errors."""
+    (pid, *_) = (server.folder / "postgresql/postmaster.pid").read_text().splitlines()
+    psutil.Process(int(pid)).send_signal(signal.SIGINT)  # by which PostgreSQL ends at once, and in good order
+    assert server.wait() == 1
+    assert server.printed().endswith(f"error: PostgreSQL has ended, see {server.folder}/log/postgresql.log\n")

@@ -22,7 +22,7 @@ def folder_name(folder: str | Path) -> str:
 
     Where a character does not fit, `-` takes its place, and a part of a hash is added: `my data` and `my.data` are two.
     """
-    name = Path(os.path.abspath(Path(folder).expanduser())).name.lower()
+    name = Path(os.path.abspath(os.path.expanduser(folder))).name.lower()
     fit = re.sub(r"[^a-z0-9_-]", "-", name)
     return fit if fit == name else f"{fit}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:4]}"
 

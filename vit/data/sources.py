@@ -73,7 +73,7 @@ def lasting_name(dataset: str) -> str:
 
 
 def _find_folder(dataset: str) -> Path:
-    path = Path(dataset).expanduser()
+    path = Path(os.path.expanduser(dataset))  # unlike Path, it leaves `~name` as it is where there is no such user
     if path.name.lower() == "digits":
         raise DataError(
             f"--dataset is {dataset}, but digits is the name of the data set that is always there: rename the folder"
@@ -96,7 +96,7 @@ def _find_folder(dataset: str) -> Path:
 
 def _data_dir() -> Path | None:
     value = os.environ.get("VIT_DATA_DIR")
-    return Path(value).expanduser() if value else None
+    return Path(os.path.expanduser(value)) if value else None
 
 
 def _digits(img_size: int | None) -> Splits:

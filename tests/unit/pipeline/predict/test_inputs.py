@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -67,9 +68,30 @@ def test_a_file_whose_name_is_not_utf_8_counts_as_one_image_that_cannot_be_read(
     ]  # fmt: skip
 
 
-def test_what_an_earlier_command_wrote_is_no_image_unless_it_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_links_are_followed_and_each_folder_is_searched_once(tmp_path: Path) -> None:
+    for name in ("photos/a.png", "other/b.png"):
+        save(tmp_path / name, colour(1))
+    (tmp_path / "photos" / "linked").symlink_to("../other")
+    (tmp_path / "photos" / "again").symlink_to("../other")
+    (tmp_path / "photos" / "itself").symlink_to(".")
+    assert sorted(_names(find_images([str(tmp_path / "photos")]))) == ["a.png", "b.png"]
+
+
+def test_images_that_the_result_would_replace_are_refused_and_an_earlier_result_is_left_out(tmp_path: Path) -> None:
+    shard = write_shard(tmp_path / "shard.parquet", [encoded(colour(1))], [0])
+    with pytest.raises(UsageError, match=r"^--out is .*/shard\.parquet, which is also one of the inputs: name another"):
+        find_images([str(shard)], shard)
+    earlier = tmp_path / "predictions.parquet"
+    pq.write_table(pa.table({"path": ["a.png"], "predicted": ["cat"]}), earlier)
+    assert _names(find_images([str(shard), str(earlier)], earlier)) == ["shard.parquet"]
+    (tmp_path / "predictions.csv").write_text("path,predicted\n")
+    table = tmp_path / "predictions.csv"
+    assert _names(find_images([str(shard), str(table)], table)) == ["shard.parquet"]
+    with pytest.raises(UsageError, match=r"/predictions\.parquet is the file of --out, and there is no other input$"):
+        find_images([str(earlier)], earlier)
+
+
+def test_what_an_earlier_command_wrote_is_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "photos" / "a.png", colour(1))
     write_shard(tmp_path / "photos" / "deep" / "out.parquet", [encoded(colour(2))], [0])
@@ -78,7 +100,6 @@ def test_what_an_earlier_command_wrote_is_no_image_unless_it_is_named(
     for given in ("photos", "photos/**", "link"):
         found = find_images([given], Path("photos/out.parquet"))
         assert [Path(source.path).parent.name for source in found] == [given.removesuffix("/**"), "deep"]
-    assert _names(find_images([str(out)], out)) == ["out.parquet"]
     with pytest.raises(UsageError, match=r"^photos/\*\.parquet names no file"):
         find_images(["photos/*.parquet"], out)
 

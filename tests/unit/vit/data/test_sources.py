@@ -34,6 +34,7 @@ def test_a_plain_name_is_looked_up_in_the_data_dir_first(tmp_path: Path, monkeyp
         ("file.parquet", r"--dataset file.parquet is a file, but must be a folder that holds train/<class>"),
         ("empty", r"empty holds no data set: it must hold train/<class>/.* or train\*\.parquet and test\*\.parquet"),
         ("x" * 300, "cannot be read: File name too long"),
+        ("~nobody-here/pets", "--dataset is ~nobody-here/pets, but no such data set or folder exists"),
         ("data/Digits", "--dataset is data/Digits, but digits is the name of the data set that is always there"),
     ],
 )
