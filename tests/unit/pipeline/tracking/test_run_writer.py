@@ -207,6 +207,6 @@ def test_of_two_runs_of_the_same_key_the_one_with_records_is_gone_on_with(owner:
     first.log("trial/1", {"val/loss": 1.0})
     known, whole = first.client, first.client.get_run(first.run_id("trial/1"))
     tags = {name: value for name, value in whole.data.tags.items() if name != "mlflow.runName"}
-    for start_time in (0, whole.info.start_time + 1):
+    for start_time in (1, whole.info.start_time + 1):  # one looks older, one newer
         known.create_run(whole.info.experiment_id, start_time=start_time, tags=tags, run_name=f"empty-{start_time}")
     assert owner("twice").run_id("trial/1") == whole.info.run_id
