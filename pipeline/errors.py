@@ -2,6 +2,7 @@
 
 import errno
 import re
+from collections.abc import Iterator
 
 from vit.files.errors import StorageError
 
@@ -56,11 +57,10 @@ def disk_full(error: BaseException | None) -> str | None:
 
     Returns None if the error has another cause.
     """
-    while isinstance(error, BaseException):
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            where = f": {error.filename}" if error.filename else ""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f": {cause.filename}" if cause.filename else ""
             return f"no space left{where}: make room, and run the same command again"
-        error = getattr(error, "cause", None) or error.__cause__
     return None
 
 
@@ -70,9 +70,14 @@ def storage_failure(error: BaseException | None) -> str | None:
     Returns None if the error has another cause. After such a failure the same work succeeds later, so it must not be
     recorded as failed.
     """
-    message = disk_full(error)
-    while message is None and isinstance(error, BaseException):
-        if isinstance(error, StorageError):
-            message = f"{error} (all that was saved is there; run the same command again once the storage answers)"
+    away = next((cause for cause in _causes(error) if isinstance(cause, StorageError)), None)
+    if away is None:
+        return disk_full(error)
+    return f"{away} (all that was saved is there; run the same command again once the storage answers)"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields the error and what caused it, however it was wrapped by Python or Ray."""
+    while isinstance(error, BaseException):
+        yield error
         error = getattr(error, "cause", None) or error.__cause__
-    return message
