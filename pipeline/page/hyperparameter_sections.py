@@ -10,7 +10,6 @@ from pipeline.charts.style import Values
 from pipeline.page.blocks import Block, Chart, Row, Table, Text, need
 from pipeline.page.number_texts import percent
 from pipeline.page.sweep_records import SweepRecords
-from pipeline.trials.records import UNSOUND
 from vit.model.config import ViTConfig
 from vit.training.recipes import Recipe
 
@@ -33,8 +32,7 @@ def hyperparameters(records: SweepRecords) -> list[Block]:
     importance = summary["importance"]
     shares = importance["shares"] if importance else {}
     blocks: list[Block] = [Text(line) for line in lines]
-    scored = [row for row in summary["leaderboard"] if row["val_accuracy"] is not None]
-    rows = [row for row in scored if row["ended"] not in UNSOUND]
+    rows = records.sound_rows
     names = searched(summary["leaderboard"], shares)
     if names and rows:
         blocks += _coordinates(rows, names)

@@ -19,6 +19,7 @@ from pipeline.page.time_use import training_seconds
 from pipeline.tracking.run_files import fetch_file, none_where_gone
 from pipeline.tracking.trial_runs import FUSED_TAG
 from pipeline.trials.predictions import PREDICTIONS_FILE, Predictions
+from pipeline.trials.records import UNSOUND
 from vit.files.storage import CONCURRENT_READS
 
 SUMMARY_FILE, MISTAKES_FILE = "summary.json", "mistakes.npz"
@@ -45,6 +46,12 @@ class SweepRecords:
     @property
     def class_names(self) -> list[str]:
         return list(self.summary["winner"]["test_class_accuracy"])
+
+    @property
+    def sound_rows(self) -> list[Mapping[str, Any]]:
+        """The leaderboard's rows with an accuracy, without those of trials that diverged or failed."""
+        scored = [row for row in self.summary["leaderboard"] if row["val_accuracy"] is not None]
+        return [row for row in scored if row["ended"] not in UNSOUND]
 
 
 def read_sweep(client: MlflowClient, run_id: str, predictions: Mapping[str, Predictions] | None = None) -> SweepRecords:

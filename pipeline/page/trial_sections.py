@@ -11,7 +11,6 @@ from pipeline.page.blocks import Block, Chart, Charts, NotRecordedError, Row, Ta
 from pipeline.page.number_texts import MISSING, duration, percent
 from pipeline.page.pareto import pareto_front
 from pipeline.page.sweep_records import SweepRecords
-from pipeline.trials.records import UNSOUND
 from vit.model.config import ViTConfig
 from vit.model.work import flops_per_image
 
@@ -148,8 +147,7 @@ def _verdict(row: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
 
 def costs(records: SweepRecords) -> list[Block]:
     speeds, roles = _speeds(records), _roles(records.summary)
-    scored = [row for row in records.summary["leaderboard"] if row["val_accuracy"] is not None]
-    rows = [row for row in scored if row["ended"] not in UNSOUND]
+    rows = records.sound_rows
     charts = [
         _cost_chart("parameters", [(row, row["num_parameters"]) for row in rows], roles),
         _cost_chart("FLOPs of an image, forward", [(row, _flops(row)) for row in rows], roles),
