@@ -62,7 +62,7 @@ def fit_to_budget(config: SweepConfig, budget: str, started: float, console: Con
         seconds=seconds, deadline=started + seconds, trials=size.trials, finalists_seconds=choice.finalists_seconds,
         fixed_seconds=choice.fixed_seconds,
     )  # fmt: skip
-    return replace(resized, trials=config.trials, budget=kept_to)
+    return replace(resized, budget=kept_to)
 
 
 def _choice_key(session: SweepSession, seconds: float) -> dict[str, Any]:
@@ -149,7 +149,6 @@ def _resized(config: SweepConfig, size: SweepSize, all_images: int) -> SweepConf
     fewer_images = size.train_images < all_images
     return replace(
         config,
-        trials=size.trials,
         max_epochs=size.max_epochs,
         grace_epochs=config.grace_epochs and min(config.grace_epochs, size.max_epochs),
         data=replace(config.data, train_limit=size.train_images) if fewer_images else config.data,

@@ -18,7 +18,6 @@ from pipeline.session.fusing import fusing_of, groups_of
 from pipeline.session.sweep_session import SweepSession
 from pipeline.terminal.durations import duration_text
 from pipeline.trials.ledger import Ledger
-from tune_spaces.trial_spec import TrialSpec
 
 MEGABYTE = 10**6
 _KINDS = {"baseline": "baseline", "confirm": "finalists", "audit": "audit"}
@@ -44,7 +43,7 @@ class Forecast:
 def sweep_plan(session: SweepSession) -> SweepPlan:
     """What the session's sweep consists of; within a budget, with the trials that are expected to fit into it."""
     data, config, slots = session.dataset, session.config, session.allotment.concurrent
-    specs = _specs_that_fit(session)
+    specs = session.specs if config.budget is None else session.specs[: config.budget.trials]
     fusing, groups = fusing_of(config), groups_of(config, specs)
     parts = [part for group in groups if fusing for part in in_parts(group, slots, fusing.most)]
     return SweepPlan(
@@ -64,11 +63,6 @@ def sweep_plan(session: SweepSession) -> SweepPlan:
     )
 
 
-def _specs_that_fit(session: SweepSession) -> list[TrialSpec]:
-    budget = session.config.budget
-    return session.specs if budget is None else session.specs[: budget.trials]
-
-
 def forecast_sweep(session: SweepSession, planned: GraphPlan) -> Forecast:
     """Estimates what is left of a sweep, by timing steps on the Ray cluster on which the trials would run."""
     with connected(session.config.address):
@@ -76,15 +70,14 @@ def forecast_sweep(session: SweepSession, planned: GraphPlan) -> Forecast:
     if not {"search", "baseline"} <= planned.running:
         plan = replace(plan, held=0)
     if "search" in planned.running:
-        plan = replace(plan, ended=_ended_trials(session))
+        plan = replace(plan, ended=_ended_trials(session, plan))
     estimate = sweep_estimate(calibration, plan)
     return Forecast(plan, estimate, _spans(estimate, planned), calibration.fusing_gains)
 
 
-def _ended_trials(session: SweepSession) -> frozenset[int]:
+def _ended_trials(session: SweepSession, plan: SweepPlan) -> frozenset[int]:
     """Returns the planned trials that have ended and will not run again, read as `search.tuner` reads them."""
-    specs, fixed = _specs_that_fit(session), session.config.search == "random"
-    return frozenset(Ledger(session.trials_folder, specs, fixed).ended)
+    return frozenset(Ledger(session.trials_folder, list(plan.specs), fixed=session.config.search == "random").ended)
 
 
 def _spans(estimate: SweepEstimate, planned: GraphPlan) -> dict[str, TimeEstimate]:
@@ -114,7 +107,7 @@ def forecast_lines(session: SweepSession, planned: GraphPlan, forecast: Forecast
         *_epoch_lines(planned, forecast),
         f"time: about {_to_the_second(total.expected)}, {_to_the_second(total.worst)} if nothing is stopped ({times})",
         f"at once: {allotment.concurrent} trials, each {workers}{each}, {session.precision}",
-        *_fused_lines(session, forecast.fusing_gains),
+        *_fused_lines(session, forecast),
         *_lines_on_earlier_trainings(session, planned, plan),
         f"disk: at most {disk_bytes(plan) / MEGABYTE:,.0f} MB for weights and states{counted}",
         f"MLflow: about {rows:,.0f} rows{counted}",
@@ -137,12 +130,12 @@ def _epoch_lines(planned: GraphPlan, forecast: Forecast) -> list[str]:
     return [*lines, f"epochs: {'; '.join(epochs)}"] if epochs else lines
 
 
-def _fused_lines(session: SweepSession, gains: Mapping[int, float]) -> list[str]:
+def _fused_lines(session: SweepSession, forecast: Forecast) -> list[str]:
     """Says which trials are fused, and which could be fused but would hardly gain anything by it."""
     lines = []
-    for group in groups_of(session.config, _specs_that_fit(session)):
+    for group in groups_of(session.config, forecast.plan.specs):
         trials = ", ".join(str(spec.index) for spec in group)
-        gain = gains.get(group[0].index)
+        gain = forecast.fusing_gains.get(group[0].index)
         how = f"fused, {gain:.1f} times as fast" if gain else "not fused, because that is hardly faster here"
         lines.append(f"{how}: trials {trials}")
     return lines
