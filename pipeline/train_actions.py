@@ -138,7 +138,6 @@ def _test_and_register(session: TrainSession, run: FullLengthRun) -> dict[str, A
     passport = make_passport(session, origin, session.spec, session.precision, run, score)
     images = session.dataset.validation.images[:2]
     version = register(session.tracker.client, passport, weights, images, export == "onnx")
-    session.artifacts.finish()
     tta = {} if score.tta_accuracy is None else {"test_accuracy_tta_flip": score.tta_accuracy}
     figures = {"test_accuracy": score.accuracy, "test_correct": score.correct, **tta}
     return {"version": version, "export": export, **figures}

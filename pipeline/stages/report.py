@@ -20,7 +20,6 @@ def write_report(
     audit: AuditVerdict | None = None,
 ) -> dict[str, Any]:
     """Records the sweep's summary and returns it as plain values."""
-    session.artifacts.finish()
     summary = summarise(session, search, confirm, evaluate, register.version, audit)
     summary["dataset"]["test_images_also_in_train"] = prepare.duplicates
     summary["dataset"]["validation_images_also_in_train"] = prepare.validation_duplicates
