@@ -1,11 +1,22 @@
 """Defines the shape of a ViT and checks its values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Literal
 
 Stem = Literal["patch", "conv"]
 Pool = Literal["token", "avg"]
+
+
+def refuse_all_but_whole_numbers(values: object, lowest: Mapping[str, int]) -> None:
+    """Raises ValueError if a named field of `values` is no whole number, or is below its lowest value."""
+    for name, low in lowest.items():
+        value = getattr(values, name)
+        if not isinstance(value, Integral):
+            raise ValueError(f"{name} is {value}, but must be a whole number")
+        if value < low:
+            raise ValueError(f"{name} is {value}, but must be at least {low}")
 
 
 @dataclass(frozen=True)
@@ -38,11 +49,7 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         positive = ("img_size", "patch_size", "in_chans", "embed_dim", "depth", "num_heads")
-        for name, low in {**dict.fromkeys(positive, 1), "num_classes": 2}.items():
-            if not isinstance(getattr(self, name), Integral):
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be a whole number")
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
+        refuse_all_but_whole_numbers(self, {**dict.fromkeys(positive, 1), "num_classes": 2})
         if self.img_size % self.patch_size:
             raise ValueError(f"patch_size is {self.patch_size}, but must divide img_size {self.img_size}")
         if self.embed_dim % self.num_heads:

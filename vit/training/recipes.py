@@ -3,11 +3,10 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import Literal, get_args
 
 from vit.data.arrays import DataShape
-from vit.model.config import ViTConfig
+from vit.model.config import ViTConfig, refuse_all_but_whole_numbers
 
 OptimizerName = Literal["adamw", "muon"]
 Schedule = Literal["cosine", "linear"]
@@ -59,11 +58,7 @@ class Recipe:
     """Share of the training images of which a rectangle shows another image (`vit.training.cutmix`)."""
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch_size", 1), ("crop_padding", 0), ("cutout", 0)):
-            if not isinstance(getattr(self, name), Integral):
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be a whole number")
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
+        refuse_all_but_whole_numbers(self, {"epochs": 1, "batch_size": 1, "crop_padding": 0, "cutout": 0})
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate is {self.learning_rate}, but must be above 0 and finite")
         for name in ("weight_decay", "warmup_epochs", "clip_grad"):
