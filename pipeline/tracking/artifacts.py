@@ -102,14 +102,14 @@ class ArtifactMaker:
 
 
 def _new_pool(scratch: Path) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin, initargs=(scratch,))
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_prepare_process, initargs=(scratch,))
 
 
 def _block_ctrl_c() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for the driver, which still needs its figures
 
 
-def _begin(scratch: Path) -> None:
+def _prepare_process(scratch: Path) -> None:
     """Prepares the process that runs the jobs."""
     os.nice(19)
     # Tools that stop a job may signal its child processes too; the driver still needs its figures, and ends this

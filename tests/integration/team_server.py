@@ -109,17 +109,16 @@ class TeamServer:
         assert self._process is not None
         processes = self.processes()
         self._process.terminate()
-        status = self._process.wait(timeout=DEADLINE)
-        wait_until(lambda: not any(lives(process) for process in processes), deadline=5)
-        self._process = None
-        return status
+        return self._end_of(processes, deadline=5)
 
     def wait(self) -> int:
         """Waits until the server has ended by itself; returns its exit status when all its processes are gone."""
+        return self._end_of(self.processes(), DEADLINE)
+
+    def _end_of(self, processes: list[psutil.Process], deadline: float) -> int:
         assert self._process is not None
-        processes = self.processes()
         status = self._process.wait(timeout=DEADLINE)
-        wait_until(lambda: not any(lives(process) for process in processes))
+        wait_until(lambda: not any(lives(process) for process in processes), deadline=deadline)
         self._process = None
         return status
 

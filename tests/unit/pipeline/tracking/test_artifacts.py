@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -149,42 +150,42 @@ if __name__ == "__main__":
 """
 
 
-def test_ctrl_c_leaves_the_side_process_alive(jobs: ModuleType, tmp_path: Path) -> None:
-    started, go_on = tmp_path / "started", tmp_path / "go_on"
+@contextmanager
+def drawing_driver(folder: Path, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """A driver whose side process has begun a job, which ends when something is written to `go_on` in the folder."""
+    started = folder / "started"
     os.mkfifo(started)
-    os.mkfifo(go_on)
-    (tmp_path / "driver.py").write_text(DRIVER)
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
-    line = [sys.executable, str(tmp_path / "driver.py"), str(started), str(go_on)]
+    os.mkfifo(folder / "go_on")
+    (folder / "driver.py").write_text(DRIVER)
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", **environment}
+    line = [sys.executable, str(folder / "driver.py"), str(started), str(folder / "go_on")]
     with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True) as driver:
         try:
-            assert driver.stdout is not None
             started.open().close()
-            os.killpg(driver.pid, signal.SIGINT)
-            assert driver.stdout.readline() == "interrupted\n"
-            go_on.write_text("")
-            assert driver.stdout.readline() == "drawn\n"
-            assert driver.wait(timeout=DEADLINE) == 0
+            yield driver
         finally:
             if driver.poll() is None:
                 os.killpg(driver.pid, signal.SIGKILL)
 
 
+def test_ctrl_c_leaves_the_side_process_alive(jobs: ModuleType, tmp_path: Path) -> None:
+    with drawing_driver(tmp_path) as driver:
+        assert driver.stdout is not None
+        os.killpg(driver.pid, signal.SIGINT)
+        assert driver.stdout.readline() == "interrupted\n"
+        (tmp_path / "go_on").write_text("")
+        assert driver.stdout.readline() == "drawn\n"
+        assert driver.wait(timeout=DEADLINE) == 0
+
+
 def test_a_driver_that_is_killed_leaves_no_folder(jobs: ModuleType, tmp_path: Path) -> None:
-    started, go_on, temporary = tmp_path / "started", tmp_path / "go_on", tmp_path / "temporary"
-    os.mkfifo(started)
-    os.mkfifo(go_on)
+    temporary = tmp_path / "temporary"
     temporary.mkdir()
-    (tmp_path / "driver.py").write_text(DRIVER)
-    path = f"{ROOT}{os.pathsep}{tmp_path}"
-    line = [sys.executable, str(tmp_path / "driver.py"), str(started), str(go_on)]
-    with subprocess.Popen(line, env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(temporary)}) as driver:
-        try:
-            started.open().close()
-            children = psutil.Process(driver.pid).children(recursive=True)
-            assert [each.name[:14] for each in os.scandir(temporary) if each.is_dir()] == ["vit-artifacts-"]
-        finally:
-            driver.kill()
+    with drawing_driver(tmp_path, TMPDIR=str(temporary)) as driver:
+        children = psutil.Process(driver.pid).children(recursive=True)
+        assert [each.name[:14] for each in os.scandir(temporary) if each.is_dir()] == ["vit-artifacts-"]
+        driver.kill()
+        driver.wait()
     _, alive = psutil.wait_procs(children, timeout=DEADLINE)
     assert alive == []
     assert list(temporary.glob("vit-artifacts-*")) == []
